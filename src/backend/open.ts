@@ -1,0 +1,57 @@
+// Chooses a device. The only file that names concrete backends, by dynamic import, so a program loads no more than it uses.
+// "cpu" is WebAssembly; GRADUALLY_WASM names a build where the caller did not.
+
+import { ConfigError } from "../core/errors.ts";
+import type { Host } from "../core/host.ts";
+import type { Device } from "./backend.ts";
+
+const builds = ["wide", "relaxed", "simd128"] as const;
+export type WasmBuild = (typeof builds)[number];
+
+export type DeviceOptions = {
+  /** Default "cpu". "reference" is plain loops: slow, for comparison. */
+  readonly device?: "cpu" | "reference";
+  /** Default: host.parallelism. */
+  readonly threads?: number;
+  /** Default: the fastest build that this engine runs and that passes its self-test. */
+  readonly build?: WasmBuild;
+};
+
+/** Throws ConfigError for a name that does not exist, DeviceError when the device cannot be opened. */
+export async function openDevice(host: Host, options: DeviceOptions = {}): Promise<Device> {
+  const { device = "cpu", threads } = options;
+  if (threads !== undefined && (!Number.isSafeInteger(threads) || threads < 1)) {
+    throw new ConfigError({
+      operation: "open device",
+      got: `${threads} threads`,
+      expected: "an integer of 1 or more",
+      cure: "leave threads out to use all",
+    });
+  }
+  const build = options.build ?? (host.env("GRADUALLY_WASM") || undefined);
+  if (build !== undefined && !isBuild(build)) {
+    throw new ConfigError({
+      operation: "open device",
+      got: `build ${JSON.stringify(build)}`,
+      expected: builds.join(", "),
+      cure: "correct the option or GRADUALLY_WASM",
+    });
+  }
+  switch (device) {
+    case "reference":
+      return (await import("./reference/open.ts")).openReference({ precision: "f32" });
+    case "cpu":
+      return (await import("./wasm/open.ts")).openWasm(host, { threads, build });
+    default:
+      throw new ConfigError({
+        operation: "open device",
+        got: `device ${JSON.stringify(device)}`,
+        expected: "cpu or reference",
+        cure: "name one of them",
+      });
+  }
+}
+
+function isBuild(name: string): name is WasmBuild {
+  return builds.some((build) => build === name);
+}

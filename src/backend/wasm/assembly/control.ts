@@ -1,0 +1,56 @@
+// How threads meet. The first kilobyte of the shared memory is the control block (same addresses in ../control.ts): a generation
+// barrier, a work counter that is zeroed at every barrier, and the queue of command lists. Threads spin first, then sleep.
+// No static data, no heap: every address comes from the host.
+
+export const GENERATION: usize = 64;
+export const ARRIVED: usize = 128;
+export const WORK: usize = 192;
+export const SUBMITTED: usize = 256;
+export const DONE: usize = 320;
+export const SLEEPERS: usize = 384;
+export const STOP: usize = 448;
+/** Start and end address of list i at QUEUE + (i mod 64)·8. */
+export const QUEUE: usize = 512;
+
+const SPINS: i32 = 20000;
+
+/** Waits until all threads came; the last one zeroes the work counter. */
+export function barrier(threads: i32): void {
+  if (threads == 1) {
+    store<i32>(WORK, 0);
+    return;
+  }
+  const generation = atomic.load<i32>(GENERATION);
+  if (atomic.add<i32>(ARRIVED, 1) == threads - 1) {
+    atomic.store<i32>(ARRIVED, 0);
+    atomic.store<i32>(WORK, 0);
+    atomic.add<i32>(GENERATION, 1);
+    if (atomic.load<i32>(SLEEPERS) != 0) atomic.notify(GENERATION, threads);
+    return;
+  }
+  sleepWhile(GENERATION, generation);
+}
+
+/** Returns when the word at `address` is no longer `value`. */
+export function sleepWhile(address: usize, value: i32): void {
+  for (let spin = 0; spin < SPINS; spin++) {
+    if (atomic.load<i32>(address) != value) return;
+  }
+  atomic.add<i32>(SLEEPERS, 1);
+  while (atomic.load<i32>(address) == value) atomic.wait<i32>(address, value, -1);
+  atomic.sub<i32>(SLEEPERS, 1);
+}
+
+/** The next unit of work of this command; units are claimed in order by whichever thread is free. */
+// @ts-ignore: decorator
+@inline
+export function claim(): i32 {
+  return atomic.add<i32>(WORK, 1);
+}
+
+/** First unit of `units` that belongs to `thread`, units being split evenly. */
+// @ts-ignore: decorator
+@inline
+export function share(units: i32, thread: i32, threads: i32): i32 {
+  return <i32>((<i64>units * thread) / threads);
+}

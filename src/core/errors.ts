@@ -1,0 +1,38 @@
+// The five errors of the system. Every message names four things: the operation, what came, what was
+// expected, and the cure. Anything else that reaches a user is a bug.
+
+export type Complaint = {
+  /** What was being done, e.g. "matmul" or "load model.safetensors". */
+  readonly operation: string;
+  readonly got: string;
+  readonly expected: string;
+  readonly cure: string;
+};
+
+export abstract class GraduallyError extends Error {
+  readonly complaint: Complaint;
+
+  constructor(complaint: Complaint, options?: ErrorOptions) {
+    const { operation, got, expected, cure } = complaint;
+    super(`${operation}: got ${got}; expected ${expected}; ${cure}`, options);
+    this.complaint = complaint;
+    this.name = new.target.name;
+  }
+}
+
+/** Sizes or dtypes that do not fit one another. */
+export class ShapeError extends GraduallyError {}
+/** A file that is not what it claims to be. */
+export class FormatError extends GraduallyError {}
+/** A setting, flag, recipe or config.json that makes no sense. */
+export class ConfigError extends GraduallyError {}
+/** The machine cannot do it: memory, threads, limits, non-finite results, disk. */
+export class DeviceError extends GraduallyError {}
+/** A request (generation, API call) that cannot be served. */
+export class RequestError extends GraduallyError {}
+
+/** Makes any text from a file safe for one line of a terminal, at most `limit` characters. */
+export function quote(text: string, limit = 80): string {
+  const safe = JSON.stringify(text).replace(/[\u007f-\u009f\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return safe.length > limit ? `${safe.slice(0, limit)}…"` : safe;
+}

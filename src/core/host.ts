@@ -1,0 +1,69 @@
+// What the system needs of the place it runs in. platform/node.ts implements it; the browser will.
+// Everything below rank 8 receives a Host as an argument and never touches node:* or navigator itself.
+
+/** Random access to one file. `read` returns exactly `length` bytes or throws FormatError. */
+export interface FileSource {
+  readonly path: string;
+  readonly size: number;
+  read(offset: number, length: number): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+export interface Files {
+  open(path: string): Promise<FileSource>;
+  exists(path: string): Promise<boolean>;
+  isFolder(path: string): Promise<boolean>;
+  /** Names in a folder, sorted; [] when the folder is absent. */
+  list(path: string): Promise<string[]>;
+  /** Whole file; refuses files above `limit` bytes before reading. */
+  read(path: string, limit?: number): Promise<Uint8Array>;
+  readText(path: string, limit?: number): Promise<string>;
+  /** Writes a temporary name, fsyncs, renames, fsyncs the folder: after a crash the old or the new file is there. Chunks may be streamed. */
+  writeAtomic(path: string, data: Uint8Array | string | AsyncIterable<Uint8Array>): Promise<void>;
+  /** Opens for appending; every write is flushed by `sync`. */
+  appender(path: string, truncateTo?: number): Promise<Appender>;
+  /**
+   * Calls `fill` with a fresh folder `path.tmp-…`, fsyncs every file in it, then renames it to `path`.
+   * When `fill` or the disk fails the temporary folder is removed and nothing at `path` changes.
+   */
+  writeFolderAtomic(path: string, fill: (folder: string) => Promise<void>): Promise<void>;
+  makeFolder(path: string): Promise<void>;
+  remove(path: string): Promise<void>;
+  /** The path after all symbolic links; absent where there are none. */
+  realPath?(path: string): Promise<string>;
+  join(...parts: string[]): string;
+  baseName(path: string): string;
+}
+
+export interface Appender {
+  readonly position: number;
+  append(text: string): Promise<void>;
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A thread that runs backend/wasm/worker.ts. */
+export interface WorkerHandle {
+  post(message: unknown): void;
+  onMessage(listener: (message: unknown) => void): void;
+  onError(listener: (error: Error) => void): void;
+  terminate(): Promise<void>;
+}
+
+export interface Host {
+  readonly name: "node" | "browser";
+  /** Threads worth using, at least 1. */
+  readonly parallelism: number;
+  readonly files: Files;
+  /** Seconds on a monotonic clock. */
+  now(): number;
+  /** Starts backend/wasm/worker as a thread, or returns undefined where threads cannot share memory. */
+  spawnWasmWorker?(): WorkerHandle;
+  /**
+   * Lets V8 fuse adjacent 128-bit vector operations into 256-bit ones in modules compiled from now on;
+   * returns false where that is not possible.
+   */
+  enableWideSimd?(): boolean;
+  /** An environment variable, or undefined. */
+  env(name: string): string | undefined;
+}

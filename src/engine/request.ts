@@ -1,0 +1,157 @@
+// What the engine is asked and what it answers, and the door: every absurd request becomes a RequestError here, before anything is
+// allocated or reaches a kernel. Out comes a request with all defaults filled in, in copies that the caller can no longer change.
+
+import { quote, RequestError } from "../core/errors.ts";
+
+/**
+ * How the next id is drawn; see sampler.ts for the order and meaning of the filters.
+ * temperature 0..100 (0 = greedy; default 1), topK >= 0 (0 = off), topP in (0, 1], minP in [0, 1], seed an integer in 0..2^53-1.
+ */
+export type Sampling = {
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  /** Left out: the engine draws one; the result names it, so every answer can be replayed. */
+  readonly seed?: number;
+};
+
+/** Budget forcing (s1); see budget.ts. All counts are ids. */
+export type ThinkingBudget = {
+  /** The ids that end thinking, e.g. those of `</think>`. */
+  readonly end: readonly number[];
+  readonly max?: number;
+  readonly min?: number;
+  /** Each of the first `times` early ends is dropped and `ids` ("Wait") is put in its place; no ids: the end is dropped and another id drawn. */
+  readonly extend?: { readonly times: number; readonly ids: readonly number[] };
+  /** Forced after a forced `end`, e.g. a final-answer cue. */
+  readonly cue?: readonly number[];
+};
+
+export type GenerationRequest = {
+  readonly ids: readonly number[];
+  /** Upper limit of emitted ids, forced ones included. Prompt and completion together never exceed the engine's context length. */
+  readonly maxTokens: number;
+  /** Ids that end the generation when they are drawn; they are not part of the result's ids. Forced ids never stop. */
+  readonly stop?: readonly number[];
+  readonly sampling?: Sampling;
+  readonly budget?: ThinkingBudget;
+  /** Log-probabilities (natural, temperature 1, over the whole vocabulary) of the emitted ids. */
+  readonly logprobs?: boolean;
+};
+
+export type GenerationResult = {
+  ids: number[];
+  stop: "stop" | "length";
+  stopId?: number;
+  /** One for each of `ids`, from the device's crossEntropy kernel: the trainer's own numbers. */
+  logprobs?: number[];
+  /** Log-probability of stopId. */
+  stopLogprob?: number;
+  /** How many of `ids` the budget forced, and where. */
+  forced: number;
+  forcedAt: number[];
+  /** Ids before the end of thinking; only when a budget was given. */
+  thinkingTokens?: number;
+  promptTokens: number;
+  /** Prompt ids that were still in the session's slot and were not computed again. */
+  cachedTokens: number;
+  seed: number;
+};
+
+export type EngineLimits = { readonly vocabSize: number; readonly contextLength: number };
+
+export type CheckedBudget = {
+  readonly end: readonly number[];
+  readonly max: number;
+  readonly min: number;
+  readonly times: number;
+  readonly extension: readonly number[];
+  readonly cue: readonly number[];
+};
+
+export type CheckedRequest = {
+  readonly ids: readonly number[];
+  /** Ids to emit at most: maxTokens, or what is left of the context. */
+  readonly limit: number;
+  readonly stop: ReadonlySet<number>;
+  readonly temperature: number;
+  readonly topK: number;
+  readonly topP: number;
+  readonly minP: number;
+  readonly seed: number | undefined;
+  readonly budget: CheckedBudget | undefined;
+  readonly logprobs: boolean;
+};
+
+/** Throws RequestError with the cure when any part of the request makes no sense. */
+export function checkRequest(request: GenerationRequest, limits: EngineLimits): CheckedRequest {
+  const { vocabSize, contextLength } = limits;
+  if (typeof request !== "object" || request === null) refuse("the request", request, "an object with ids and maxTokens", "pass { ids, maxTokens }");
+  const ids = checkIds("ids", request.ids, vocabSize);
+  if (ids.length === 0) refuse("ids", "an empty prompt", "at least one id", "begin with the BOS id");
+  if (ids.length >= contextLength) {
+    refuse("ids", `${ids.length} prompt ids`, `at most ${contextLength - 1}, one less than the context of ${contextLength}`, "shorten the prompt or open the engine with a larger contextLength");
+  }
+  const maxTokens = checkInteger("maxTokens", request.maxTokens, 1);
+  const stop = new Set(checkIds("stop", request.stop ?? [], vocabSize));
+  const sampling = request.sampling ?? {};
+  if (typeof sampling !== "object" || sampling === null) refuse("sampling", sampling, "an object", "leave it out for the defaults");
+  return {
+    ids,
+    limit: Math.min(maxTokens, contextLength - ids.length),
+    stop,
+    temperature: checkNumber("temperature", sampling.temperature ?? 1, (t) => t >= 0 && t <= 100, "a number from 0 (greedy) to 100"),
+    topK: checkInteger("topK", sampling.topK ?? 0, 0),
+    topP: checkNumber("topP", sampling.topP ?? 1, (p) => p > 0 && p <= 1, "a number above 0, at most 1"),
+    minP: checkNumber("minP", sampling.minP ?? 0, (p) => p >= 0 && p <= 1, "a number from 0 to 1"),
+    seed: sampling.seed === undefined ? undefined : checkInteger("seed", sampling.seed, 0),
+    budget: request.budget === undefined ? undefined : checkBudget(request.budget, stop, vocabSize),
+    logprobs: request.logprobs === true,
+  };
+}
+
+function checkBudget(budget: ThinkingBudget, stop: ReadonlySet<number>, vocabSize: number): CheckedBudget {
+  if (typeof budget !== "object" || budget === null) refuse("budget", budget, "an object with `end`", "leave it out for free thinking");
+  const end = checkIds("budget.end", budget.end, vocabSize);
+  if (end.length === 0) refuse("budget.end", "no ids", "the ids that end thinking", "encode the end-of-thinking text");
+  const stopping = end.find((id) => stop.has(id));
+  if (stopping !== undefined) {
+    refuse("budget.end", `id ${stopping}, which is also a stop id`, "ids that do not stop the generation", "take it out of `stop`: the answer comes after it");
+  }
+  const max = budget.max === undefined ? Number.POSITIVE_INFINITY : checkInteger("budget.max", budget.max, 0);
+  const min = checkInteger("budget.min", budget.min ?? 0, 0);
+  if (min > max) refuse("budget.min", `${min} with max ${max}`, "min <= max", "raise max or lower min");
+  const extension = checkIds("budget.extend.ids", budget.extend?.ids ?? [], vocabSize);
+  const times = checkInteger("budget.extend.times", budget.extend?.times ?? 0, 0);
+  return { end, max, min, times, extension, cue: checkIds("budget.cue", budget.cue ?? [], vocabSize) };
+}
+
+/** A copy of the ids, each an integer in the vocabulary. */
+export function checkIds(name: string, ids: readonly number[], vocabSize: number): number[] {
+  if (!Array.isArray(ids)) refuse(name, ids, "an array of ids", "encode the text first");
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i] as number;
+    if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
+      refuse(name, `${show(id)} at place ${i}`, `ids from 0 to ${vocabSize - 1}`, "use this model's tokenizer");
+    }
+  }
+  return ids.slice();
+}
+
+function checkInteger(name: string, value: number, least: number): number {
+  return checkNumber(name, value, (x) => Number.isSafeInteger(x) && x >= least, `an integer of ${least} or more, below 2^53`);
+}
+
+function checkNumber(name: string, value: number, fits: (value: number) => boolean, expected: string): number {
+  if (typeof value !== "number" || !fits(value)) refuse(name, value, expected, `change ${name}`);
+  return value;
+}
+
+function refuse(name: string, got: unknown, expected: string, cure: string): never {
+  throw new RequestError({ operation: `generate: ${name}`, got: typeof got === "string" ? got : show(got), expected, cure });
+}
+
+function show(value: unknown): string {
+  return typeof value === "string" ? quote(value) : typeof value === "object" && value !== null ? "an object" : String(value);
+}

@@ -1,0 +1,30 @@
+// What load.ts needs of a model family: a plan made from config.json before anything is allocated. The families are
+// llama.ts and deepseek.ts; adding one means one file and one line in load.ts.
+
+import type { Device } from "../backend/backend.ts";
+import type { RawConfig } from "./config.ts";
+import type { Model } from "./model.ts";
+import type { WeightEntry, Weights } from "./weights.ts";
+
+export type ModelOptions = {
+  /** Positions to make room for, 1 to max_position_embeddings (the default): rotary tables and caches shrink with it. */
+  readonly contextLength?: number;
+  /** DeepSeek's gate: the value of experts in dropped groups. -Infinity (default) as DeepSeek and transformers 5; 0 as transformers 4. */
+  readonly maskedGroupScore?: 0 | typeof Number.NEGATIVE_INFINITY;
+};
+
+export type Plan = {
+  readonly entries: readonly WeightEntry[];
+  /** Standard deviation of new weights. */
+  readonly initializerRange: number;
+  build(device: Device, weights: Weights): Model;
+};
+
+export type Family = {
+  /** As in config.json. */
+  readonly modelType: string;
+  /** As in config.json's `architectures`. */
+  readonly architecture: string;
+  /** Checks the config. `names` are the tensors of the file; without them the model is new and has all that the config asks for. */
+  plan(raw: RawConfig, options: ModelOptions, names?: ReadonlySet<string>): Plan;
+};

@@ -1,0 +1,50 @@
+// The Node host: files, clock, threads and environment of core/host.ts.
+// Unusual: worker threads do not keep the process alive; the worker file is the TypeScript source in a checkout and the
+// compiled one in the package, told apart by this file's own extension.
+
+import { availableParallelism } from "node:os";
+import { setFlagsFromString } from "node:v8";
+import { Worker } from "node:worker_threads";
+import type { Host, WorkerHandle } from "../core/host.ts";
+import { nodeFiles } from "./node-files.ts";
+
+function spawnWasmWorker(): WorkerHandle {
+  const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
+  const worker = new Worker(new URL(`../backend/wasm/worker${extension}`, import.meta.url));
+  worker.unref();
+  return {
+    post: (message) => worker.postMessage(message),
+    onMessage: (listener) => {
+      // Adding a listener would make the worker hold the process again.
+      worker.on("message", listener);
+      worker.unref();
+    },
+    onError: (listener) => {
+      worker.on("error", (thrown) => listener(thrown instanceof Error ? thrown : new Error(String(thrown))));
+    },
+    terminate: async () => {
+      await worker.terminate();
+    },
+  };
+}
+
+/** V8's revectoriser is x64 only, and sound enough for our self-tested kernels from Node 24 on. */
+function enableWideSimd(): boolean {
+  const build = process.env.GRADUALLY_WASM;
+  const major = Number(process.versions.node.split(".")[0]);
+  if (process.arch !== "x64" || major < 24 || build === "relaxed" || build === "simd128") return false;
+  setFlagsFromString("--experimental-wasm-revectorize");
+  return true;
+}
+
+export function nodeHost(): Host {
+  return {
+    name: "node",
+    parallelism: Math.max(1, availableParallelism()),
+    files: nodeFiles,
+    now: () => performance.now() / 1000,
+    spawnWasmWorker,
+    enableWideSimd,
+    env: (name) => process.env[name],
+  };
+}

@@ -1,0 +1,292 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { ConfigError } from "../../src/core/errors.ts";
+import { Random } from "../../src/core/random.ts";
+import { splitCompletion } from "../../src/tasks/completion.ts";
+import { type CountdownRow, type CountdownTrace, createCountdown, parseCountdown } from "../../src/tasks/countdown.ts";
+import { enumerateAttempts, formatAttempt, reachableValues, solveCountdown } from "../../src/tasks/countdown-search.ts";
+import { evaluateExpression, formatExpression, numbersOf, parseExpression } from "../../src/tasks/expression.ts";
+
+const task = createCountdown();
+const row: CountdownRow = { numbers: [3, 5, 7], target: 22 };
+const sorted = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b);
+
+describe("problems", () => {
+  test("are written and keyed as documented", () => {
+    expect(task.name).toBe("countdown");
+    expect(task.prompt(row)).toBe("3 5 7=22");
+    expect(task.key(row)).toBe("3 5 7=22");
+    expect(task.key({ numbers: [7, 3, 5], target: 22 })).toBe(task.key(row));
+    expect(task.key({ numbers: [10, 9, 1], target: 22 })).toBe("1 9 10=22");
+    expect(parseCountdown("3 5 7=22")).toEqual(row);
+  });
+
+  test("are seeded, in range and solvable", () => {
+    for (const options of [
+      {},
+      { count: 4, min: 1, max: 25, targetMin: 10, targetMax: 200 },
+      { count: 2, min: 5, max: 9, targetMin: 0, targetMax: 81 },
+    ]) {
+      const { count, min, max, targetMin, targetMax } = { count: 3, min: 1, max: 12, targetMin: 10, targetMax: 99, ...options };
+      const some = createCountdown(options);
+      const random = new Random(5);
+      const again = new Random(5);
+      for (let i = 0; i < 200; i++) {
+        const made = some.sample(random);
+        expect(some.sample(again)).toEqual(made);
+        expect(made.numbers).toHaveLength(count);
+        expect(made.numbers.every((n) => n >= min && n <= max)).toBe(true);
+        expect(made.target).toBeGreaterThanOrEqual(targetMin);
+        expect(made.target).toBeLessThanOrEqual(targetMax);
+        expect(solveCountdown(made.numbers, made.target).length).toBeGreaterThan(0);
+        expect(parseCountdown(some.prompt(made))).toEqual(made);
+      }
+    }
+  });
+
+  test("cover the whole range of numbers", () => {
+    const random = new Random(11);
+    const seen = new Set<number>();
+    for (let i = 0; i < 500; i++) for (const n of task.sample(random).numbers) seen.add(n);
+    expect(sorted([...seen])).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  });
+
+  test.each([
+    { count: 1 },
+    { count: 6 },
+    { count: 2.5 },
+    { min: 0 },
+    { min: 5, max: 4 },
+    { max: 1000 },
+    { targetMin: -1 },
+    { targetMin: 50, targetMax: 49 },
+    { targetMax: Number.NaN },
+    { trace: { maxAttempts: 0 } },
+    { trace: { sharpness: -1 } },
+    { trace: { sharpness: Number.POSITIVE_INFINITY } },
+    { trace: { proposals: "best" as "guided" } },
+  ])("refuses %o", (options) => expect(() => createCountdown(options)).toThrow(ConfigError));
+
+  test("an unreachable target range is an error, not an endless loop", () => {
+    const never = createCountdown({ count: 2, min: 1, max: 2, targetMin: 500, targetMax: 600 });
+    expect(() => never.sample(new Random(0))).toThrow(/widen targetMin/);
+  });
+
+  test.each(["", "3 5 7", "3 5 7=", "3  5=8", "3,5=8", "3=3", "0 5=5", "03 5=8", "3 5=-2", "3 5=8 ", "１ 5=6", "1 2 3 4 5 6=7"])(
+    "parseCountdown refuses %o",
+    (text) => expect(() => parseCountdown(text)).toThrow(ConfigError),
+  );
+});
+
+/** Every value of a∘b∘c in both shapes over all orders, by brute force with other code, with non-negative integers all along. */
+function bruteForce([x, y, z]: readonly number[]): Set<number> {
+  const apply: ((a: number, b: number) => number)[] = [(a, b) => a + b, (a, b) => a - b, (a, b) => a * b, (a, b) => a / b];
+  const fine = (n: number) => Number.isInteger(n) && n >= 0;
+  const values = new Set<number>();
+  const orders = [
+    [x, y, z],
+    [x, z, y],
+    [y, x, z],
+    [y, z, x],
+    [z, x, y],
+    [z, y, x],
+  ] as [number, number, number][];
+  for (const [a, b, c] of orders) {
+    for (const f of apply) {
+      for (const g of apply) {
+        if (fine(f(a, b)) && fine(g(f(a, b), c))) values.add(g(f(a, b), c));
+        if (fine(f(b, c)) && fine(g(a, f(b, c)))) values.add(g(a, f(b, c)));
+      }
+    }
+  }
+  return values;
+}
+
+describe("search", () => {
+  test("reaches exactly what brute force reaches", () => {
+    const random = new Random(3);
+    for (let i = 0; i < 200; i++) {
+      const numbers = [1 + random.integer(12), 1 + random.integer(12), 1 + random.integer(12)];
+      const ours = new Set([...enumerateAttempts(numbers)].map((attempt) => attempt.value));
+      expect(sorted([...ours])).toEqual(sorted([...bruteForce(numbers)]));
+      expect(sorted([...reachableValues(numbers)])).toEqual(sorted([...ours]));
+    }
+  });
+
+  test("every attempt is true, uses each number once, and is written once", () => {
+    for (const numbers of [
+      [3, 5, 7],
+      [4, 4, 4],
+      [2, 6, 3, 1],
+    ]) {
+      const texts = new Set<string>();
+      for (const attempt of enumerateAttempts(numbers)) {
+        const text = formatAttempt(attempt);
+        expect(texts.has(text)).toBe(false);
+        texts.add(text);
+        expect(attempt.steps).toHaveLength(numbers.length - 1);
+        expect(sorted(numbersOf(attempt.expression))).toEqual(sorted(numbers));
+        expect(evaluateExpression(attempt.expression)).toEqual({ numerator: BigInt(attempt.value), denominator: 1n });
+        for (const step of text.split(",")) {
+          const [left, result] = step.split("=") as [string, string];
+          expect(evaluateExpression(parseExpression(left)!)?.numerator).toBe(BigInt(result));
+        }
+      }
+    }
+  });
+
+  test("finds the solutions of the example and none where there is none", () => {
+    expect(solveCountdown([3, 5, 7], 22).map((a) => formatExpression(a.expression))).toEqual(["(3*5)+7"]);
+    expect(solveCountdown([1, 1, 1], 99)).toEqual([]);
+  });
+});
+
+describe("traces", () => {
+  const random = new Random(21);
+  const rows = Array.from({ length: 200 }, () => task.sample(random));
+
+  test.each<CountdownTrace>([{}, { proposals: "random" }, { sharpness: 4 }, { maxAttempts: 1 }, { maxAttempts: 3, proposals: "random" }])(
+    "with %o are verified, follow the grammar and hold the limit",
+    (options) => {
+      for (const one of rows) {
+        const text = task.trace(one, random, options)!;
+        expect(text).toMatch(/^<think>(?:\d+[-+*/]\d+=\d+[,;!])+<\/think>[-+*/()\d]+$/);
+        expect(task.reward(text, one)).toBe(1);
+        const { thinking, answer } = splitCompletion(text)!;
+        expect(task.check(answer, one)).toBe(true);
+        const attempts = thinking.slice(0, -1).split(";");
+        expect(attempts.length).toBeLessThanOrEqual(options.maxAttempts ?? 8);
+        expect(new Set(attempts).size).toBe(attempts.length);
+        attempts.forEach((attempt, i) => {
+          const steps = attempt.split(",");
+          expect(steps).toHaveLength(one.numbers.length - 1);
+          for (const step of steps) {
+            const [left, result] = step.split("=") as [string, string];
+            expect(evaluateExpression(parseExpression(left)!)?.numerator).toBe(BigInt(result));
+          }
+          // Only the last attempt reaches the target.
+          expect(attempt.endsWith(`=${one.target}`)).toBe(i === attempts.length - 1);
+        });
+      }
+    },
+  );
+
+  test("are the same for the same state, and differ between states", () => {
+    const texts = Array.from({ length: 20 }, (_, seed) => task.trace(rows[0]!, new Random(seed), { proposals: "random" }));
+    expect(texts).toEqual(Array.from({ length: 20 }, (_, seed) => task.trace(rows[0]!, new Random(seed), { proposals: "random" })));
+    expect(new Set(texts).size).toBeGreaterThan(1);
+  });
+
+  test("get shorter as proposals get sharper", () => {
+    const attempts = (options: CountdownTrace) =>
+      rows.reduce((sum, one, i) => sum + task.trace(one, new Random(i), { maxAttempts: 40, ...options })!.split(";").length, 0) /
+      rows.length;
+    const random = attempts({ proposals: "random" });
+    const mild = attempts({ sharpness: 1 });
+    const sharp = attempts({ sharpness: 8 });
+    expect(attempts({ sharpness: 0 })).toBe(random);
+    expect(mild).toBeLessThan(0.7 * random);
+    expect(sharp).toBeLessThan(0.5 * mild);
+    expect(sharp).toBeGreaterThanOrEqual(1);
+  });
+
+  test("undefined where there is no solution; bad options are an error", () => {
+    expect(task.trace({ numbers: [1, 1, 1], target: 99 }, random)).toBeUndefined();
+    expect(() => task.trace(row, random, { maxAttempts: 0.5 })).toThrow(ConfigError);
+  });
+});
+
+describe("reward", () => {
+  test("1 for right, in any writing of the expression", () => {
+    for (const answer of ["(3*5)+7", "3*5+7", "7+5*3", " ( 3 * 5 ) + 7\n", "((7)+(5*3))"]) {
+      expect(task.reward(`<think>3*5=15,15+7=22!</think>${answer}`, row)).toBe(1);
+      expect(task.check(answer.trim(), row)).toBe(true);
+    }
+    expect(task.reward("</think>3*5+7", row)).toBe(1);
+    // Fractions on the way are exact: 8 / (3 - 8/3) = 24.
+    expect(task.reward("</think>8/(3-8/3)", { numbers: [3, 3, 8, 8], target: 24 })).toBe(1);
+  });
+
+  test("0.1 for well-formed but wrong", () => {
+    for (const answer of ["3+5+7", "(3*7)+5", "3-5-7", "3/5+7"]) {
+      expect(task.reward(`<think></think>${answer}`, row)).toBe(0.1);
+      expect(task.check(answer, row)).toBe(false);
+    }
+  });
+
+  test.each([
+    ["empty", ""],
+    ["no reasoning part", "(3*5)+7"],
+    ["answer in the reasoning", "<think>(3*5)+7"],
+    ["answer in the reasoning, nothing after it", "<think>(3*5)+7</think>"],
+    ["two reasoning parts", "<think>a</think>(3*5)+7<think>b</think>(3*5)+7"],
+    ["two closing tags", "<think></think></think>(3*5)+7"],
+    ["several answers on lines", "</think>(3*5)+7\n(3*7)+5"],
+    ["several answers with a comma", "</think>(3*5)+7,(3*7)+5"],
+    ["several answers with or", "</think>(3*5)+7 or 3+5+7"],
+    ["several answers with a semicolon", "</think>3+5+7;(3*5)+7"],
+    ["the target alone", "</think>22"],
+    ["a number twice", "</think>(3*5)+7+7-7"],
+    ["a number twice, another missing", "</think>5*5-3"],
+    ["a number missing", "</think>3*7"],
+    ["a foreign number", "</think>3*5+7+0"],
+    ["a foreign number that does nothing", "</think>(3*5+7)*1"],
+    ["digits run together", "</think>35-7"],
+    ["digits run together by a space", "</think>3 5-7"],
+    ["digits split", "</think>3*5+7.0"],
+    ["leading zero", "</think>3*5+07"],
+    ["power", "</think>3**5+7"],
+    ["integer division", "</think>7//3+5"],
+    ["factorial", "</think>3!+5+7"],
+    ["unary minus", "</think>-3+5*7"],
+    ["modulo", "</think>7%3+5"],
+    ["equation", "</think>(3*5)+7=22"],
+    ["prompt repeated", "</think>3 5 7=22"],
+    ["prompt and answer", "</think>3 5 7=22 (3*5)+7"],
+    ["trailing garbage", "</think>(3*5)+7 done"],
+    ["trailing tag", "</think>(3*5)+7<|end|>"],
+    ["leading garbage", "</think>= (3*5)+7"],
+    ["comment", "</think>(3*5)+7//"],
+    ["code", "</think>(()=>22)()"],
+    ["full-width digits", "</think>(３*５)+７"],
+    ["multiplication sign", "</think>(3×5)+7"],
+    ["asterisk operator", "</think>(3∗5)+7"],
+    ["full-width plus", "</think>(3*5)＋7"],
+    ["no-break space", "</think>(3*5)\u00a0+7"],
+    ["zero width joiner", "</think>(3*5)+7\u200d"],
+    ["closing tag look-alike", "<think></think\u200b>(3*5)+7"],
+    ["unbalanced", "</think>((3*5)+7"],
+    ["huge nesting", `</think>${"(".repeat(100_000)}(3*5)+7${")".repeat(100_000)}`],
+    ["huge length", `</think>(3*5)+7${"+0".repeat(100_000)}`],
+    ["huge number", `</think>${"9".repeat(100_000)}`],
+  ])("0 for %s", (_, completion) => {
+    expect(task.reward(completion, row)).toBe(0);
+    const after = splitCompletion(completion)?.answer;
+    if (after !== undefined) expect(task.check(after, row)).toBe(false);
+  });
+
+  test("0 for division by zero", () => {
+    const twins: CountdownRow = { numbers: [4, 4, 9], target: 9 };
+    expect(task.reward("</think>9/(4-4)", twins)).toBe(0);
+    expect(task.reward("</think>9+4-4", twins)).toBe(1);
+  });
+
+  test("numbers that occur twice must be used twice", () => {
+    const twins: CountdownRow = { numbers: [4, 4, 2], target: 10 };
+    expect(task.reward("</think>4+4+2", twins)).toBe(1);
+    expect(task.reward("</think>4*2+2", twins)).toBe(0);
+    expect(task.reward("</think>4*4-2", { numbers: [4, 2, 4], target: 14 })).toBe(1);
+  });
+
+  test("any text gives one of three rewards and never throws", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom("<think>", "</think>", "3", "5", "7", "+", "*", "-", "/", "(", ")", " ", "=", "é", "\n")),
+        (parts) => {
+          expect([0, 0.1, 1]).toContain(task.reward(parts.join(""), row));
+        },
+      ),
+      { numRuns: 2000, seed: 4 },
+    );
+  });
+});
