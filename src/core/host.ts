@@ -47,6 +47,8 @@ export interface WorkerHandle {
   post(message: unknown): void;
   onMessage(listener: (message: unknown) => void): void;
   onError(listener: (error: Error) => void): void;
+  /** A thread does not keep the process alive; `true` makes it do so, e.g. while its answer is awaited, `false` ends that. */
+  keepAlive?(on: boolean): void;
   terminate(): Promise<void>;
 }
 

@@ -2,8 +2,8 @@
 // `NAME_scale_inv`. Despite the name the scale multiplies: weight = code * scale. Ragged edges have smaller blocks.
 
 import { ConfigError, DeviceError, FormatError, quote } from "../core/errors.ts";
-import { type Shape, sameShape, showShape } from "../core/shape.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";
+import { type Shape, sameShape, showShape } from "../core/shape.ts";
 
 export type Block = readonly [rows: number, columns: number];
 

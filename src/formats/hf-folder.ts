@@ -6,10 +6,10 @@
 
 import { FormatError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
+import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import type { Shape } from "../core/shape.ts";
 import { bytesOf, type FileDType } from "./dtypes.ts";
 import { applyScales, checkScales, readBlockSize, scaleSuffix } from "./fp8-blocks.ts";
-import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import { openSafetensors, type Safetensors } from "./safetensors.ts";
 
 const configLimit = 10_000_000;

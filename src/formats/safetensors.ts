@@ -5,9 +5,9 @@
 
 import { DeviceError, FormatError, quote } from "../core/errors.ts";
 import type { FileSource } from "../core/host.ts";
+import { decodeUtf8, isJsonObject, type JsonObject, type JsonValue, parseJson } from "../core/json.ts";
 import { type Shape, showShape } from "../core/shape.ts";
 import { bytesOf, decodeInto, type FileDType, fileDTypes, isFileDType } from "./dtypes.ts";
-import { decodeUtf8, isJsonObject, type JsonObject, type JsonValue, parseJson } from "../core/json.ts";
 
 export const headerLimit = 100_000_000;
 export const nameLimit = 4096;
@@ -134,26 +134,28 @@ function isCount(value: JsonValue | undefined): value is number {
 /** One entry of the header, alone: its fields, and that its byte range has the size of its shape. */
 function checkEntry(name: string, entry: JsonValue | undefined, dataStart: number, fail: Complain): TensorPlace {
   if (name.length > nameLimit) fail(`a tensor name of ${name.length} characters: ${quote(name)}`, `at most ${nameLimit}`);
-  const tensor = `tensor ${quote(name)}`;
-  if (!isJsonObject(entry)) fail(`${tensor} without an object`, '{"dtype", "shape", "data_offsets"}');
+  // Made only when something is wrong: a header may hold a million entries.
+  const tensor = () => `tensor ${quote(name)}`;
+  if (!isJsonObject(entry)) fail(`${tensor()} without an object`, '{"dtype", "shape", "data_offsets"}');
   const { dtype, shape, data_offsets: offsets } = entry;
   const other = Object.keys(entry).find((key) => key !== "dtype" && key !== "shape" && key !== "data_offsets");
-  if (other !== undefined) fail(`${tensor} with the unknown field ${quote(other)}`, "dtype, shape and data_offsets only");
+  if (other !== undefined) fail(`${tensor()} with the unknown field ${quote(other)}`, "dtype, shape and data_offsets only");
   if (typeof dtype !== "string" || !isFileDType(dtype)) {
-    fail(`${tensor} of dtype ${typeof dtype === "string" ? quote(dtype) : "no string"}`, `one of ${fileDTypes.join(", ")}`);
+    fail(`${tensor()} of dtype ${typeof dtype === "string" ? quote(dtype) : "no string"}`, `one of ${fileDTypes.join(", ")}`);
   }
-  if (!Array.isArray(shape) || !shape.every(isCount)) fail(`${tensor} with a shape that is no list of sizes`, "integers of 0 or more");
-  if (shape.length > rankLimit) fail(`${tensor} of rank ${shape.length}`, `at most ${rankLimit}`);
+  if (!Array.isArray(shape) || !shape.every(isCount)) fail(`${tensor()} with a shape that is no list of sizes`, "integers of 0 or more");
+  if (shape.length > rankLimit) fail(`${tensor()} of rank ${shape.length}`, `at most ${rankLimit}`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
-    fail(`${tensor} with data_offsets that are no two positions`, "[begin, end], integers of 0 or more");
+    fail(`${tensor()} with data_offsets that are no two positions`, "[begin, end], integers of 0 or more");
   }
   const [begin, end] = offsets as [number, number];
-  if (begin > end) fail(`${tensor} at bytes ${begin} to ${end}`, "an end that is not before its beginning");
+  if (begin > end) fail(`${tensor()} at bytes ${begin} to ${end}`, "an end that is not before its beginning");
   const needed = byteCount(shape, dtype);
-  if (needed === undefined) fail(`${tensor} of shape ${showShape(shape)} and dtype ${dtype}`, "fewer than 2^53 bytes (the size overflows)");
+  if (needed === undefined)
+    fail(`${tensor()} of shape ${showShape(shape)} and dtype ${dtype}`, "fewer than 2^53 bytes (the size overflows)");
   if (end - begin !== needed) {
     fail(
-      `${tensor} of ${end - begin} bytes (data_offsets ${begin} to ${end})`,
+      `${tensor()} of ${end - begin} bytes (data_offsets ${begin} to ${end})`,
       `${needed} bytes for shape ${showShape(shape)} of ${dtype}`,
     );
   }

@@ -22,6 +22,10 @@ function spawnWasmWorker(): WorkerHandle {
     onError: (listener) => {
       worker.on("error", (thrown) => listener(thrown instanceof Error ? thrown : new Error(String(thrown))));
     },
+    keepAlive: (on) => {
+      if (on) worker.ref();
+      else worker.unref();
+    },
     terminate: async () => {
       await worker.terminate();
     },

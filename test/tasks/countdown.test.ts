@@ -3,8 +3,9 @@ import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../src/core/errors.ts";
 import { Random } from "../../src/core/random.ts";
 import { splitCompletion } from "../../src/tasks/completion.ts";
-import { type CountdownRow, type CountdownTrace, createCountdown, parseCountdown } from "../../src/tasks/countdown.ts";
+import { type CountdownOptions, type CountdownRow, createCountdown, parseCountdown } from "../../src/tasks/countdown.ts";
 import { enumerateAttempts, formatAttempt, reachableValues, solveCountdown } from "../../src/tasks/countdown-search.ts";
+import type { CountdownTrace } from "../../src/tasks/countdown-trace.ts";
 import { evaluateExpression, formatExpression, numbersOf, parseExpression } from "../../src/tasks/expression.ts";
 
 const task = createCountdown();
@@ -14,41 +15,60 @@ const sorted = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b
 describe("problems", () => {
   test("are written and keyed as documented", () => {
     expect(task.name).toBe("countdown");
-    expect(task.prompt(row)).toBe("3 5 7=22");
-    expect(task.key(row)).toBe("3 5 7=22");
+    expect(task.prompt(row)).toBe("3,5,7=22<think>");
+    expect(task.key(row)).toBe("3,5,7=22");
     expect(task.key({ numbers: [7, 3, 5], target: 22 })).toBe(task.key(row));
-    expect(task.key({ numbers: [10, 9, 1], target: 22 })).toBe("1 9 10=22");
-    expect(parseCountdown("3 5 7=22")).toEqual(row);
+    expect(task.key({ numbers: [10, 9, 1], target: 22 })).toBe("1,9,10=22");
+    for (const text of ["3,5,7=22", "3 5 7=22", "3,5,7=22<think>"]) expect(parseCountdown(text)).toEqual(row);
   });
 
-  test("are seeded, in range and solvable", () => {
-    for (const options of [
-      {},
-      { count: 4, min: 1, max: 25, targetMin: 10, targetMax: 200 },
-      { count: 2, min: 5, max: 9, targetMin: 0, targetMax: 81 },
-    ]) {
-      const { count, min, max, targetMin, targetMax } = { count: 3, min: 1, max: 12, targetMin: 10, targetMax: 99, ...options };
-      const some = createCountdown(options);
-      const random = new Random(5);
-      const again = new Random(5);
-      for (let i = 0; i < 200; i++) {
-        const made = some.sample(random);
-        expect(some.sample(again)).toEqual(made);
-        expect(made.numbers).toHaveLength(count);
-        expect(made.numbers.every((n) => n >= min && n <= max)).toBe(true);
-        expect(made.target).toBeGreaterThanOrEqual(targetMin);
-        expect(made.target).toBeLessThanOrEqual(targetMax);
-        expect(solveCountdown(made.numbers, made.target).length).toBeGreaterThan(0);
-        expect(parseCountdown(some.prompt(made))).toEqual(made);
-      }
+  test.each<CountdownOptions>([
+    {},
+    { count: 4, max: 25, targetMin: 10, targetMax: 200, resultMax: 999 },
+    { count: 2, min: 5, max: 9, targetMin: 0, targetMax: 81, resultMin: 0 },
+    { count: 5, targetMax: 30 },
+  ])("with %o are seeded, in range and solvable", (options) => {
+    const { count, min, max, targetMin, targetMax } = { count: 3, min: 1, max: 12, targetMin: 1, targetMax: 99, ...options };
+    const some = createCountdown(options);
+    const random = new Random(5);
+    const again = new Random(5);
+    for (let i = 0; i < (count === 5 ? 10 : 200); i++) {
+      const made = some.sample(random);
+      expect(some.sample(again)).toEqual(made);
+      expect(made.numbers).toHaveLength(count);
+      expect(made.numbers.every((n) => n >= min && n <= max)).toBe(true);
+      expect(made.target).toBeGreaterThanOrEqual(targetMin);
+      expect(made.target).toBeLessThanOrEqual(targetMax);
+      expect(solveCountdown(made.numbers, made.target, options).length).toBeGreaterThan(0);
+      expect(parseCountdown(some.prompt(made))).toEqual(made);
     }
   });
 
-  test("cover the whole range of numbers", () => {
-    const random = new Random(11);
-    const seen = new Set<number>();
-    for (let i = 0; i < 500; i++) for (const n of task.sample(random).numbers) seen.add(n);
-    expect(sorted([...seen])).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+  test("are as likely as one another, orderings counted apart", () => {
+    const tiny = createCountdown({ max: 3, targetMax: 9 });
+    const orders = ({ numbers: [a, b, c] }: CountdownRow) => (a === b && b === c ? 1 : a === b || b === c ? 3 : 6);
+    const all = tiny.problems();
+    const total = all.reduce((sum, one) => sum + orders(one), 0);
+    const counts = new Map<string, number>();
+    const random = new Random(6);
+    const draws = 40_000;
+    for (let i = 0; i < draws; i++) {
+      const key = tiny.key(tiny.sample(random));
+      counts.set(key, (counts.get(key) ?? 0) + 1);
+    }
+    expect(counts.size).toBe(all.length);
+    for (const one of all) {
+      const expected = (draws * orders(one)) / total;
+      expect(Math.abs(counts.get(tiny.key(one))! - expected)).toBeLessThan(5 * Math.sqrt(expected));
+    }
+  });
+
+  test("can be listed, all of them", () => {
+    const tiny = createCountdown({ count: 2, max: 3 });
+    const keys = "1,1=1 1,1=2 1,2=1 1,2=2 1,2=3 1,3=2 1,3=3 1,3=4 2,2=1 2,2=4 2,3=1 2,3=5 2,3=6 3,3=1 3,3=6 3,3=9";
+    expect(tiny.problems().map(tiny.key).join(" ")).toBe(keys);
+    expect(task.problems()).toHaveLength(4717);
+    expect(() => createCountdown({ count: 5, max: 99 }).problems()).toThrow(ConfigError);
   });
 
   test.each([
@@ -61,8 +81,13 @@ describe("problems", () => {
     { targetMin: -1 },
     { targetMin: 50, targetMax: 49 },
     { targetMax: Number.NaN },
+    { resultMin: -1 },
+    { resultMin: 5, resultMax: 4 },
+    { divideByOne: 1 as unknown as boolean },
     { trace: { maxAttempts: 0 } },
+    { trace: { waits: -1 } },
     { trace: { sharpness: -1 } },
+    { trace: { sharpness: 2 } },
     { trace: { sharpness: Number.POSITIVE_INFINITY } },
     { trace: { proposals: "best" as "guided" } },
   ])("refuses %o", (options) => expect(() => createCountdown(options)).toThrow(ConfigError));
@@ -70,18 +95,19 @@ describe("problems", () => {
   test("an unreachable target range is an error, not an endless loop", () => {
     const never = createCountdown({ count: 2, min: 1, max: 2, targetMin: 500, targetMax: 600 });
     expect(() => never.sample(new Random(0))).toThrow(/widen targetMin/);
+    expect(never.problems()).toEqual([]);
   });
 
-  test.each(["", "3 5 7", "3 5 7=", "3  5=8", "3,5=8", "3=3", "0 5=5", "03 5=8", "3 5=-2", "3 5=8 ", "１ 5=6", "1 2 3 4 5 6=7"])(
+  test.each(["", "3 5 7", "3 5 7=", "3  5=8", "3, 5=8", "3;5=8", "3=3", "0 5=5", "03 5=8", "3 5=-2", "3 5=8 ", "１ 5=6", "1 2 3 4 5 6=7"])(
     "parseCountdown refuses %o",
     (text) => expect(() => parseCountdown(text)).toThrow(ConfigError),
   );
 });
 
-/** Every value of a∘b∘c in both shapes over all orders, by brute force with other code, with non-negative integers all along. */
-function bruteForce([x, y, z]: readonly number[]): Set<number> {
+/** Every value of a∘b∘c in both shapes over all orders, by brute force with other code, with positive integers up to `most` all along. */
+function bruteForce([x, y, z]: readonly number[], most: number): Set<number> {
   const apply: ((a: number, b: number) => number)[] = [(a, b) => a + b, (a, b) => a - b, (a, b) => a * b, (a, b) => a / b];
-  const fine = (n: number) => Number.isInteger(n) && n >= 0;
+  const fine = (n: number) => Number.isInteger(n) && n >= 1 && n <= most;
   const values = new Set<number>();
   const orders = [
     [x, y, z],
@@ -105,39 +131,53 @@ function bruteForce([x, y, z]: readonly number[]): Set<number> {
 describe("search", () => {
   test("reaches exactly what brute force reaches", () => {
     const random = new Random(3);
-    for (let i = 0; i < 200; i++) {
+    for (let i = 0; i < 100; i++) {
       const numbers = [1 + random.integer(12), 1 + random.integer(12), 1 + random.integer(12)];
-      const ours = new Set([...enumerateAttempts(numbers)].map((attempt) => attempt.value));
-      expect(sorted([...ours])).toEqual(sorted([...bruteForce(numbers)]));
-      expect(sorted([...reachableValues(numbers)])).toEqual(sorted([...ours]));
-    }
-  });
-
-  test("every attempt is true, uses each number once, and is written once", () => {
-    for (const numbers of [
-      [3, 5, 7],
-      [4, 4, 4],
-      [2, 6, 3, 1],
-    ]) {
-      const texts = new Set<string>();
-      for (const attempt of enumerateAttempts(numbers)) {
-        const text = formatAttempt(attempt);
-        expect(texts.has(text)).toBe(false);
-        texts.add(text);
-        expect(attempt.steps).toHaveLength(numbers.length - 1);
-        expect(sorted(numbersOf(attempt.expression))).toEqual(sorted(numbers));
-        expect(evaluateExpression(attempt.expression)).toEqual({ numerator: BigInt(attempt.value), denominator: 1n });
-        for (const step of text.split(",")) {
-          const [left, result] = step.split("=") as [string, string];
-          expect(evaluateExpression(parseExpression(left)!)?.numerator).toBe(BigInt(result));
+      for (const resultMax of [99, 2000]) {
+        const expected = sorted([...bruteForce(numbers, resultMax)]);
+        // Dividing by 1 gives what multiplying by 1 gives: the rule takes away no value.
+        for (const divideByOne of [true, false]) {
+          const rules = { resultMax, divideByOne };
+          const values = new Set(enumerateAttempts(numbers, rules).map((attempt) => attempt.value));
+          expect(sorted([...values])).toEqual(expected);
+          expect(sorted([...reachableValues(numbers, rules)])).toEqual(expected);
         }
       }
     }
   });
 
+  test.each([{}, { resultMin: 0, resultMax: 9999, divideByOne: true }, { resultMax: 20 }])(
+    "with %o every attempt is true, follows the rules, uses each number once, and is written once",
+    (rules) => {
+      const { resultMin, resultMax, divideByOne } = { resultMin: 1, resultMax: 99, divideByOne: false, ...rules };
+      for (const numbers of [
+        [3, 5, 7],
+        [4, 4, 4],
+        [2, 6, 3, 1],
+      ]) {
+        const texts = new Set<string>();
+        for (const attempt of enumerateAttempts(numbers, rules)) {
+          const text = formatAttempt(attempt);
+          expect(texts.has(text)).toBe(false);
+          texts.add(text);
+          expect(attempt.steps).toHaveLength(numbers.length - 1);
+          expect(sorted(numbersOf(attempt.expression))).toEqual(sorted(numbers));
+          expect(evaluateExpression(attempt.expression)).toEqual({ numerator: BigInt(attempt.value), denominator: 1n });
+          for (const { left, operator, right, result } of attempt.steps) {
+            const value = evaluateExpression(parseExpression(`${left}${operator}${right}`)!);
+            expect(value).toEqual({ numerator: BigInt(result), denominator: 1n });
+            expect(left >= right && result >= resultMin && result <= resultMax).toBe(true);
+            expect(divideByOne || operator !== "/" || right !== 1).toBe(true);
+          }
+        }
+        expect(texts.size).toBeGreaterThan(0);
+      }
+    },
+  );
+
   test("finds the solutions of the example and none where there is none", () => {
-    expect(solveCountdown([3, 5, 7], 22).map((a) => formatExpression(a.expression))).toEqual(["(3*5)+7"]);
-    expect(solveCountdown([1, 1, 1], 99)).toEqual([]);
+    expect(solveCountdown([3, 5, 7], 22).map((a) => formatExpression(a.expression))).toEqual(["(5*3)+7"]);
+    expect(solveCountdown([1, 1, 1], 98)).toEqual([]);
   });
 });
 
@@ -145,53 +185,114 @@ describe("traces", () => {
   const random = new Random(21);
   const rows = Array.from({ length: 200 }, () => task.sample(random));
 
-  test.each<CountdownTrace>([{}, { proposals: "random" }, { sharpness: 4 }, { maxAttempts: 1 }, { maxAttempts: 3, proposals: "random" }])(
-    "with %o are verified, follow the grammar and hold the limit",
-    (options) => {
-      for (const one of rows) {
-        const text = task.trace(one, random, options)!;
-        expect(text).toMatch(/^<think>(?:\d+[-+*/]\d+=\d+[,;!])+<\/think>[-+*/()\d]+$/);
-        expect(task.reward(text, one)).toBe(1);
-        const { thinking, answer } = splitCompletion(text)!;
-        expect(task.check(answer, one)).toBe(true);
-        const attempts = thinking.slice(0, -1).split(";");
-        expect(attempts.length).toBeLessThanOrEqual(options.maxAttempts ?? 8);
-        expect(new Set(attempts).size).toBe(attempts.length);
-        attempts.forEach((attempt, i) => {
-          const steps = attempt.split(",");
-          expect(steps).toHaveLength(one.numbers.length - 1);
-          for (const step of steps) {
-            const [left, result] = step.split("=") as [string, string];
-            expect(evaluateExpression(parseExpression(left)!)?.numerator).toBe(BigInt(result));
-          }
-          // Only the last attempt reaches the target.
-          expect(attempt.endsWith(`=${one.target}`)).toBe(i === attempts.length - 1);
-        });
+  /** Checks the grammar and every equation; returns the attempts. */
+  function readTrace(text: string, one: CountdownRow): string[] {
+    expect(text).toMatch(/^(?:(?:Wait)?\d+[-+*/]\d+=\d+,\d+[-+*/]\d+=\d+[;!])+<\/think>[-+*/()\d]+$/);
+    const thinking = splitCompletion(text)!.thinking;
+    const attempts = thinking.slice(0, -1).replaceAll("Wait", "").split(";");
+    expect(new Set(attempts).size).toBe(attempts.length);
+    attempts.forEach((attempt, i) => {
+      for (const step of attempt.split(",")) {
+        const [left, result] = step.split("=") as [string, string];
+        expect(evaluateExpression(parseExpression(left)!)?.numerator).toBe(BigInt(result));
       }
-    },
-  );
+      // Only the last attempt reaches the target, and then it says so.
+      expect(attempt.endsWith(`=${one.target}`)).toBe(i === attempts.length - 1 && thinking.endsWith("!"));
+    });
+    return attempts;
+  }
+
+  test.each<CountdownTrace>([
+    {},
+    { proposals: "random" },
+    { proposals: "guided", sharpness: 4 },
+    { sharpness: 1 },
+    { maxAttempts: 1 },
+    { maxAttempts: 3, proposals: "random" },
+    { maxAttempts: 2, waits: 2 },
+  ])("with %o are verified, follow the grammar and hold the limit", (options) => {
+    let written = 0;
+    for (const one of rows) {
+      const text = task.trace(one, random, options);
+      if (text === undefined) continue;
+      written++;
+      expect(task.reward(text, one)).toBe(1);
+      expect(task.check(splitCompletion(text)!.answer, one)).toBe(true);
+      const attempts = readTrace(text, one);
+      expect(attempts.length).toBeLessThanOrEqual((options.maxAttempts ?? 8) * (1 + (options.waits ?? 0)));
+      expect(text.split("Wait").length - 1).toBe(options.waits ? Math.floor((attempts.length - 1) / (options.maxAttempts ?? 8)) : 0);
+    }
+    // Few problems are so hard that 64 draws hold no short trace.
+    expect(written).toBeGreaterThan(170);
+  });
+
+  test("that may give up end in their last attempt, well-formed but wrong", () => {
+    const rewards = new Map<number, number>();
+    for (const one of rows) {
+      const text = task.trace(one, random, { giveUp: true, maxAttempts: 3 })!;
+      const attempts = readTrace(text, one);
+      const reward = task.reward(text, one);
+      expect(reward).toBe(text.includes("!") ? 1 : 0.1);
+      if (reward !== 1) expect(attempts).toHaveLength(3);
+      rewards.set(reward, (rewards.get(reward) ?? 0) + 1);
+    }
+    expect(rewards.get(1)).toBeGreaterThan(30);
+    expect(rewards.get(0.1)).toBeGreaterThan(30);
+  });
+
+  test("in rounds: no beginning comes again before every other one came", () => {
+    for (const one of rows.slice(0, 50)) {
+      const attempts = readTrace(task.trace(one, random, { maxAttempts: 100, sharpness: 0.3 })!, one);
+      const first = attempts.map((attempt) => attempt.split(",")[0]!);
+      const beginnings = new Set(enumerateAttempts(one.numbers).map((attempt) => formatAttempt(attempt).split(",")[0]!));
+      const round = first.slice(0, beginnings.size);
+      expect(new Set(round).size).toBe(round.length);
+    }
+  });
+
+  test("in rounds with sharpness 1 the first try of every beginning is its nearest", () => {
+    for (const one of rows.slice(0, 50)) {
+      const all = enumerateAttempts(one.numbers);
+      const attempts = readTrace(task.trace(one, random, { maxAttempts: 100, sharpness: 1 })!, one);
+      const seen = new Set<string>();
+      for (const attempt of attempts) {
+        const beginning = attempt.split(",")[0]!;
+        if (seen.has(beginning)) continue;
+        seen.add(beginning);
+        const alike = all.filter((other) => formatAttempt(other).startsWith(`${beginning},`));
+        const distances = alike.map((other) => Math.abs(other.value - one.target));
+        expect(Math.abs(Number(attempt.split("=").at(-1)) - one.target)).toBe(Math.min(...distances));
+      }
+    }
+  });
 
   test("are the same for the same state, and differ between states", () => {
-    const texts = Array.from({ length: 20 }, (_, seed) => task.trace(rows[0]!, new Random(seed), { proposals: "random" }));
-    expect(texts).toEqual(Array.from({ length: 20 }, (_, seed) => task.trace(rows[0]!, new Random(seed), { proposals: "random" })));
-    expect(new Set(texts).size).toBeGreaterThan(1);
+    const texts = (options: CountdownTrace) => Array.from({ length: 20 }, (_, seed) => task.trace(rows[0]!, new Random(seed), options));
+    for (const proposals of ["random", "guided", "rounds"] as const) {
+      expect(texts({ proposals })).toEqual(texts({ proposals }));
+      expect(new Set(texts({ proposals })).size).toBeGreaterThan(1);
+    }
   });
 
   test("get shorter as proposals get sharper", () => {
     const attempts = (options: CountdownTrace) =>
-      rows.reduce((sum, one, i) => sum + task.trace(one, new Random(i), { maxAttempts: 40, ...options })!.split(";").length, 0) /
+      rows.reduce((sum, one, i) => sum + task.trace(one, new Random(i), { maxAttempts: 100, ...options })!.split(";").length, 0) /
       rows.length;
-    const random = attempts({ proposals: "random" });
-    const mild = attempts({ sharpness: 1 });
-    const sharp = attempts({ sharpness: 8 });
-    expect(attempts({ sharpness: 0 })).toBe(random);
-    expect(mild).toBeLessThan(0.7 * random);
+    const uniform = attempts({ proposals: "random" });
+    const mild = attempts({ proposals: "guided", sharpness: 1 });
+    const sharp = attempts({ proposals: "guided", sharpness: 8 });
+    expect(attempts({ proposals: "guided", sharpness: 0 })).toBe(uniform);
+    expect(mild).toBeLessThan(0.7 * uniform);
     expect(sharp).toBeLessThan(0.5 * mild);
-    expect(sharp).toBeGreaterThanOrEqual(1);
+    const rounds = [0, 0.5, 1].map((sharpness) => attempts({ sharpness }));
+    expect(rounds).toEqual([...rounds].sort((a, b) => b - a));
+    expect(rounds[2]).toBeLessThan(0.5 * rounds[0]!);
   });
 
   test("undefined where there is no solution; bad options are an error", () => {
-    expect(task.trace({ numbers: [1, 1, 1], target: 99 }, random)).toBeUndefined();
+    expect(task.trace({ numbers: [1, 1, 1], target: 98 }, random)).toBeUndefined();
+    const pair = createCountdown({ count: 2, max: 99 });
+    expect(pair.trace({ numbers: [90, 90], target: 98 }, random, { giveUp: true })).toBe("90/90=1;</think>90/90");
     expect(() => task.trace(row, random, { maxAttempts: 0.5 })).toThrow(ConfigError);
   });
 });
@@ -241,8 +342,9 @@ describe("reward", () => {
     ["unary minus", "</think>-3+5*7"],
     ["modulo", "</think>7%3+5"],
     ["equation", "</think>(3*5)+7=22"],
-    ["prompt repeated", "</think>3 5 7=22"],
-    ["prompt and answer", "</think>3 5 7=22 (3*5)+7"],
+    ["prompt repeated", "</think>3,5,7=22"],
+    ["prompt repeated with its tag", "</think>3,5,7=22<think></think>(3*5)+7"],
+    ["prompt and answer", "</think>3,5,7=22 (3*5)+7"],
     ["trailing garbage", "</think>(3*5)+7 done"],
     ["trailing tag", "</think>(3*5)+7<|end|>"],
     ["leading garbage", "</think>= (3*5)+7"],

@@ -1,0 +1,315 @@
+// Matrix product in three steps: B is packed into panels of `columns` (8, or 16 in the wide build) columns, [panel][K][columns], zero-padded (a
+// command of its own, skipped while a weight's packed copy is current); threads claim blocks of rows; each packs its rows of A into
+// strips of 6, [K][6], in its own scratch and runs the register blocks of matmul-tiles.ts. Called by linear, matmul and the grouped products.
+// Measured: see `gradually bench kernels`.
+
+import { claim, share } from "./control";
+import { tile1x16, tile1x8, tile6x16, tile6x8 } from "./matmul-tiles";
+
+const ROWS: i32 = 6;
+
+/**
+ * Packs `count` matrices B, each [K, N] (element k, n at k·kStride + n·nStride) into panels. Arguments: packed, b, K, N, kStride, nStride,
+ * columns, count, bStride (elements between matrices; packed ones are panels·K·columns apart).
+ */
+export function packPanels(p: usize, thread: i32, threads: i32): void {
+  const packed = <usize>load<u32>(p);
+  const b = <usize>load<u32>(p, 4);
+  const K = load<i32>(p, 8);
+  const N = load<i32>(p, 12);
+  const kStride = <usize>load<i32>(p, 16);
+  const nStride = <usize>load<i32>(p, 20);
+  const columns = load<i32>(p, 24);
+  const count = load<i32>(p, 28);
+  const bStride = <usize>load<i32>(p, 32);
+  const panels = (N + columns - 1) / columns;
+  const units = panels * count;
+  const from = share(units, thread, threads);
+  const to = share(units, thread + 1, threads);
+  for (let unit = from; unit < to; unit++) {
+    const n0 = (unit % panels) * columns;
+    const source = b + ((<usize>(unit / panels)) * bStride << 2) + ((<usize>n0 * nStride) << 2);
+    const target = packed + (<usize>unit * <usize>K * <usize>columns << 2);
+    packPanel(target, source, K, min(columns, N - n0), columns, kStride << 2, nStride << 2);
+  }
+}
+
+/** One panel: valid columns from `source`, zeros beside them. Strides in bytes. */
+function packPanel(target: usize, source: usize, K: i32, valid: i32, columns: i32, kStride: usize, nStride: usize): void {
+  if (nStride == 4 && valid == columns) {
+    for (let k = 0; k < K; k++) {
+      for (let n = 0; n < columns; n += 4) v128.store(target + (<usize>n << 2), v128.load(source + (<usize>n << 2)));
+      target += <usize>columns << 2;
+      source += kStride;
+    }
+    return;
+  }
+  if (kStride == 4 && valid == columns) {
+    // Rows of B lie along k: transpose 4×4 blocks.
+    const K4 = K & ~3;
+    for (let n = 0; n < columns; n += 4) {
+      const r0 = source + <usize>n * nStride;
+      const r1 = r0 + nStride;
+      const r2 = r1 + nStride;
+      const r3 = r2 + nStride;
+      let t = target + (<usize>n << 2);
+      const step = <usize>columns << 2;
+      let k: usize = 0;
+      for (; k < <usize>K4; k += 4) {
+        transpose4(v128.load(r0 + (k << 2)), v128.load(r1 + (k << 2)), v128.load(r2 + (k << 2)), v128.load(r3 + (k << 2)), t, step);
+        t += step << 2;
+      }
+      for (; k < <usize>K; k++) {
+        store<f32>(t, load<f32>(r0 + (k << 2)));
+        store<f32>(t, load<f32>(r1 + (k << 2)), 4);
+        store<f32>(t, load<f32>(r2 + (k << 2)), 8);
+        store<f32>(t, load<f32>(r3 + (k << 2)), 12);
+        t += step;
+      }
+    }
+    return;
+  }
+  for (let k = 0; k < K; k++) {
+    for (let n = 0; n < columns; n++) {
+      store<f32>(target + (<usize>n << 2), n < valid ? load<f32>(source + <usize>n * nStride) : 0);
+    }
+    target += <usize>columns << 2;
+    source += kStride;
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function transpose4(a: v128, b: v128, c: v128, d: v128, t: usize, step: usize): void {
+  const ab0 = i32x4.shuffle(a, b, 0, 4, 1, 5);
+  const ab1 = i32x4.shuffle(a, b, 2, 6, 3, 7);
+  const cd0 = i32x4.shuffle(c, d, 0, 4, 1, 5);
+  const cd1 = i32x4.shuffle(c, d, 2, 6, 3, 7);
+  v128.store(t, i64x2.shuffle(ab0, cd0, 0, 2));
+  v128.store(t + step, i64x2.shuffle(ab0, cd0, 1, 3));
+  v128.store(t + 2 * step, i64x2.shuffle(ab1, cd1, 0, 2));
+  v128.store(t + 3 * step, i64x2.shuffle(ab1, cd1, 1, 3));
+}
+
+/** Packs `rows` rows of A (element m, k at m·mStride + k·kStride, bytes) into strips of 6, zero rows below. */
+function packRows(target: usize, a: usize, rows: i32, K: i32, mStride: usize, kStride: usize): void {
+  for (let m = 0; m < rows; m += ROWS) {
+    const strip = a + <usize>m * mStride;
+    const valid = min(ROWS, rows - m);
+    if (valid == ROWS && mStride == 4) {
+      let s = strip;
+      for (let k = 0; k < K; k++) {
+        v128.store64_lane(target, v128.load64_zero(s, 16), 0, 16);
+        v128.store(target, v128.load(s));
+        target += 24;
+        s += kStride;
+      }
+    } else if (valid == ROWS) {
+      const s1 = strip + mStride;
+      const s2 = s1 + mStride;
+      const s3 = s2 + mStride;
+      const s4 = s3 + mStride;
+      const s5 = s4 + mStride;
+      let o: usize = 0;
+      for (let k = 0; k < K; k++) {
+        store<f32>(target, load<f32>(strip + o));
+        store<f32>(target, load<f32>(s1 + o), 4);
+        store<f32>(target, load<f32>(s2 + o), 8);
+        store<f32>(target, load<f32>(s3 + o), 12);
+        store<f32>(target, load<f32>(s4 + o), 16);
+        store<f32>(target, load<f32>(s5 + o), 20);
+        target += 24;
+        o += kStride;
+      }
+    } else {
+      for (let k = 0; k < K; k++) {
+        for (let r = 0; r < ROWS; r++) {
+          store<f32>(target + (<usize>r << 2), r < valid ? load<f32>(strip + <usize>r * mStride + <usize>k * kStride) : 0);
+        }
+        target += 24;
+      }
+    }
+  }
+}
+
+/** A block of rows by panels fromPanel..toPanel-1. `panelStride` in bytes; `scratch` holds the packed rows and one edge tile. */
+function block(
+  out: usize, outStride: usize, a: usize, rows: i32, mStride: usize, kStride: usize, packed: usize, panelStride: usize,
+  K: i32, N: i32, columns: i32, fromPanel: i32, toPanel: i32, accumulate: bool, scratch: usize,
+): void {
+  if (rows <= 0) return;
+  const tile = scratch;
+  const strips = scratch + 512;
+  const single = rows < 3;
+  // One or two rows: no packing where a row of A is already contiguous.
+  const direct = single && kStride == 4;
+  if (single && !direct) {
+    for (let m = 0; m < rows; m++) {
+      for (let k = 0; k < K; k++) {
+        store<f32>(strips + ((<usize>m * <usize>K + <usize>k) << 2), load<f32>(a + <usize>m * mStride + <usize>k * kStride));
+      }
+    }
+  } else if (!single) packRows(strips, a, rows, K, mStride, kStride);
+  const wide = columns == 16;
+  for (let panel = fromPanel; panel < toPanel; panel++) {
+    const b = packed + <usize>panel * panelStride;
+    const n0 = panel * columns;
+    const valid = min(columns, N - n0);
+    const target = out + (<usize>n0 << 2);
+    if (single) {
+      for (let m = 0; m < rows; m++) {
+        const row = direct ? a + <usize>m * mStride : strips + ((<usize>m * <usize>K) << 2);
+        const o = target + <usize>m * outStride;
+        if (valid == columns) {
+          if (wide) tile1x16(row, b, K, o, outStride, accumulate);
+          else tile1x8(row, b, K, o, outStride, accumulate);
+        } else {
+          if (wide) tile1x16(row, b, K, tile, 64, false);
+          else tile1x8(row, b, K, tile, 64, false);
+          copyTile(o, outStride, tile, 1, valid, accumulate);
+        }
+      }
+      continue;
+    }
+    let strip = strips;
+    for (let m = 0; m < rows; m += ROWS) {
+      const o = target + <usize>m * outStride;
+      if (valid == columns && m + ROWS <= rows) {
+        if (wide) tile6x16(strip, b, K, o, outStride, accumulate);
+        else tile6x8(strip, b, K, o, outStride, accumulate);
+      } else {
+        if (wide) tile6x16(strip, b, K, tile, 64, false);
+        else tile6x8(strip, b, K, tile, 64, false);
+        copyTile(o, outStride, tile, min(ROWS, rows - m), valid, accumulate);
+      }
+      strip += <usize>K * 24;
+    }
+  }
+}
+
+/** Moves the valid part of an edge tile (rows 64 bytes apart). */
+function copyTile(out: usize, outStride: usize, tile: usize, rows: i32, columns: i32, accumulate: bool): void {
+  for (let r = 0; r < rows; r++) {
+    const o = out + <usize>r * outStride;
+    const t = tile + (<usize>r << 6);
+    for (let n: usize = 0; n < <usize>columns; n++) {
+      const value = load<f32>(t + (n << 2));
+      store<f32>(o + (n << 2), accumulate ? load<f32>(o + (n << 2)) + value : value);
+    }
+  }
+}
+
+/**
+ * Arguments: out, a, packed, M, N, K, mStride, kStride (elements), columns, accumulate, batch, outBatchStride, aBatchStride (elements),
+ * packedBatchStride (bytes), rowBlock, panelBlock, scratch, scratchStride (bytes).
+ */
+export function matmul(p: usize, thread: i32, threads: i32): void {
+  const out = <usize>load<u32>(p);
+  const a = <usize>load<u32>(p, 4);
+  const packed = <usize>load<u32>(p, 8);
+  const M = load<i32>(p, 12);
+  const N = load<i32>(p, 16);
+  const K = load<i32>(p, 20);
+  const mStride = <usize>load<i32>(p, 24) << 2;
+  const kStride = <usize>load<i32>(p, 28) << 2;
+  const columns = load<i32>(p, 32);
+  const accumulate = load<i32>(p, 36) != 0;
+  const batch = load<i32>(p, 40);
+  const outBatch = <usize>load<i32>(p, 44) << 2;
+  const aBatch = <usize>load<i32>(p, 48) << 2;
+  const packedBatch = <usize>load<u32>(p, 52);
+  const rowBlock = load<i32>(p, 56);
+  const panelBlock = load<i32>(p, 60);
+  const scratch = <usize>load<u32>(p, 64) + <usize>thread * <usize>load<u32>(p, 68);
+  const panels = (N + columns - 1) / columns;
+  const rowBlocks = (M + rowBlock - 1) / rowBlock;
+  const panelBlocks = (panels + panelBlock - 1) / panelBlock;
+  const perBatch = rowBlocks * panelBlocks;
+  const units = perBatch * batch;
+  for (let unit = claim(); unit < units; unit = claim()) {
+    const z = unit / perBatch;
+    const inner = unit % perBatch;
+    const m0 = (inner / panelBlocks) * rowBlock;
+    const panel0 = (inner % panelBlocks) * panelBlock;
+    block(
+      out + <usize>z * outBatch + <usize>m0 * (<usize>N << 2), <usize>N << 2,
+      a + <usize>z * aBatch + <usize>m0 * mStride, min(rowBlock, M - m0), mStride, kStride,
+      packed + <usize>z * packedBatch, <usize>K * <usize>columns << 2, K, N, columns, panel0, min(panels, panel0 + panelBlock), accumulate, scratch,
+    );
+  }
+}
+
+/** Clamped offset e of a device table [E+1]: 0..S, never below the one before it. */
+// @ts-ignore: decorator
+@inline
+function offsetOf(offsets: usize, e: i32, S: i32): i32 {
+  return max(0, min(S, load<i32>(offsets + (<usize>e << 2))));
+}
+
+/**
+ * Rows of expert e times its matrix. Arguments: out, x, packed, offsets, S, E, N, K, columns, rowBlock, scratch, scratchStride.
+ * Experts' packed matrices are panels·K·columns apart.
+ */
+export function groupedMatmul(p: usize, thread: i32, threads: i32): void {
+  const out = <usize>load<u32>(p);
+  const x = <usize>load<u32>(p, 4);
+  const packed = <usize>load<u32>(p, 8);
+  const offsets = <usize>load<u32>(p, 12);
+  const S = load<i32>(p, 16);
+  const E = load<i32>(p, 20);
+  const N = load<i32>(p, 24);
+  const K = load<i32>(p, 28);
+  const columns = load<i32>(p, 32);
+  const rowBlock = load<i32>(p, 36);
+  const scratch = <usize>load<u32>(p, 40) + <usize>thread * <usize>load<u32>(p, 44);
+  const panels = (N + columns - 1) / columns;
+  const panelStride = <usize>K * <usize>columns << 2;
+  let unit = 0;
+  let mine = claim();
+  for (let e = 0; e < E; e++) {
+    const from = offsetOf(offsets, e, S);
+    const to = offsetOf(offsets, e + 1, S);
+    for (let row = from; row < to; row += rowBlock) {
+      if (unit++ != mine) continue;
+      block(
+        out + (<usize>row * <usize>N << 2), <usize>N << 2, x + (<usize>row * <usize>K << 2), min(rowBlock, to - row), <usize>K << 2, 4,
+        packed + <usize>e * <usize>panels * panelStride, panelStride, K, N, columns, 0, panels, false, scratch,
+      );
+      mine = claim();
+    }
+  }
+}
+
+/**
+ * dw[e] [N, K] += dyᵀ·x over the expert's rows; x is packed as panels of [S][columns] along its K columns. Arguments: dw, dy, packed,
+ * offsets, S, E, N, K, columns, rowBlock, scratch, scratchStride.
+ */
+export function groupedMatmulWeightGrad(p: usize, thread: i32, threads: i32): void {
+  const dw = <usize>load<u32>(p);
+  const dy = <usize>load<u32>(p, 4);
+  const packed = <usize>load<u32>(p, 8);
+  const offsets = <usize>load<u32>(p, 12);
+  const S = load<i32>(p, 16);
+  const E = load<i32>(p, 20);
+  const N = load<i32>(p, 24);
+  const K = load<i32>(p, 28);
+  const columns = load<i32>(p, 32);
+  const rowBlock = load<i32>(p, 36);
+  const scratch = <usize>load<u32>(p, 40) + <usize>thread * <usize>load<u32>(p, 44);
+  const panels = (K + columns - 1) / columns;
+  const panelStride = <usize>S * <usize>columns << 2;
+  const rowBlocks = (N + rowBlock - 1) / rowBlock;
+  const units = E * rowBlocks;
+  for (let unit = claim(); unit < units; unit = claim()) {
+    const e = unit / rowBlocks;
+    const n0 = (unit % rowBlocks) * rowBlock;
+    const from = offsetOf(offsets, e, S);
+    const count = offsetOf(offsets, e + 1, S) - from;
+    if (count <= 0) continue;
+    block(
+      dw + ((<usize>e * <usize>N + <usize>n0) * <usize>K << 2), <usize>K << 2,
+      dy + ((<usize>from * <usize>N + <usize>n0) << 2), min(rowBlock, N - n0), 4, <usize>N << 2,
+      packed + (<usize>from * <usize>columns << 2), panelStride, count, K, columns, 0, panels, true, scratch,
+    );
+  }
+}
