@@ -164,7 +164,10 @@ function show(value: unknown): string {
 }
 
 function problem(file: FileSource, line: number, got: string, expected: string, cure: string, cause?: unknown): FormatError {
-  return new FormatError({ operation: `read ${quote(file.path, 300)} line ${line}`, got, expected, cure }, cause === undefined ? undefined : { cause });
+  return new FormatError(
+    { operation: `read ${quote(file.path, 300)} line ${line}`, got, expected, cure },
+    cause === undefined ? undefined : { cause },
+  );
 }
 
 function concat(parts: readonly Uint8Array[], length: number): Uint8Array {

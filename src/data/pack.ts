@@ -41,6 +41,8 @@ export type Batch = {
   readonly used: number;
   /** How many documents were packed. */
   readonly documents: number;
+  /** Flat row at which each of them begins. */
+  readonly starts: readonly number[];
 };
 
 /** Loss on the completion only: the prompt's ids are read, never learned. */
@@ -81,7 +83,7 @@ export function packBatch(next: () => Document | undefined, shape: BatchShape, p
   };
   const filled = new Array<number>(B).fill(0);
   let tokens = 0;
-  let documents = 0;
+  const starts: number[] = [];
   let used = 0;
   for (let document = next(); document !== undefined; document = next()) {
     const { ids, mask } = checkDocument(document, T);
@@ -90,7 +92,7 @@ export function packBatch(next: () => Document | undefined, shape: BatchShape, p
     const start = row * T + (filled[row] as number);
     filled[row] = (filled[row] as number) + ids.length;
     used += ids.length;
-    documents++;
+    starts.push(start);
     const counts = (i: number) => i < ids.length && (mask === undefined || mask[i] === 1);
     for (let i = 0; i < ids.length; i++) {
       const r = start + i;
@@ -105,7 +107,7 @@ export function packBatch(next: () => Document | undefined, shape: BatchShape, p
       }
     }
   }
-  return { B, T, ...batch, tokens, used, documents };
+  return { B, T, ...batch, tokens, used, documents: starts.length, starts };
 }
 
 export function checkBatchShape(shape: BatchShape): BatchShape {

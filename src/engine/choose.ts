@@ -10,7 +10,14 @@ import { emittedCount, type Sequence } from "./sequence.ts";
 export type Choice = { readonly id: number; readonly isForced: boolean };
 
 /** `width` ids of the row at `start` may be drawn. Throws DeviceError when the row is not finite. */
-export function chooseId(sequence: Sequence, logits: HostArray, start: number, width: number, bannedIds: readonly number[], sample: Sampler): Choice {
+export function chooseId(
+  sequence: Sequence,
+  logits: HostArray,
+  start: number,
+  width: number,
+  bannedIds: readonly number[],
+  sample: Sampler,
+): Choice {
   const { budget, request, random } = sequence;
   const forced = budget && takeForced(budget);
   if (forced !== undefined) return { id: forced, isForced: true };
@@ -36,7 +43,8 @@ function notFinite(sequence: Sequence, logits: HostArray, start: number, width: 
   }
   return new DeviceError({
     operation: `generate: request ${sequence.number}, id ${emittedCount(sequence) + 1} of its completion`,
-    got: nan + infinite > 0 ? `${nan} NaN and ${infinite} infinite logits of ${width}` : "no id that may be drawn (every logit is -Infinity)",
+    got:
+      nan + infinite > 0 ? `${nan} NaN and ${infinite} infinite logits of ${width}` : "no id that may be drawn (every logit is -Infinity)",
     expected: "finite logits",
     cure: "check the weights for NaN and overflow; other requests are not affected",
   });

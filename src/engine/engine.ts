@@ -3,8 +3,8 @@
 // of losses, when somebody wants log-probabilities). A request's answer depends on its ids, settings and seed alone: rows do not see
 // their neighbours in the batch, so alone or in a crowd, in one chunk or many, it is bit for bit the same.
 
+import { ConfigError, RequestError } from "../core/errors.ts";
 import { Random } from "../core/random.ts";
-import { ConfigError, DeviceError, RequestError } from "../core/errors.ts";
 import type { Cache, Model } from "../models/model.ts";
 import { crossEntropy } from "../ops/cross-entropy.ts";
 import { alias, dispose, empty, fromArray, keep, read, scope, type Tensor } from "../tensor/tensor.ts";
@@ -12,7 +12,7 @@ import { noGradients } from "../tensor/tracking.ts";
 import { type Choice, chooseId } from "./choose.ts";
 import { checkIds, checkRequest, type GenerationRequest, type GenerationResult } from "./request.ts";
 import { makeSampler, type Sampler } from "./sampler.ts";
-import { admit, forget, leave, schedule, type Slot, type StepPlan } from "./scheduler.ts";
+import { admit, forget, leave, type Slot, type StepPlan, schedule } from "./scheduler.ts";
 import { resultOf, type Sequence, startSequence, type Timeline } from "./sequence.ts";
 import { settle } from "./settle.ts";
 
@@ -22,7 +22,8 @@ export type EngineOptions = {
   /** Ids (prompt and completion) that one sequence may have. Default: the model's context, at most 4,096. The cache takes slots · contextLength · bytesPerToken. */
   readonly contextLength?: number;
   /**
-   * MLA only: the absorbed form reads less memory; the plain form has the bits of the training pass, which RL rollouts need.
+   * MLA only: the absorbed form reads and holds less memory; the plain form, over expanded keys, has the bits of the training pass, which RL
+   * rollouts need.
    * Default: true for DeepSeek models.
    */
   readonly absorbed?: boolean;
@@ -49,7 +50,13 @@ export type SubmitOptions = {
 
 export type GenerateProgress = { readonly finished: number; readonly total: number; readonly tokens: number };
 
-export type EngineCounts = { readonly steps: number; readonly rows: number; readonly emitted: number; readonly running: number; readonly waiting: number };
+export type EngineCounts = {
+  readonly steps: number;
+  readonly rows: number;
+  readonly emitted: number;
+  readonly running: number;
+  readonly waiting: number;
+};
 
 type Handlers = {
   readonly onToken: SubmitOptions["onToken"];
@@ -96,7 +103,7 @@ export class Engine {
     this.#slots = Array.from({ length: slots }, () => ({ sequence: undefined, timeline: undefined }));
     this.#packed = new Int32Array(5 * (slots + this.#prefillTokens) + slots);
     this.#sample = makeSampler(model.vocabSize);
-    this.#cache = keep(() => model.makeCache(slots, this.contextLength));
+    this.#cache = keep(() => model.makeCache(slots, this.contextLength, { expanded: !this.absorbed }));
     try {
       this.#input = keep(() => empty(model.device, [this.#packed.length], "i32"));
     } catch (error) {
@@ -186,7 +193,12 @@ export class Engine {
   async dispose(): Promise<void> {
     if (!this.#isDisposed) {
       this.#isDisposed = true;
-      const reason = new RequestError({ operation: "generate", got: "an engine that was disposed", expected: "a live one", cure: "wait for the answers before dispose()" });
+      const reason = new RequestError({
+        operation: "generate",
+        got: "an engine that was disposed",
+        expected: "a live one",
+        cure: "wait for the answers before dispose()",
+      });
       for (const sequence of [...this.#handlers.keys()]) this.#fail(sequence, reason);
       this.#cache.dispose();
       dispose(this.#input);
@@ -199,7 +211,13 @@ export class Engine {
   }
 
   #join(request: GenerationRequest, timeline: Timeline | undefined, handlers: Handlers): Sequence {
-    if (this.#isDisposed) throw new RequestError({ operation: "generate", got: "an engine that was disposed", expected: "a live one", cure: "make a new Engine" });
+    if (this.#isDisposed)
+      throw new RequestError({
+        operation: "generate",
+        got: "an engine that was disposed",
+        expected: "a live one",
+        cure: "make a new Engine",
+      });
     const checked = checkRequest(request, this.#limits());
     const seed = checked.seed ?? this.#seeds.uint32();
     const sequence = startSequence(++this.#submitted, checked, seed, timeline);
@@ -245,7 +263,8 @@ export class Engine {
       const losses = await this.#losses(plan, choices, logits);
       for (const [m, sequence] of plan.choosing.entries()) {
         const choice = choices[m];
-        if (choice && !sequence.isDone) this.#settle(sequence, choice, losses && sequence.request.logprobs ? 0 - (losses[m] as number) : undefined);
+        if (choice && !sequence.isDone)
+          this.#settle(sequence, choice, losses && sequence.request.logprobs ? 0 - (losses[m] as number) : undefined);
       }
     } finally {
       dispose(logits);
@@ -341,7 +360,12 @@ export class Engine {
 
 function option(name: string, value: number, least: number, most: number): number {
   if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  throw new ConfigError({ operation: `engine: ${name}`, got: String(value), expected: `an integer from ${least} to ${most}`, cure: `change ${name}` });
+  throw new ConfigError({
+    operation: `engine: ${name}`,
+    got: String(value),
+    expected: `an integer from ${least} to ${most}`,
+    cure: `change ${name}`,
+  });
 }
 
 function systemSeed(): number {

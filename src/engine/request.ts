@@ -87,11 +87,17 @@ export type CheckedRequest = {
 /** Throws RequestError with the cure when any part of the request makes no sense. */
 export function checkRequest(request: GenerationRequest, limits: EngineLimits): CheckedRequest {
   const { vocabSize, contextLength } = limits;
-  if (typeof request !== "object" || request === null) refuse("the request", request, "an object with ids and maxTokens", "pass { ids, maxTokens }");
+  if (typeof request !== "object" || request === null)
+    refuse("the request", request, "an object with ids and maxTokens", "pass { ids, maxTokens }");
   const ids = checkIds("ids", request.ids, vocabSize);
   if (ids.length === 0) refuse("ids", "an empty prompt", "at least one id", "begin with the BOS id");
   if (ids.length >= contextLength) {
-    refuse("ids", `${ids.length} prompt ids`, `at most ${contextLength - 1}, one less than the context of ${contextLength}`, "shorten the prompt or open the engine with a larger contextLength");
+    refuse(
+      "ids",
+      `${ids.length} prompt ids`,
+      `at most ${contextLength - 1}, one less than the context of ${contextLength}`,
+      "shorten the prompt or open the engine with a larger contextLength",
+    );
   }
   const maxTokens = checkInteger("maxTokens", request.maxTokens, 1);
   const stop = new Set(checkIds("stop", request.stop ?? [], vocabSize));
@@ -117,7 +123,12 @@ function checkBudget(budget: ThinkingBudget, stop: ReadonlySet<number>, vocabSiz
   if (end.length === 0) refuse("budget.end", "no ids", "the ids that end thinking", "encode the end-of-thinking text");
   const stopping = end.find((id) => stop.has(id));
   if (stopping !== undefined) {
-    refuse("budget.end", `id ${stopping}, which is also a stop id`, "ids that do not stop the generation", "take it out of `stop`: the answer comes after it");
+    refuse(
+      "budget.end",
+      `id ${stopping}, which is also a stop id`,
+      "ids that do not stop the generation",
+      "take it out of `stop`: the answer comes after it",
+    );
   }
   const max = budget.max === undefined ? Number.POSITIVE_INFINITY : checkInteger("budget.max", budget.max, 0);
   const min = checkInteger("budget.min", budget.min ?? 0, 0);

@@ -58,7 +58,7 @@ export function forget(timeline: Timeline): void {
 
 /** The timeline's own slot, else the lowest free one, else the idle session slot left longest ago; -1 when all are at work. */
 function findSlot(slots: readonly Slot[], timeline: Timeline | undefined): number {
-  if (timeline && timeline.slot >= 0) return timeline.slot;
+  if (timeline && timeline.slot >= 0) return slots[timeline.slot]?.sequence ? -1 : timeline.slot;
   let best = -1;
   for (let i = 0; i < slots.length; i++) {
     const slot = slots[i] as Slot;

@@ -12,6 +12,7 @@ import { type Interval, wilson, wilsonClustered } from "./intervals.ts";
 export type Generate = (requests: readonly GenerationRequest[]) => Promise<readonly GenerationResult[]>;
 
 export type Codec = {
+  /** Adds no special tokens of its own. */
   encode(text: string): readonly number[];
   /** Must keep the thinking tags in the text. */
   decode(ids: readonly number[]): string;

@@ -99,7 +99,6 @@ function lossPlot({ losses }: ReportInput): string {
       const points = losses.filter((point) => point.stage === stage);
       return { name: stage, x: points.map((p) => p.step), y: points.map((p) => p.loss), smooth: Math.ceil(points.length / 40) };
     }),
-    marks: stages.map((stage) => ({ x: losses.find((point) => point.stage === stage)?.step ?? 0, label: stage })),
   });
 }
 

@@ -10,7 +10,7 @@ import { nodeFiles } from "./node-files.ts";
 
 function spawnWasmWorker(): WorkerHandle {
   const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-  const worker = new Worker(new URL(`../backend/wasm/worker${extension}`, import.meta.url));
+  const worker = new Worker(new URL(`./node-worker${extension}`, import.meta.url));
   worker.unref();
   return {
     post: (message) => worker.postMessage(message),

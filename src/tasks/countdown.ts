@@ -29,7 +29,7 @@ export type CountdownOptions = Rules & {
 };
 
 export type CountdownTask = Task<CountdownRow, CountdownTrace> & {
-  /** Every problem, numbers in ascending order. ConfigError when there are more than 100,000 sets of numbers. */
+  /** Every problem, numbers in ascending order. ConfigError when that would take too long. */
   problems(): CountdownRow[];
 };
 
@@ -129,24 +129,24 @@ function sampleRow(settings: Settings, targets: TargetTable, random: Random): Co
 }
 
 function listProblems(settings: Settings, targets: TargetTable): CountdownRow[] {
+  const { count, min, max } = settings;
+  // Multisets of `count` out of `max - min + 1` numbers.
+  let sets = 1;
+  for (let i = 1; i <= count; i++) sets = (sets * (max - min + i)) / i;
+  if (sets > (count < 5 ? 100_000 : 1000)) {
+    throw new ConfigError({
+      operation: "list all countdown problems",
+      got: `${Math.round(sets)} sets of numbers`,
+      expected: "at most 100,000 (1,000 of five numbers)",
+      cure: "narrow min..max or count, or draw rows with sample",
+    });
+  }
   const rows: CountdownRow[] = [];
-  let sets = 0;
   const extend = (numbers: readonly number[], from: number) => {
-    if (numbers.length < settings.count) {
-      for (let next = from; next <= settings.max; next++) extend([...numbers, next], next);
-      return;
-    }
-    if (++sets > 100_000) {
-      throw new ConfigError({
-        operation: "list all countdown problems",
-        got: "more than 100,000 sets of numbers",
-        expected: "a small task",
-        cure: "narrow min..max or count, or draw rows with sample",
-      });
-    }
-    for (const target of targets(numbers)) rows.push({ numbers, target });
+    if (numbers.length === count) rows.push(...targets(numbers).map((target) => ({ numbers, target })));
+    else for (let next = from; next <= max; next++) extend([...numbers, next], next);
   };
-  extend([], settings.min);
+  extend([], min);
   return rows;
 }
 

@@ -40,7 +40,7 @@ export interface StageRunner {
   state(): JsonValue;
   /** Frozen tensors that belong into the checkpoint too (GRPO's reference model). */
   frozen?(): ReadonlyMap<string, Tensor>;
-  dispose(): void;
+  dispose(): Promise<void> | void;
 }
 
 export type StageContext = {

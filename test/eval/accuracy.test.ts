@@ -1,12 +1,16 @@
 import { describe, expect, test } from "vitest";
+import { openReference } from "../../src/backend/reference/open.ts";
 import { ConfigError } from "../../src/core/errors.ts";
 import { Random } from "../../src/core/random.ts";
+import { Engine } from "../../src/engine/engine.ts";
 import type { GenerationRequest, GenerationResult } from "../../src/engine/request.ts";
 import { type EvaluateOptions, evaluate, type Generate } from "../../src/eval/accuracy.ts";
 import { budgetCurve } from "../../src/eval/budget-curve.ts";
 import { wilson } from "../../src/eval/intervals.ts";
+import { createModel } from "../../src/models/load.ts";
 import { createArithmetic } from "../../src/tasks/arithmetic.ts";
 import { distinctRows } from "../../src/tasks/split.ts";
+import { readJson } from "../models/fixtures.ts";
 
 const task = createArithmetic({ steps: 1 });
 const rows = distinctRows(task, "test", 20, new Random(1));
@@ -61,7 +65,7 @@ describe("evaluate", () => {
     const generate = teacher((request) => result(request, "<think>abc</think>1"));
     const { greedy } = await evaluate(generate, task, rows.slice(0, 2), codec, { ...options, samples: 0 });
     expect(greedy.meanThinkingTokens).toBe(4);
-    const prompts = rows.slice(0, 2).map((row) => task.prompt(row).length + 1);
+    const prompts = rows.slice(0, 2).map((row) => codec.encode(task.prompt(row)).length + 1);
     expect(greedy.promptTokens).toBe(prompts[0]! + prompts[1]!);
     expect(greedy.generatedTokens).toBe(12);
     expect(greedy.keys).toBe(prompts.map((n) => ((n + 6) * (n + 7)) / 2).reduce((a, b) => a + b));
@@ -147,4 +151,30 @@ test("budgetCurve caps, frees and extends thinking", async () => {
   expect(budgets[1]).toEqual({ end: [close], max: 4, cue: [61] });
   expect(budgets[3]).toBeUndefined();
   expect(budgets[4]).toEqual({ end: [close], extend: { times: 1, ids: [88] }, cue: [61] });
+});
+
+test("with the engine itself: a random model solves nothing, and the batching changes nothing", async () => {
+  const device = openReference({ precision: "f32" });
+  const model = createModel(device, readJson("llama-gqa/config.json"), new Random(1));
+  const letters = [..."0123456789+-*/=()"];
+  const ids = { open: letters.length, close: letters.length + 1, bos: letters.length + 2, eos: letters.length + 3 };
+  const own = {
+    encode: (text: string) => [...text.replaceAll("<think>", "<")].map((c) => (c === "<" ? ids.open : letters.indexOf(c))),
+    decode: (list: readonly number[]) => list.map((id) => (id === ids.close ? "</think>" : (letters[id] ?? "?"))).join(""),
+  };
+  const common = { maxTokens: 12, stop: [ids.eos], bos: ids.bos, thinkEnd: [ids.close], samples: 2, seed: 5 };
+  const runs = [];
+  for (const [slots, chunk] of [
+    [1, 3],
+    [8, 100],
+  ]) {
+    const engine = new Engine(model, { slots: slots!, contextLength: 40 });
+    runs.push(await evaluate((requests) => engine.generate(requests), task, rows.slice(0, 6), own, { ...common, chunk: chunk! }));
+    await engine.dispose();
+  }
+  expect(runs[0]).toEqual(runs[1]);
+  expect(runs[0]!.greedy.accuracy[0]).toBeLessThan(0.5);
+  expect(runs[0]!.sampled!.generatedTokens).toBeGreaterThan(12);
+  model.dispose();
+  await device.close();
 });

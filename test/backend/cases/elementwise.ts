@@ -77,7 +77,9 @@ export const unaryCases: Cases = (random) => {
       const operands = { out: output(n), x: input(x) };
       cases.push(kernelCase("unary", operands, { kind, n }, { label: "in place", sharing: { out: "x" } }));
     }
-    cases.push(one(Float32Array.from(special), {}, "special values"));
+    // silu at the infinities is left open by the contract.
+    const values = special.filter((x) => kind !== "silu" || Math.abs(x) !== infinity);
+    cases.push(one(Float32Array.from(values), {}, "special values"));
   }
   // Every element close, over the whole range in which the result is a normal number.
   const grid = (low: number, high: number) => Float32Array.from({ length: 2001 }, (_, i) => low + ((high - low) * i) / 2000);

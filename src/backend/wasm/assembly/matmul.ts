@@ -160,12 +160,12 @@ function block(
       for (let m = 0; m < rows; m++) {
         const row = direct ? a + <usize>m * mStride : strips + ((<usize>m * <usize>K) << 2);
         const o = target + <usize>m * outStride;
-        if (valid == columns) {
-          if (wide) tile1x16(row, b, K, o, outStride, accumulate);
-          else tile1x8(row, b, K, o, outStride, accumulate);
+        if (valid == columns && !accumulate) {
+          if (wide) tile1x16(row, b, K, o, outStride);
+          else tile1x8(row, b, K, o, outStride);
         } else {
-          if (wide) tile1x16(row, b, K, tile, 64, false);
-          else tile1x8(row, b, K, tile, 64, false);
+          if (wide) tile1x16(row, b, K, tile, 64);
+          else tile1x8(row, b, K, tile, 64);
           copyTile(o, outStride, tile, 1, valid, accumulate);
         }
       }
@@ -174,12 +174,12 @@ function block(
     let strip = strips;
     for (let m = 0; m < rows; m += ROWS) {
       const o = target + <usize>m * outStride;
-      if (valid == columns && m + ROWS <= rows) {
-        if (wide) tile6x16(strip, b, K, o, outStride, accumulate);
-        else tile6x8(strip, b, K, o, outStride, accumulate);
+      if (valid == columns && m + ROWS <= rows && !accumulate) {
+        if (wide) tile6x16(strip, b, K, o, outStride);
+        else tile6x8(strip, b, K, o, outStride);
       } else {
-        if (wide) tile6x16(strip, b, K, tile, 64, false);
-        else tile6x8(strip, b, K, tile, 64, false);
+        if (wide) tile6x16(strip, b, K, tile, 64);
+        else tile6x8(strip, b, K, tile, 64);
         copyTile(o, outStride, tile, min(ROWS, rows - m), valid, accumulate);
       }
       strip += <usize>K * 24;
@@ -187,12 +187,16 @@ function block(
   }
 }
 
-/** Moves the valid part of an edge tile (rows 64 bytes apart). */
+/** Moves the valid part of a tile (rows 64 bytes apart), or adds it to what is there. */
 function copyTile(out: usize, outStride: usize, tile: usize, rows: i32, columns: i32, accumulate: bool): void {
   for (let r = 0; r < rows; r++) {
     const o = out + <usize>r * outStride;
     const t = tile + (<usize>r << 6);
-    for (let n: usize = 0; n < <usize>columns; n++) {
+    let n: usize = 0;
+    if (accumulate) {
+      for (; n + 4 <= <usize>columns; n += 4) v128.store(o + (n << 2), f32x4.add(v128.load(o + (n << 2)), v128.load(t + (n << 2))));
+    }
+    for (; n < <usize>columns; n++) {
       const value = load<f32>(t + (n << 2));
       store<f32>(o + (n << 2), accumulate ? load<f32>(o + (n << 2)) + value : value);
     }

@@ -1,0 +1,71 @@
+// The commands that the WebAssembly threads understand: one row each, in the order of their numbers. The build makes the dispatcher
+// from this table, the recorder packs arguments by it, so the two cannot drift. Every argument is one 32-bit word:
+//   !name  address of a View that is written     @name  address of a View that is read     ?name  the same, 0 when absent
+//   ~name  float                                  name   integer, boolean as 1 or 0, kind as its index
+
+export const binaryKinds = ["add", "sub", "mul", "div", "min", "max", "lessEqual", "less"] as const;
+export const unaryKinds = ["neg", "exp", "log", "sqrt", "reciprocal", "sigmoid", "silu", "tanh", "square", "abs"] as const;
+
+export type Command = { readonly name: string; readonly file: string; readonly args: readonly string[] };
+
+function command(name: string, file: string, args: string): Command {
+  return { name, file, args: args.split(" ") };
+}
+
+export const commands = [
+  command("fill", "fill", "!out n ~value"),
+  command("copy", "copy", "!out @x n0 n1 n2 n3 o0 o1 o2 o3 x0 x1 x2 x3 accumulate"),
+  command("gatherRows", "gather-rows", "!out @x @index rows width xRows"),
+  command("scatterRows", "scatter-rows", "!out @x @index rows width outRows"),
+  command("binary", "binary", "kind !out @a @b n bRepeat bPeriod accumulate"),
+  command("unary", "unary", "kind !out @x n"),
+  command("unaryBackward", "unary", "kind !dx @dy @x n accumulate"),
+  command("affine", "affine", "!out @x n ~scale ~shift accumulate"),
+  command("clamp", "clamp", "!out @x n ~low ~high"),
+  command("clampBackward", "clamp", "!dx @dy @x n ~low ~high accumulate"),
+  command("swiglu", "swiglu", "!out @gate @up n"),
+  command("swigluBackward", "swiglu", "!dGate !dUp @dOut @gate @up n"),
+  command("sumAxis", "sum-axis", "!out @x outer axis inner accumulate"),
+  command("sumSquares", "sum-squares", "partials @x n"),
+  command("finishSum", "sum-squares", "!out partials count accumulate"),
+  command("packPanels", "matmul", "packed b K N kStride nStride columns count bStride"),
+  command(
+    "matmul",
+    "matmul",
+    "!out @a packed M N K mStride kStride columns accumulate batch outBatchStride aBatchStride packedBatchStride rowBlock panelBlock scratch scratchStride",
+  ),
+  command("groupedMatmul", "matmul", "!out @x packed @offsets S E N K columns rowBlock scratch scratchStride"),
+  command("groupedMatmulWeightGrad", "matmul", "!dw @dy packed @offsets S E N K columns rowBlock scratch scratchStride"),
+  command("rmsNorm", "rms-norm", "!out @x @weight rows width ~eps"),
+  command("rmsNormBackward", "rms-norm", "!dx @dy @x @weight inverse rows width ~eps"),
+  command("rmsNormWeightGrad", "rms-norm", "!dweight @dy @x inverse rows width"),
+  command("rope", "rope", "!out @x @positions @cos @sin tableRows rows heads width offset dims interleaved inverse xRowStride outRowStride"),
+  command("embedding", "embedding", "!out @table @ids rows width vocab"),
+  command("embeddingBackward", "embedding", "!dtable @dy @ids rows width vocab"),
+  command("crossEntropy", "cross-entropy", "!loss !lse @logits @targets rows vocab"),
+  command("crossEntropyBackward", "cross-entropy", "!dlogits @logits @lse @targets @dloss rows vocab"),
+  command("entropy", "entropy", "!out @logits rows vocab"),
+  command("softmax", "softmax", "!out @x rows width"),
+  command("softmaxBackward", "softmax", "!dx @dy @y rows width"),
+  command(
+    "attention",
+    "attention",
+    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride scratch scratchStride",
+  ),
+  command(
+    "attentionBackward",
+    "attention",
+    "!dq !dk !dv @dOut @out @lse @q @k @v @first @last R S H G D Dv ~scale batch kRowStride kHeadStride vRowStride vHeadStride " +
+      "dkRowStride dkHeadStride dvRowStride dvHeadStride scratch scratchStride",
+  ),
+  command("route", "route", "!indices !weights @scores @bias T E K groups topkGroups groupTop ~masked normalise ~scale scratch scratchStride"),
+  command("routeBackward", "route", "!dscores @dweights @scores @indices T E K normalise ~scale"),
+  command("dispatch", "dispatch", "!offsets !sorted !place @indices slots E scratch"),
+  command("expertGather", "expert-gather", "!out @x @sorted ?weights slots K width"),
+  command("expertCombine", "expert-combine", "!out @y @place ?weights T K width accumulate"),
+  command("expertCombineWeightGrad", "expert-combine", "!dweights @y @dOut @place T K width"),
+  command("expertLoad", "expert-load", "!counts @indices slots parts E accumulate"),
+  command("balanceBias", "balance-bias", "!bias @counts E ~gamma"),
+  command("clipFactor", "clip-factor", "!out @sumSquares ?guard ~maxNorm"),
+  command("adamw", "adamw", "!param @grad !m !v n @factor ~lr ~beta1 ~beta2 ~eps ~weightDecay ~c1 ~c2"),
+] as const satisfies readonly Command[];

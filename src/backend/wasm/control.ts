@@ -1,0 +1,9 @@
+// Addresses of the control block in the shared memory; the same numbers stand in assembly/control.ts.
+
+export const submitted = 256;
+export const done = 320;
+export const stop = 448;
+export const queue = 512;
+export const queueSlots = 64;
+/** First byte that the allocator may give away. */
+export const heapStart = 4096;

@@ -1,0 +1,96 @@
+// The WebAssembly device: buffers in one shared memory, commands recorded into lists, executed by threads inside WebAssembly.
+
+import type { HostArray } from "../../core/dtype.ts";
+import { DeviceError } from "../../core/errors.ts";
+import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
+import { wasmKernels } from "./kernels.ts";
+import type { SharedHeap } from "./memory.ts";
+import type { Pool } from "./pool.ts";
+import { Recorder, type WasmBuffer } from "./recorder.ts";
+
+export class WasmDevice implements Device {
+  readonly info: DeviceInfo;
+  readonly kernels: Kernels;
+  readonly #heap: SharedHeap;
+  readonly #pool: Pool;
+  readonly #recorder: Recorder;
+
+  constructor(heap: SharedHeap, pool: Pool, build: "wide" | "relaxed" | "simd128") {
+    this.#heap = heap;
+    this.#pool = pool;
+    this.#recorder = new Recorder(heap, pool);
+    this.info = { name: "wasm", build, threads: pool.threads };
+    this.kernels = wasmKernels(heap, this.#recorder, pool.threads, build === "wide" ? 16 : 8);
+  }
+
+  allocate(dtype: "f32" | "i32", length: number): DeviceBuffer {
+    const bytes = length * 4;
+    const buffer: WasmBuffer = { dtype, length, bytes, address: this.#heap.allocate(bytes), version: 0, packs: undefined, released: false };
+    return buffer;
+  }
+
+  release(given: DeviceBuffer): void {
+    const buffer = given as WasmBuffer;
+    if (buffer.released) return;
+    buffer.released = true;
+    this.#heap.release(buffer.address, buffer.bytes);
+    for (const pack of buffer.packs?.values() ?? []) this.#heap.release(pack.address, pack.bytes);
+    buffer.packs = undefined;
+  }
+
+  write(given: DeviceBuffer, offset: number, data: HostArray | readonly number[]): void {
+    const buffer = this.#live(given, "write");
+    this.#check(buffer, offset, data.length, "write");
+    if (data.length === 0) return;
+    buffer.version++;
+    const direct = this.#recorder.idle;
+    const address = direct ? buffer.address + offset * 4 : this.#recorder.stage(data.length * 4);
+    (buffer.dtype === "i32" ? this.#heap.words : this.#heap.floats).set(data, address >> 2);
+    if (direct) return;
+    const x = { buffer: { address } as WasmBuffer, offset: 0 };
+    // Rows of 1,024 so that all threads take part.
+    const whole = Math.floor(data.length / 1024);
+    this.#recorder.record("copy", { out: { buffer, offset }, x, n0: 1, n1: whole, n2: 1, n3: 1024, o0: 0, o1: 1024, o2: 0, o3: 1, x0: 0, x1: 1024, x2: 0, x3: 1 });
+    const tail = { buffer, offset: offset + whole * 1024 };
+    const rest = { buffer: { address: address + whole * 4096 } as WasmBuffer, offset: 0 };
+    this.#recorder.record("copy", { out: tail, x: rest, n0: 1, n1: 1, n2: 1, n3: data.length - whole * 1024, o0: 0, o1: 0, o2: 0, o3: 1, x0: 0, x1: 0, x2: 0, x3: 1 });
+  }
+
+  async read(given: DeviceBuffer, offset: number, length: number): Promise<HostArray> {
+    const buffer = this.#live(given, "read");
+    this.#check(buffer, offset, length, "read");
+    await this.finish();
+    const from = (buffer.address >> 2) + offset;
+    return (buffer.dtype === "i32" ? this.#heap.words : this.#heap.floats).slice(from, from + length);
+  }
+
+  async finish(): Promise<void> {
+    await this.#pool.settle(this.#recorder.submit());
+  }
+
+  memory(): { used: number; reserved: number } {
+    return { used: this.#heap.usedBytes, reserved: this.#heap.reservedBytes };
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close();
+  }
+
+  #live(given: DeviceBuffer, operation: string): WasmBuffer {
+    const buffer = given as WasmBuffer;
+    if (buffer.released) {
+      throw new DeviceError({ operation, got: "a released buffer", expected: "a live one", cure: "release it after its last use" });
+    }
+    return buffer;
+  }
+
+  #check(buffer: WasmBuffer, offset: number, length: number, operation: string): void {
+    if (Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0 && offset + length <= buffer.length) return;
+    throw new DeviceError({
+      operation,
+      got: `elements ${offset}..${offset + length - 1}`,
+      expected: `a range inside 0..${buffer.length - 1}`,
+      cure: "stay inside the buffer",
+    });
+  }
+}

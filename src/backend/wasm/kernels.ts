@@ -1,0 +1,199 @@
+// The kernel contract in terms of commands. Most rows of the contract are one command; the matrix products pack their right side first (or find it
+// packed), and some kernels need scratch memory, which is taken and given back at once: commands run in order.
+
+import type { Kernels, View } from "../backend.ts";
+import { binaryKinds, unaryKinds } from "./commands.ts";
+import type { SharedHeap } from "./memory.ts";
+import { addressOf, type Recorder, type WasmBuffer } from "./recorder.ts";
+
+const stripRows = 6;
+
+export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: number, columns: 8 | 16): Kernels {
+  const record = recorder.record.bind(recorder);
+
+  /** Runs `body` with scratch of `bytes` per thread, freed for the commands after it. */
+  function withScratch(bytes: number, body: (scratch: number, scratchStride: number) => void, count = threads): void {
+    const stride = Math.ceil((bytes + 64) / 64) * 64;
+    const scratch = heap.allocate(stride * count);
+    body(scratch, stride);
+    heap.release(scratch, stride * count);
+  }
+
+  /** Packs `count` matrices [K, N] and hands the address to `body`; a cached weight stays packed until its buffer is written. */
+  function withPacked(
+    b: View,
+    shape: { K: number; N: number; kStride: number; nStride: number; count: number; bStride: number },
+    cache: boolean,
+    body: (packed: number) => void,
+  ): void {
+    const { K, N, kStride, nStride, count, bStride } = shape;
+    const bytes = Math.ceil(N / columns) * columns * K * count * 4;
+    const source = b.buffer as WasmBuffer;
+    if (!cache) {
+      const packed = heap.allocate(bytes);
+      record("packPanels", { packed, b: addressOf(b), K, N, kStride, nStride, columns, count, bStride });
+      body(packed);
+      heap.release(packed, bytes);
+      return;
+    }
+    source.packs ??= new Map();
+    const key = `${b.offset}:${K}:${N}:${kStride}:${nStride}:${count}`;
+    let pack = source.packs.get(key);
+    if (!pack) {
+      pack = { address: heap.allocate(bytes), bytes, version: -1 };
+      source.packs.set(key, pack);
+    }
+    if (pack.version !== source.version) {
+      record("packPanels", { packed: pack.address, b: addressOf(b), K, N, kStride, nStride, columns, count, bStride });
+      pack.version = source.version;
+    }
+    body(pack.address);
+  }
+
+  /** Rows of A that a thread packs at a time: whole strips, about 256 kB, and enough units for all threads. */
+  function rowBlockFor(M: number, K: number): number {
+    const fitting = Math.max(1, Math.floor(262144 / (stripRows * 4 * Math.max(K, 1))));
+    const fair = Math.max(1, Math.ceil(M / stripRows / (4 * threads)));
+    return stripRows * Math.min(16, fitting, fair);
+  }
+
+  const scratchFor = (rowBlock: number, K: number) => 512 + (rowBlock + stripRows) * K * 4;
+
+  return {
+    fill: (a) => {
+      if ((a.out.buffer as WasmBuffer).dtype === "i32") {
+        // The word is moved as it is: an integer's bits, not its value as a float.
+        const bits = new Float32Array(new Int32Array([a.value]).buffer)[0] as number;
+        if (!Number.isNaN(bits)) record("fill", { ...a, value: bits });
+        else record("copy", integerFill(a.out, a.n, a.value));
+      } else record("fill", a);
+    },
+    copy: (a) => {
+      const pad = 4 - a.shape.length;
+      const [n0, n1, n2, n3] = [...Array(pad).fill(1), ...a.shape] as number[];
+      const [o0, o1, o2, o3] = [...Array(pad).fill(0), ...a.outStrides] as number[];
+      const [x0, x1, x2, x3] = [...Array(pad).fill(0), ...a.xStrides] as number[];
+      // Two dimensions are shared among threads: with few outer ones, swap so that the long one comes first.
+      if ((n0 as number) * (n1 as number) === 1) {
+        record("copy", { out: a.out, x: a.x, n0: 1, n1: n2, n2: 1, n3, o0: 0, o1: o2, o2: 0, o3, x0: 0, x1: x2, x2: 0, x3, accumulate: a.accumulate });
+      } else record("copy", { out: a.out, x: a.x, n0, n1, n2, n3, o0, o1, o2, o3, x0, x1, x2, x3, accumulate: a.accumulate });
+    },
+    gatherRows: (a) => record("gatherRows", a),
+    scatterRows: (a) => record("scatterRows", a),
+    binary: (a) => record("binary", { ...a, kind: binaryKinds.indexOf(a.kind) }),
+    unary: (a) => record("unary", { ...a, kind: unaryKinds.indexOf(a.kind) }),
+    unaryBackward: (a) => record("unaryBackward", { ...a, kind: unaryKinds.indexOf(a.kind) }),
+    affine: (a) => record("affine", a),
+    clamp: (a) => record("clamp", a),
+    clampBackward: (a) => record("clampBackward", a),
+    swiglu: (a) => record("swiglu", a),
+    swigluBackward: (a) => record("swigluBackward", a),
+    sumAxis: (a) => record("sumAxis", a),
+    sumSquares: ({ out, x, n, accumulate }) => {
+      const count = Math.ceil(n / 4096);
+      withScratch(
+        count * 8,
+        (partials) => {
+          record("sumSquares", { partials, x, n });
+          record("finishSum", { out, partials, count, accumulate });
+        },
+        1,
+      );
+    },
+    matmul: (a) => {
+      const { out, M, N, K, accumulate, transposeA, transposeB, batch = 1 } = a;
+      if (M * N * batch === 0) return;
+      const { outBatchStride = M * N, aBatchStride = M * K, bBatchStride = K * N } = a;
+      const count = bBatchStride === 0 ? 1 : batch;
+      const shape = { K, N, kStride: transposeB ? 1 : N, nStride: transposeB ? K : 1, count, bStride: bBatchStride };
+      const panels = Math.ceil(N / columns);
+      const rowBlock = rowBlockFor(M * batch, K);
+      const rowBlocks = Math.ceil(M / rowBlock) * batch;
+      const panelBlock = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * threads))));
+      withPacked(a.b, shape, a.cacheB === true, (packed) => {
+        withScratch(scratchFor(rowBlock, K), (scratch, scratchStride) => {
+          record("matmul", {
+            out,
+            a: a.a,
+            packed,
+            M,
+            N,
+            K,
+            mStride: transposeA ? 1 : K,
+            kStride: transposeA ? M : 1,
+            columns,
+            accumulate,
+            batch,
+            outBatchStride,
+            aBatchStride,
+            packedBatchStride: bBatchStride === 0 ? 0 : panels * columns * K * 4,
+            rowBlock,
+            panelBlock,
+            scratch,
+            scratchStride,
+          });
+        });
+      });
+    },
+    groupedMatmul: ({ out, x, w, offsets, S, E, N, K, transposeW, cacheW }) => {
+      if (S === 0) return;
+      const shape = { K, N, kStride: transposeW ? 1 : N, nStride: transposeW ? K : 1, count: E, bStride: N * K };
+      const rowBlock = rowBlockFor(S, K);
+      withPacked(w, shape, cacheW === true, (packed) => {
+        withScratch(scratchFor(rowBlock, K), (scratch, scratchStride) => {
+          record("groupedMatmul", { out, x, packed, offsets, S, E, N, K, columns, rowBlock, scratch, scratchStride });
+        });
+      });
+    },
+    groupedMatmulWeightGrad: ({ dw, dy, x, offsets, S, E, N, K }) => {
+      if (S === 0) return;
+      const rowBlock = rowBlockFor(N * E, S);
+      withPacked(x, { K: S, N: K, kStride: K, nStride: 1, count: 1, bStride: 0 }, false, (packed) => {
+        withScratch(scratchFor(rowBlock, S), (scratch, scratchStride) => {
+          record("groupedMatmulWeightGrad", { dw, dy, packed, offsets, S, E, N, K, columns, rowBlock, scratch, scratchStride });
+        });
+      });
+    },
+    rmsNorm: (a) => record("rmsNorm", a),
+    rmsNormBackward: (a) => {
+      const { dx, dweight, dy, x, weight, rows, width, eps } = a;
+      withScratch(
+        rows * 4,
+        (inverse) => {
+          record("rmsNormBackward", { dx, dy, x, weight, inverse, rows, width, eps });
+          if (dweight) record("rmsNormWeightGrad", { dweight, dy, x, inverse, rows, width });
+        },
+        1,
+      );
+    },
+    rope: (a) => record("rope", a),
+    embedding: (a) => record("embedding", a),
+    embeddingBackward: (a) => record("embeddingBackward", a),
+    crossEntropy: (a) => record("crossEntropy", a),
+    crossEntropyBackward: (a) => record("crossEntropyBackward", a),
+    entropy: (a) => record("entropy", a),
+    softmax: (a) => record("softmax", a),
+    softmaxBackward: (a) => record("softmaxBackward", a),
+    attention: (a) => withScratch((a.S + 8) * 4, (scratch, scratchStride) => record("attention", { ...a, scratch, scratchStride })),
+    attentionBackward: (a) =>
+      withScratch((a.S + 8) * 8, (scratch, scratchStride) => record("attentionBackward", { ...a, scratch, scratchStride })),
+    route: (a) => withScratch((a.E + a.groups) * 4, (scratch, scratchStride) => record("route", { ...a, scratch, scratchStride })),
+    routeBackward: (a) => record("routeBackward", a),
+    dispatch: (a) => withScratch(a.E * 4, (scratch) => record("dispatch", { ...a, scratch }), 1),
+    expertGather: (a) => record("expertGather", a),
+    expertCombine: (a) => record("expertCombine", a),
+    expertCombineWeightGrad: (a) => record("expertCombineWeightGrad", a),
+    expertLoad: (a) => record("expertLoad", a),
+    balanceBias: (a) => record("balanceBias", a),
+    clipFactor: (a) => record("clipFactor", a),
+    adamw: (a) => record("adamw", a),
+  };
+
+  /** A broadcast copy of one staged integer, for the few bit patterns that a float cannot carry. */
+  function integerFill(out: View, n: number, value: number): object {
+    const address = recorder.stage(4);
+    heap.words[address >> 2] = value;
+    const x = { buffer: { address } as WasmBuffer, offset: 0 };
+    return { out, x, n0: 1, n1: n, n2: 1, n3: 1, o0: 0, o1: 1, o2: 0, o3: 0, x0: 0, x1: 0, x2: 0, x3: 0 };
+  }
+}

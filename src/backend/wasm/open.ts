@@ -1,0 +1,40 @@
+// Opens the WebAssembly device: picks the build, compiles the module, starts the threads. `wide` is the relaxed module with 16-column register
+// blocks, compiled after V8 was told to fuse pairs of 128-bit operations; whoever opens it must self-test it first (../self-test.ts).
+
+import { DeviceError } from "../../core/errors.ts";
+import type { Host } from "../../core/host.ts";
+import { WasmDevice } from "./device.ts";
+import { relaxed, simd128 } from "./generated/modules.ts";
+import { SharedHeap } from "./memory.ts";
+import { Pool } from "./pool.ts";
+
+export type WasmBuild = "wide" | "relaxed" | "simd128";
+
+/** (module (func (result v128) (f32x4.relaxed_madd (v128.const 0) …))): valid only where relaxed SIMD is. */
+const relaxedProbe = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 0, 253, 15, 65, 0, 253, 15, 65, 0, 253, 15, 253, 133, 2, 11,
+]);
+
+export function hasRelaxedSimd(): boolean {
+  return WebAssembly.validate(relaxedProbe);
+}
+
+/** Builds that this engine can run, fastest first. Asking for `wide` sets the V8 flag for modules compiled from then on. */
+export function availableBuilds(host: Host): WasmBuild[] {
+  if (!hasRelaxedSimd()) return ["simd128"];
+  return host.enableWideSimd?.() ? ["wide", "relaxed", "simd128"] : ["relaxed", "simd128"];
+}
+
+export async function openWasm(host: Host, options: { threads?: number; build?: WasmBuild } = {}): Promise<WasmDevice> {
+  const threads = options.threads ?? host.parallelism;
+  const builds = availableBuilds(host);
+  const build = options.build ?? (builds[0] as WasmBuild);
+  if (!builds.includes(build)) {
+    throw new DeviceError({ operation: "open the wasm device", got: `build ${build}`, expected: builds.join(" or "), cure: "leave the build out" });
+  }
+  const bytes = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
+  const module = await WebAssembly.compile(bytes);
+  const heap = new SharedHeap();
+  const pool = await Pool.start(host, module, heap, threads);
+  return new WasmDevice(heap, pool, build);
+}

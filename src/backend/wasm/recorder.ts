@@ -1,0 +1,120 @@
+// Packs commands into lists in the shared memory, hands lists to the pool, and keeps the order between commands and what the host
+// writes: while commands wait or run, host data goes through a staging block that no earlier command can touch.
+
+import type { DeviceBuffer, View } from "../backend.ts";
+import { commands } from "./commands.ts";
+import type { SharedHeap } from "./memory.ts";
+import type { Pool } from "./pool.ts";
+
+export type WasmBuffer = DeviceBuffer & {
+  address: number;
+  readonly bytes: number;
+  /** Counts writes: a packed copy of a weight is current while this stands still. */
+  version: number;
+  packs: Map<string, Pack> | undefined;
+  released: boolean;
+};
+
+export type Pack = { readonly address: number; readonly bytes: number; version: number };
+
+export type CommandName = (typeof commands)[number]["name"];
+type Value = View | number | boolean | undefined;
+
+type StagingBlock = { readonly address: number; readonly bytes: number; busyUntil: number };
+
+const listWords = 16384;
+const largestCommand = 40;
+
+type Field = { readonly key: string; readonly mode: "write" | "read" | "optional" | "float" | "integer" };
+type Plan = { readonly number: number; readonly fields: readonly Field[] };
+
+const modes = { "!": "write", "@": "read", "?": "optional", "~": "float" } as const;
+
+const plans: ReadonlyMap<string, Plan> = new Map(
+  commands.map(({ name, args }, number) => [
+    name,
+    {
+      number,
+      fields: args.map((text): Field => {
+        const mode = modes[text[0] as keyof typeof modes];
+        return mode ? { key: text.slice(1), mode } : { key: text, mode: "integer" };
+      }),
+    },
+  ]),
+);
+
+export function addressOf(view: View): number {
+  return (view.buffer as WasmBuffer).address + view.offset * 4;
+}
+
+export class Recorder {
+  readonly #heap: SharedHeap;
+  readonly #pool: Pool;
+  /** List being written: address, and the next free word of it. */
+  #list: number;
+  #next = 0;
+  #lastSubmitted = 0;
+  readonly #resting: { address: number; busyUntil: number }[] = [];
+  readonly #staging: StagingBlock[] = [];
+
+  constructor(heap: SharedHeap, pool: Pool) {
+    this.#heap = heap;
+    this.#pool = pool;
+    this.#list = heap.fresh(listWords * 4);
+  }
+
+  /** Appends one command; `args` holds a value for every argument of the table, by name (an absent integer is 0). */
+  record(name: CommandName, args: object): void {
+    const plan = plans.get(name) as Plan;
+    if (this.#next + largestCommand > listWords) this.submit();
+    const base = (this.#list >> 2) + this.#next;
+    const words = this.#heap.words;
+    const floats = this.#heap.floats;
+    const values = args as Readonly<Record<string, Value>>;
+    const { fields } = plan;
+    words[base] = plan.number;
+    words[base + 1] = (fields.length + 2) * 4;
+    for (let i = 0; i < fields.length; i++) {
+      const { key, mode } = fields[i] as Field;
+      const value = values[key];
+      const at = base + 2 + i;
+      if (mode === "integer") words[at] = value as number;
+      else if (mode === "float") floats[at] = value as number;
+      else if (value === undefined) words[at] = 0;
+      else {
+        words[at] = addressOf(value as View);
+        if (mode === "write") ((value as View).buffer as WasmBuffer).version++;
+      }
+    }
+    this.#next += fields.length + 2;
+  }
+
+  /** Starts what is recorded; returns the number to settle on. */
+  submit(): number {
+    if (this.#next === 0) return this.#lastSubmitted;
+    this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4);
+    this.#resting.push({ address: this.#list, busyUntil: this.#lastSubmitted });
+    const oldest = this.#resting[0];
+    this.#list = oldest && this.#pool.isDone(oldest.busyUntil) ? (this.#resting.shift()?.address as number) : this.#heap.fresh(listWords * 4);
+    this.#next = 0;
+    return this.#lastSubmitted;
+  }
+
+  /** True when no command is waiting or running: the host may touch buffers at once. */
+  get idle(): boolean {
+    return this.#next === 0 && this.#pool.isDone(this.#lastSubmitted);
+  }
+
+  /** A block of `bytes` that no command uses. It is free again once what is recorded up to the next submit is done. */
+  stage(bytes: number): number {
+    const index = this.#staging.findIndex((block) => block.bytes >= bytes && block.bytes <= 4 * bytes + 4096 && this.#pool.isDone(block.busyUntil));
+    let block = index >= 0 ? this.#staging.splice(index, 1)[0] : undefined;
+    if (!block) {
+      const size = Math.max(4096, 2 ** Math.ceil(Math.log2(bytes)));
+      block = { address: this.#heap.fresh(size), bytes: size, busyUntil: 0 };
+    }
+    block.busyUntil = this.#lastSubmitted + 1;
+    this.#staging.push(block);
+    return block.address;
+  }
+}

@@ -1,0 +1,89 @@
+// The test of every kernel of the contract, for any device: `kernelCases` generates calls (odd and empty sizes, offsets, strides,
+// accumulation, indices outside, NaN), `runKernelSuite` runs them and compares with the f64 reference, guard bands and the bitwise law.
+// Unusual: a kernel without a generator does not compile.
+
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Device, KernelName } from "../../src/backend/backend.ts";
+import { Random } from "../../src/core/random.ts";
+import { attentionBackwardCases, attentionCases } from "./cases/attention.ts";
+import * as elementwise from "./cases/elementwise.ts";
+import * as experts from "./cases/experts.ts";
+import { groupedMatmulCases, groupedMatmulWeightGradCases, matmulCases } from "./cases/matmul.ts";
+import { copyCases, fillCases, gatherRowsCases, scatterRowsCases } from "./cases/memory.ts";
+import * as network from "./cases/network.ts";
+import { adamwCases, clipFactorCases } from "./cases/optimiser.ts";
+import { sumAxisCases, sumSquaresCases } from "./cases/reduction.ts";
+import { deviceTests } from "./device-cases.ts";
+import { type Cases, checkCase } from "./kernel-case.ts";
+
+export const kernelCases: Readonly<Record<KernelName, Cases>> = {
+  fill: fillCases,
+  copy: copyCases,
+  gatherRows: gatherRowsCases,
+  scatterRows: scatterRowsCases,
+  binary: elementwise.binaryCases,
+  unary: elementwise.unaryCases,
+  unaryBackward: elementwise.unaryBackwardCases,
+  affine: elementwise.affineCases,
+  clamp: elementwise.clampCases,
+  clampBackward: elementwise.clampBackwardCases,
+  swiglu: elementwise.swigluCases,
+  swigluBackward: elementwise.swigluBackwardCases,
+  sumAxis: sumAxisCases,
+  sumSquares: sumSquaresCases,
+  matmul: matmulCases,
+  groupedMatmul: groupedMatmulCases,
+  groupedMatmulWeightGrad: groupedMatmulWeightGradCases,
+  rmsNorm: network.rmsNormCases,
+  rmsNormBackward: network.rmsNormBackwardCases,
+  rope: network.ropeCases,
+  embedding: network.embeddingCases,
+  embeddingBackward: network.embeddingBackwardCases,
+  crossEntropy: network.crossEntropyCases,
+  crossEntropyBackward: network.crossEntropyBackwardCases,
+  entropy: network.entropyCases,
+  softmax: network.softmaxCases,
+  softmaxBackward: network.softmaxBackwardCases,
+  attention: attentionCases,
+  attentionBackward: attentionBackwardCases,
+  route: experts.routeCases,
+  routeBackward: experts.routeBackwardCases,
+  dispatch: experts.dispatchCases,
+  expertGather: experts.expertGatherCases,
+  expertCombine: experts.expertCombineCases,
+  expertCombineWeightGrad: experts.expertCombineWeightGradCases,
+  expertLoad: experts.expertLoadCases,
+  balanceBias: experts.balanceBiasCases,
+  clipFactor: clipFactorCases,
+  adamw: adamwCases,
+};
+
+export type SuiteOptions = {
+  /** Opens a device whose results must have the same bits: the same build with another number of threads. */
+  readonly twin?: () => Device | Promise<Device>;
+  readonly seed?: number;
+};
+
+/** Declares the tests of one device; complaints of a kernel are gathered and shown together, at most ten. */
+export function runKernelSuite(name: string, openDevice: () => Device | Promise<Device>, options: SuiteOptions = {}): void {
+  describe(name, () => {
+    let device: Device;
+    let twin: Device | undefined;
+    beforeAll(async () => {
+      device = await openDevice();
+      twin = await options.twin?.();
+    });
+    afterAll(async () => {
+      await device?.close();
+      await twin?.close();
+    });
+    for (const [kernel, cases] of Object.entries(kernelCases)) {
+      test(kernel, async () => {
+        const complaints: string[] = [];
+        for (const c of cases(new Random(options.seed ?? 1).fork(kernel))) complaints.push(...(await checkCase(device, c, twin)));
+        expect(complaints.slice(0, 10), `${complaints.length} complaints`).toEqual([]);
+      });
+    }
+    deviceTests(() => device);
+  });
+}

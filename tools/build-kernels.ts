@@ -1,0 +1,84 @@
+// Compiles the AssemblyScript kernels. In: src/backend/wasm/assembly and the command table. Out: src/backend/wasm/generated/ with the dispatcher
+// (entry.ts), and modules.ts, which holds both builds (relaxed, simd128) as base64. Fails when a module has a data segment: every thread
+// instantiates it on the same memory.
+
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { main } from "assemblyscript/asc";
+import { commands } from "../src/backend/wasm/commands.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const out = "src/backend/wasm/generated";
+
+function entryText(): string {
+  const imports = new Map<string, string[]>();
+  for (const { name, file } of commands) imports.set(file, [...(imports.get(file) ?? []), name]);
+  const lines = ["// Made by tools/build-kernels.ts from the command table. The dispatcher of all threads.", ""];
+  lines.push('import { barrier, DONE, QUEUE, STOP, SUBMITTED, sleepWhile } from "../assembly/control";');
+  for (const [file, names] of imports) lines.push(`import { ${names.join(", ")} } from "../assembly/${file}";`);
+  lines.push("", "function run(list: usize, end: usize, thread: i32, threads: i32): void {", "  while (list < end) {");
+  lines.push("    const p = list + 8;", "    switch (load<i32>(list)) {");
+  commands.forEach(({ name }, i) => lines.push(`      case ${i}: ${name}(p, thread, threads); break;`));
+  lines.push("      default: unreachable();", "    }", "    list += <usize>load<i32>(list, 4);", "    barrier(threads);", "  }", "}", "");
+  lines.push("export function runAlone(list: usize, end: usize): void {", "  run(list, end, 0, 1);", "}", "");
+  lines.push(
+    "export function work(thread: i32, threads: i32): void {",
+    "  let seen = 0;",
+    "  for (;;) {",
+    "    sleepWhile(SUBMITTED, seen);",
+    "    if (atomic.load<i32>(STOP) != 0) return;",
+    "    const slot = QUEUE + (<usize>(seen & 63) << 3);",
+    "    run(<usize>load<u32>(slot), <usize>load<u32>(slot, 4), thread, threads);",
+    "    seen++;",
+    "    if (thread == 0) {",
+    "      atomic.store<i32>(DONE, seen);",
+    "      atomic.notify(DONE, i32.MAX_VALUE);",
+    "    }",
+    "  }",
+    "}",
+    "",
+  );
+  return lines.join("\n");
+}
+
+async function compile(relaxed: boolean): Promise<Uint8Array> {
+  const target = `${out}/${relaxed ? "relaxed" : "simd128"}.wasm`;
+  const features = relaxed ? "simd,threads,relaxed-simd" : "simd,threads";
+  const flags = ["--baseDir", root, `${out}/entry.ts`, "-o", target, "-O3", "--noAssert", "--runtime", "stub", "--enable", features];
+  flags.push("--importMemory", "--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536");
+  const { error, stderr } = await main(flags);
+  if (error) throw new Error(`building ${target}: ${error.message}\n${stderr.toString()}`);
+  const bytes = readFileSync(`${root}/${target}`);
+  if (sections(bytes).includes(11)) throw new Error(`${target} has a data segment: kernels must be free of static data`);
+  return bytes;
+}
+
+/** Section numbers of a module; 11 is the data section. */
+function sections(bytes: Uint8Array): number[] {
+  const found: number[] = [];
+  for (let at = 8; at < bytes.length; ) {
+    found.push(bytes[at++] as number);
+    let size = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = bytes[at++] as number;
+      size += (byte & 127) * 2 ** shift;
+      if (byte < 128) break;
+    }
+    at += size;
+  }
+  return found;
+}
+
+export async function buildKernels(): Promise<void> {
+  mkdirSync(`${root}/${out}`, { recursive: true });
+  writeFileSync(`${root}/${out}/entry.ts`, entryText());
+  const [relaxed, simd128] = [await compile(true), await compile(false)];
+  const text = [
+    "// Made by tools/build-kernels.ts: the compiled kernels.",
+    `export const relaxed = "${Buffer.from(relaxed).toString("base64")}";`,
+    `export const simd128 = "${Buffer.from(simd128).toString("base64")}";`,
+    "",
+  ].join("\n");
+  writeFileSync(`${root}/${out}/modules.ts`, text);
+  process.stderr.write(`kernels: relaxed ${relaxed.length} bytes, simd128 ${simd128.length} bytes\n`);
+}
