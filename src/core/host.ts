@@ -31,6 +31,11 @@ export interface Files {
   remove(path: string): Promise<void>;
   /** The path after all symbolic links; absent where there are none. */
   realPath?(path: string): Promise<string>;
+  /**
+   * Takes the lock file at `path` for this process; ConfigError naming the holder when another living process (or this one) has it. A lock whose
+   * holder is dead is taken over. Absent where there are no processes to guard against.
+   */
+  lock?(path: string): Promise<{ release(): Promise<void> }>;
   join(...parts: string[]): string;
   baseName(path: string): string;
 }

@@ -5,8 +5,8 @@
 //   top-k  the k most likely ids; among equals the lower id (transformers keeps every equal of the k-th, llama.cpp exactly k)
 //   top-p  the fewest most likely ids whose mass reaches p; always at least one
 //   min-p  ids with at least minP times the probability of the best one
-// Each keeps a head of one ranking (probability falling, then id rising), so the shortest head wins; its last id is found by selection in
-// linear time, without a sort. The draw then walks the kept ids in rising order with one block (two 32-bit draws, 53 bits) of the
+// Each keeps a head of one ranking (probability falling, then id rising), so the shortest head wins; its last id is found in linear
+// time, by buckets and a selection inside one of them. The draw then walks the kept ids in rising order with one block (two 32-bit draws, 53 bits) of the
 // generator; greedy decoding draws nothing. An id more than `reach` nats below the best has a share under 1e-17 and counts as 0.
 
 import type { HostArray } from "../core/dtype.ts";
@@ -21,49 +21,67 @@ export const unusable = -1;
 export type Sampler = (logits: HostArray, start: number, width: number, settings: SamplerSettings, random: Random) => number;
 
 const reach = 40;
+/** Weights are sorted roughly by exponent and three bits of mantissa; bucket 0 holds weight 1 alone, and weights reach down to 2^-58. */
+const buckets = 58 * 8 + 1;
+
+type Scratch = {
+  /** By id: against the best id, whose weight is exactly 1; 0 for ids that are out. */
+  readonly weights: Float64Array;
+  /** The same memory; the odd elements are the upper halves. */
+  readonly words: Uint32Array;
+  readonly order: Int32Array;
+  readonly bucketCount: Int32Array;
+  readonly bucketMass: Float64Array;
+};
 
 /** A sampler with scratch memory of its own for rows of at most `vocabSize` logits. */
 export function makeSampler(vocabSize: number): Sampler {
-  const ids = new Int32Array(vocabSize);
   const weights = new Float64Array(vocabSize);
-  const order = new Int32Array(vocabSize);
+  const scratch: Scratch = {
+    weights,
+    words: new Uint32Array(weights.buffer),
+    order: new Int32Array(vocabSize),
+    bucketCount: new Int32Array(buckets),
+    bucketMass: new Float64Array(buckets),
+  };
 
   return (logits, start, width, settings, random) => {
     const best = argmax(logits, start, width);
     const { temperature, topK, topP, minP } = settings;
     if (best === unusable || temperature === 0) return best;
     const top = logits[start + best] as number;
-    const ranked = topK > 0 || topP < 1;
-    const floor = ranked ? 0 : minP; // top-k and top-p come first and must see the ids that min-p will drop
-
-    // Candidates in rising id order, weighed against the best one, whose weight is exactly 1.
-    let count = 0;
+    const scale = Math.min(1 / temperature, 1e300); // finite, so that 0·scale is 0
     let total = 0;
     for (let id = 0; id < width; id++) {
-      const below = ((logits[start + id] as number) - top) / temperature;
-      if (below < -reach) continue;
-      const weight = Math.exp(below);
-      if (weight < floor) continue;
-      ids[count] = id;
-      weights[count++] = weight;
+      const below = ((logits[start + id] as number) - top) * scale;
+      const weight = below < -reach ? 0 : exponential(below);
+      weights[id] = weight;
       total += weight;
     }
-    if (ranked) {
-      count = keepHead(ids, weights, order, count, settings);
-      total = 0;
-      for (let i = 0; i < count; i++) total += weights[i] as number;
-    }
+    if (topK > 0 || topP < 1) total = keepHead(scratch, width, total, settings);
+    if (minP > 0) total = keepAbove(weights, width, minP);
 
     const high = random.uint32();
     const uniform = (high * 2097152 + (random.uint32() >>> 11)) / 9007199254740992; // [0, 1)
     const target = uniform * total;
     let mass = 0;
-    for (let i = 0; i < count; i++) {
-      mass += weights[i] as number;
-      if (mass > target) return ids[i] as number;
+    for (let id = 0; id < width; id++) {
+      mass += weights[id] as number;
+      if (mass > target) return id; // never an id of weight 0: it adds nothing
     }
-    return ids[count - 1] as number;
+    return best; // where the last sum was rounded down
   };
+}
+
+const step = Math.LN2 / 32;
+/** 2^(-n/32). */
+const powers = Float64Array.from({ length: Math.ceil(reach / step) + 2 }, (_, n) => 2 ** (-n / 32));
+
+/** exp(x) for x in -reach..0 within 2e-12 of it: three times as fast as Math.exp, and the same bits in every JavaScript engine but for `powers`. */
+function exponential(x: number): number {
+  const n = (0.5 - x * (32 / Math.LN2)) | 0;
+  const rest = x + n * step; // at most step/2 either way
+  return (powers[n] as number) * (1 + rest * (1 + rest * (1 / 2 + rest * (1 / 6 + rest * (1 / 24)))));
 }
 
 /** The lowest id of the largest logit. */
@@ -81,33 +99,72 @@ export function argmax(logits: HostArray, start: number, width: number): number 
   return broken || top === Number.POSITIVE_INFINITY ? unusable : best;
 }
 
-/** Applies top-k, top-p and min-p to the first `count` candidates, in place; returns how many stay. */
-function keepHead(ids: Int32Array, weights: Float64Array, order: Int32Array, count: number, settings: SamplerSettings): number {
-  const { topK, topP, minP } = settings;
-  for (let i = 0; i < count; i++) order[i] = i;
-  let head = count;
-  if (topK > 0 && topK < head) {
-    selectHead(weights, order, head, topK, Number.POSITIVE_INFINITY);
-    head = topK;
+/** Takes out what is lighter than `least`; returns the mass that stays. */
+function keepAbove(weights: Float64Array, width: number, least: number): number {
+  let total = 0;
+  for (let id = 0; id < width; id++) {
+    if ((weights[id] as number) < least) weights[id] = 0;
+    else total += weights[id] as number;
   }
-  if (topP < 1) {
-    let mass = 0;
-    for (let i = 0; i < head; i++) mass += weights[order[i] as number] as number;
-    head = selectHead(weights, order, head, head, topP * mass);
+  return total;
+}
+
+/** Takes out what top-k and top-p drop of weights with the sum `total`; returns the mass that stays. */
+function keepHead(scratch: Scratch, width: number, total: number, { topK, topP }: SamplerSettings): number {
+  const { weights, words, bucketCount, bucketMass } = scratch;
+  bucketCount.fill(0);
+  bucketMass.fill(0);
+  for (let id = 0; id < width; id++) {
+    const weight = weights[id] as number;
+    if (weight === 0) continue;
+    const bucket = bucketOf(words, id);
+    (bucketCount[bucket] as number)++;
+    (bucketMass[bucket] as number) += weight;
   }
-  let last = order[0] as number;
-  for (let i = 1; i < head; i++) {
-    if (isBefore(weights, last, order[i] as number)) last = order[i] as number;
-  }
+  const most = topK > 0 ? topK : width;
+  const mass = topK > 0 && topP < 1 ? findLast(scratch, width, most, Number.POSITIVE_INFINITY).mass : total;
+  const { last } = findLast(scratch, width, most, topP < 1 ? topP * mass : Number.POSITIVE_INFINITY);
   const least = weights[last] as number;
   let kept = 0;
-  for (let i = 0; i < count; i++) {
-    const weight = weights[i] as number;
-    if (weight < minP || weight < least || (weight === least && i > last)) continue;
-    ids[kept] = ids[i] as number;
-    weights[kept++] = weight;
+  for (let id = 0; id < width; id++) {
+    const weight = weights[id] as number;
+    if (weight < least || (weight === least && id > last)) weights[id] = 0;
+    else kept += weight;
   }
   return kept;
+}
+
+/** Rises as the weight falls; weight 0 is beyond all buckets. */
+function bucketOf(words: Uint32Array, id: number): number {
+  return (0x3ff00000 >>> 17) - ((words[2 * id + 1] as number) >>> 17);
+}
+
+/** The last id of the shortest head that has `most` ids or reaches `mass`, and that head's mass. Only one bucket is looked into. */
+function findLast(scratch: Scratch, width: number, most: number, mass: number): { last: number; mass: number } {
+  const { words, weights, order, bucketCount, bucketMass } = scratch;
+  let bucket = 0; // holds the best id, so it is never empty
+  let countBefore = 0;
+  let massBefore = 0;
+  for (let next = 0; next < buckets; next++) {
+    if (bucketCount[next] === 0) continue;
+    if (next > 0) {
+      countBefore += bucketCount[bucket] as number;
+      massBefore += bucketMass[bucket] as number;
+    }
+    bucket = next;
+    if (countBefore + (bucketCount[bucket] as number) >= most || massBefore + (bucketMass[bucket] as number) >= mass) break;
+  }
+  let members = 0;
+  for (let id = 0; id < width; id++) if (bucketOf(words, id) === bucket) order[members++] = id;
+  const head = selectHead(weights, order, members, most - countBefore, mass - massBefore);
+  let last = order[0] as number;
+  let sum = massBefore;
+  for (let i = 0; i < head; i++) {
+    const id = order[i] as number;
+    sum += weights[id] as number;
+    if (isBefore(weights, last, id)) last = id;
+  }
+  return { last, mass: sum };
 }
 
 /**
@@ -142,7 +199,6 @@ function selectHead(weights: Float64Array, order: Int32Array, count: number, mos
   return Math.max(1, low);
 }
 
-/** Candidates lie in rising id order, so the lower place is the lower id. */
 function isBefore(weights: Float64Array, a: number, b: number): boolean {
   const difference = (weights[a] as number) - (weights[b] as number);
   return difference > 0 || (difference === 0 && a < b);

@@ -9,6 +9,7 @@ import { ConfigError, DeviceError, FormatError, quote } from "../core/errors.ts"
 import type { Appender, FileSource, Files } from "../core/host.ts";
 import { healFolder, writeAtomic, writeFolderAtomic } from "./node-atomic.ts";
 import { hasCode, translated } from "./node-errors.ts";
+import { lockFile } from "./node-lock.ts";
 
 const chunk = 2 ** 28;
 
@@ -238,6 +239,7 @@ export const nodeFiles: Files = {
     await translated("make folder", folder, () => fs.mkdir(folder, { recursive: true }));
   },
   remove: (target) => translated("remove", target, () => fs.rm(target, { recursive: true, force: true })),
+  lock: lockFile,
   realPath: (target) => translated("look at", target, () => fs.realpath(target)),
   join: (...parts) => path.join(...parts),
   baseName: (target) => path.basename(target),

@@ -100,7 +100,10 @@ describe("drawing", () => {
       const here = source.fork(round);
       const uniform = (here.uint32() * 2 ** 21 + (here.uint32() >>> 11)) / 2 ** 53;
       let mass = 0;
-      const expected = probabilities.findIndex((p) => (mass += p) > uniform);
+      const expected = probabilities.findIndex((p) => {
+        mass += p;
+        return mass > uniform;
+      });
       expect(sample(row, 0, width, settings, source.fork(round))).toBe(expected);
     }
   });

@@ -67,5 +67,5 @@ export const commands = [
   command("expertLoad", "expert-load", "!counts @indices slots parts E accumulate"),
   command("balanceBias", "balance-bias", "!bias @counts E ~gamma"),
   command("clipFactor", "clip-factor", "!out @sumSquares ?guard ~maxNorm"),
-  command("adamw", "adamw", "!param @grad !m !v n @factor ~lr ~beta1 ~beta2 ~eps ~weightDecay ~c1 ~c2"),
+  command("adamw", "adamw", "!param @grad !m !v n @factor ~beta1 ~beta2 ~rest1 ~rest2 ~eps ~decay ~stepSize ~inverseRoot"),
 ] as const satisfies readonly Command[];

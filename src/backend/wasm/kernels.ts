@@ -186,7 +186,8 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     expertLoad: (a) => record("expertLoad", a),
     balanceBias: (a) => record("balanceBias", a),
     clipFactor: (a) => record("clipFactor", a),
-    adamw: (a) => record("adamw", a),
+    adamw: ({ lr, weightDecay, c1, c2, ...a }) =>
+      record("adamw", { ...a, rest1: 1 - a.beta1, rest2: 1 - a.beta2, decay: 1 - lr * weightDecay, stepSize: lr / c1, inverseRoot: 1 / Math.sqrt(c2) }),
   };
 
   /** A broadcast copy of one staged integer, for the few bit patterns that a float cannot carry. */

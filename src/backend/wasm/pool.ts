@@ -74,7 +74,8 @@ export class Pool {
   }
 
   isDone(list: number): boolean {
-    return this.#alone !== undefined || Atomics.load(this.#heap.words, done >> 2) >= list;
+    if (this.#alone) return list <= this.#submitted;
+    return Atomics.load(this.#heap.words, done >> 2) >= list;
   }
 
   async settle(list: number): Promise<void> {

@@ -1,5 +1,5 @@
-// One AdamW step over n elements. Arguments: param, grad, m, v, n, factor, lr, beta1, beta2, eps, weightDecay, c1, c2. factor[0] < 0
-// leaves everything as it is.
+// One AdamW step over n elements. Arguments: param, grad, m, v, n, factor, beta1, beta2, rest1 = 1 - beta1, rest2 = 1 - beta2, eps,
+// decay = 1 - lr·weightDecay, stepSize = lr/c1, inverseRoot = 1/sqrt(c2), computed by the host in double precision. factor[0] < 0 leaves everything as it is.
 
 import { share } from "./control";
 import { load4, store4 } from "./lanes";
@@ -12,17 +12,14 @@ export function adamw(p: usize, thread: i32, threads: i32): void {
   const n = load<i32>(p, 16);
   const factor = load<f32>(<usize>load<u32>(p, 20));
   if (!(factor >= 0)) return;
-  const lr = load<f32>(p, 24);
-  const beta1 = load<f32>(p, 28);
-  const beta2 = load<f32>(p, 32);
-  const eps = v128.load32_splat(p, 36);
-  const decay = f32x4.splat(<f32>(1.0 - <f64>lr * <f64>load<f32>(p, 40)));
-  const stepSize = f32x4.splat(<f32>(<f64>lr / <f64>load<f32>(p, 44)));
-  const rootC2 = f32x4.splat(<f32>(1.0 / sqrt<f64>(<f64>load<f32>(p, 48))));
-  const b1 = f32x4.splat(beta1);
-  const b2 = f32x4.splat(beta2);
-  const r1 = f32x4.splat(<f32>(1.0 - <f64>beta1));
-  const r2 = f32x4.splat(<f32>(1.0 - <f64>beta2));
+  const b1 = v128.load32_splat(p, 24);
+  const b2 = v128.load32_splat(p, 28);
+  const r1 = v128.load32_splat(p, 32);
+  const r2 = v128.load32_splat(p, 36);
+  const eps = v128.load32_splat(p, 40);
+  const decay = v128.load32_splat(p, 44);
+  const stepSize = v128.load32_splat(p, 48);
+  const rootC2 = v128.load32_splat(p, 52);
   const scale = f32x4.splat(factor);
   const blocks = (n + 3) >> 2;
   const end = share(blocks, thread + 1, threads) << 2;

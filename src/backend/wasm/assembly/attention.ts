@@ -153,11 +153,13 @@ export function attention(p: usize, thread: i32, threads: i32): void {
     const g = <usize>(h / perGroup);
     const end = min(R, (unit / H + 1) * ROWS);
     for (let r = (unit / H) * ROWS; r < end; r++) {
-      const from = max(0, load<i32>(first + (<usize>r << 2)));
-      const to = min(S - 1, load<i32>(last + (<usize>r << 2)));
+      const begin = load<i32>(first + (<usize>r << 2));
+      const stop = load<i32>(last + (<usize>r << 2));
+      const from = max(0, min(S - 1, begin));
+      const to = max(0, min(S - 1, stop));
       const cell = <usize>r * <usize>H + <usize>h;
       const target = out + (cell * <usize>Dv << 2);
-      const count = to - from + 1;
+      const count = begin > stop || S == 0 ? 0 : to - from + 1;
       if (count <= 0) {
         memory.fill(target, 0, <usize>Dv << 2);
         store<f32>(lse + (cell << 2), -Infinity);
@@ -261,9 +263,11 @@ export function attentionBackward(p: usize, thread: i32, threads: i32): void {
     const lastKey = firstKey + keys - 1;
     const end = (part + 1) * rows;
     for (let r = part * rows; r < end; r++) {
-      const from = max(firstKey, load<i32>(first + (<usize>r << 2)));
-      const to = min(lastKey, load<i32>(last + (<usize>r << 2)));
-      const count = to - from + 1;
+      const begin = load<i32>(first + (<usize>r << 2));
+      const stop = load<i32>(last + (<usize>r << 2));
+      const from = max(firstKey, min(lastKey, begin));
+      const to = max(firstKey, min(lastKey, stop));
+      const count = begin > stop || keys == 0 ? 0 : to - from + 1;
       for (let h = g * perGroup; h < (g + 1) * perGroup; h++) {
         const cell = <usize>r * <usize>H + <usize>h;
         const qRow = q + (cell * <usize>D << 2);

@@ -1,5 +1,5 @@
 // Back from expert order. expertCombine(out, y, place, weights (0 when absent), T, K, width, accumulate): the K parts of a token are added in the order of k.
-// expertCombineWeightGrad(dweights, y, dOut, place, T, K, width). Places outside 0..T·K-1 are clamped.
+// expertCombineWeightGrad(dweights, y, dOut, place, T, K, width). Places outside 0..T·K-1 count as rows of zeros.
 
 import { share } from "./control";
 import { load4, store4 } from "./lanes";
@@ -23,8 +23,9 @@ export function expertCombine(p: usize, thread: i32, threads: i32): void {
       let sum = f32x4.splat(0);
       for (let k = 0; k < K; k++) {
         const slot = t * K + k;
-        const row = y + (<usize>max(0, min(T * K - 1, load<i32>(place + (<usize>slot << 2)))) * <usize>width << 2);
-        const part = load4(row + o, count);
+        const from = load<u32>(place + (<usize>slot << 2));
+        if (from >= <u32>(T * K)) continue;
+        const part = load4(y + (<usize>from * <usize>width << 2) + o, count);
         sum = weights == 0 ? f32x4.add(sum, part) : madd(part, v128.load32_splat(weights + (<usize>slot << 2)), sum);
       }
       if (accumulate) sum = f32x4.add(load4(target + o, count), sum);
@@ -44,7 +45,12 @@ export function expertCombineWeightGrad(p: usize, thread: i32, threads: i32): vo
   const slots = T * K;
   const to = share(slots, thread + 1, threads);
   for (let slot = share(slots, thread, threads); slot < to; slot++) {
-    const row = y + (<usize>max(0, min(slots - 1, load<i32>(place + (<usize>slot << 2)))) * <usize>width << 2);
+    const from = load<u32>(place + (<usize>slot << 2));
+    if (from >= <u32>slots) {
+      store<f32>(dweights + (<usize>slot << 2), 0);
+      continue;
+    }
+    const row = y + (<usize>from * <usize>width << 2);
     const d = dOut + (<usize>(slot / K) * <usize>width << 2);
     let sum = f32x4.splat(0);
     for (let c = 0; c < width; c += 4) {

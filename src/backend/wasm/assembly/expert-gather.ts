@@ -1,4 +1,4 @@
-// Tokens in expert order. Arguments: out, x, sorted, weights (0 when absent), slots, K, width. Slots outside 0..slots-1 are clamped.
+// Tokens in expert order. Arguments: out, x, sorted, weights (0 when absent), slots, K, width. Slots outside 0..slots-1 give zeros.
 
 import { share } from "./control";
 import { load4, store4 } from "./lanes";
@@ -13,7 +13,11 @@ export function expertGather(p: usize, thread: i32, threads: i32): void {
   const width = load<i32>(p, 24);
   const to = share(slots, thread + 1, threads);
   for (let i = share(slots, thread, threads); i < to; i++) {
-    const slot = max(0, min(slots - 1, load<i32>(sorted + (<usize>i << 2))));
+    const slot = load<i32>(sorted + (<usize>i << 2));
+    if (<u32>slot >= <u32>slots) {
+      memory.fill(out + (<usize>i * <usize>width << 2), 0, <usize>width << 2);
+      continue;
+    }
     const from = x + (<usize>(slot / K) * <usize>width << 2);
     const target = out + (<usize>i * <usize>width << 2);
     if (weights == 0) {

@@ -36,6 +36,23 @@ export function rmsNorm(p: usize, thread: i32, threads: i32): void {
   }
 }
 
+/** Few elements cancel almost wholly (one element: all but eps): double precision. */
+function narrowBackward(dx: usize, dy: usize, x: usize, weight: usize, width: i32, eps: f32): void {
+  let squares: f64 = 0;
+  let dot: f64 = 0;
+  for (let i: usize = 0; i < <usize>width; i++) {
+    const value = <f64>load<f32>(x + (i << 2));
+    squares += value * value;
+    dot += <f64>load<f32>(dy + (i << 2)) * <f64>load<f32>(weight + (i << 2)) * value;
+  }
+  const inverse = 1.0 / sqrt<f64>(squares / <f64>width + <f64>eps);
+  const pull = (dot * inverse * inverse) / <f64>width;
+  for (let i: usize = 0; i < <usize>width; i++) {
+    const g = <f64>load<f32>(dy + (i << 2)) * <f64>load<f32>(weight + (i << 2));
+    store<f32>(dx + (i << 2), <f32>(inverse * (g - <f64>load<f32>(x + (i << 2)) * pull)));
+  }
+}
+
 export function rmsNormBackward(p: usize, thread: i32, threads: i32): void {
   const dx = <usize>load<u32>(p);
   const dy = <usize>load<u32>(p, 4);
@@ -50,6 +67,10 @@ export function rmsNormBackward(p: usize, thread: i32, threads: i32): void {
     const at = <usize>r * <usize>width << 2;
     const inverse = inverseRms(x + at, width, eps);
     store<f32>(inverses + (<usize>r << 2), inverse);
+    if (width < 8) {
+      narrowBackward(dx + at, dy + at, x + at, weight, width, eps);
+      continue;
+    }
     let dot = f32x4.splat(0);
     for (let i = 0; i < width; i += 4) {
       const o = <usize>i << 2;

@@ -1,6 +1,6 @@
 // The gate's choice of experts and the gradient of the weights. route(indices, weights, scores, bias, T, E, K, groups, topkGroups, groupTop, masked,
 // normalise, scale, scratch, scratchStride): scratch holds E choices and `groups` group scores per thread. routeBackward(dscores, dweights,
-// scores, indices, T, E, K, normalise, scale). Rows are few and short: plain scalar code.
+// scores, indices, T, E, K, normalise, scale): indices outside are skipped. Rows are few and short: plain scalar code.
 
 import { share } from "./control";
 
@@ -100,20 +100,23 @@ export function routeBackward(p: usize, thread: i32, threads: i32): void {
     const chosen = indices + (<usize>t * <usize>K << 2);
     const dw = dweights + (<usize>t * <usize>K << 2);
     memory.fill(target, 0, <usize>E << 2);
-    let sum: f32 = 1e-20;
-    let dot: f32 = 0;
+    let sum: f64 = 1e-20;
+    let dot: f64 = 0;
     if (normalise) {
       for (let i: usize = 0; i < <usize>K; i++) {
-        const e = <usize>max(0, min(E - 1, load<i32>(chosen + (i << 2))));
-        const score = load<f32>(row + (e << 2));
+        const e = <usize>load<u32>(chosen + (i << 2));
+        if (e >= <usize>E) continue;
+        const score = <f64>load<f32>(row + (e << 2));
         sum += score;
-        dot += score * load<f32>(dw + (i << 2));
+        dot += score * <f64>load<f32>(dw + (i << 2));
       }
     }
     for (let i: usize = 0; i < <usize>K; i++) {
-      const e = <usize>max(0, min(E - 1, load<i32>(chosen + (i << 2))));
-      const d = load<f32>(dw + (i << 2));
-      const gradient: f32 = normalise ? (scale * (d - dot / sum)) / sum : scale * d;
+      const e = <usize>load<u32>(chosen + (i << 2));
+      if (e >= <usize>E) continue;
+      const d = <f64>load<f32>(dw + (i << 2));
+      // Doubles: a lone expert's gradient cancels to nothing.
+      const gradient = <f32>(normalise ? (<f64>scale * (d - dot / sum)) / sum : <f64>scale * d);
       store<f32>(target + (e << 2), load<f32>(target + (e << 2)) + gradient);
     }
   }
