@@ -10,7 +10,7 @@ import { sft } from "../src/train/sft.ts";
 export const recipe = defineRecipe({
   name: "tiny",
   seed: 7,
-  task: { name: "arithmetic", options: { steps: 1, max: 9 } },
+  task: { name: "arithmetic", options: { steps: 1, max: 3, operators: "+" } },
   tokenizer: { vocabSize: 264, examples: 50, pattern: null },
   model: {
     config: {
@@ -41,14 +41,14 @@ export const recipe = defineRecipe({
       tie_word_embeddings: true,
     },
   },
-  checkpointEvery: 2,
-  detailEvery: 2,
+  checkpointEvery: 3,
+  detailEvery: 4,
   stages: [
-    pretrain({ steps: 8, batchSize: 2, sequenceLength: 32, microbatches: 2, warmupSteps: 2, schedule: "wsd", learningRate: 3e-3 }),
-    sft({ data: { examples: 8 }, epochs: 2, batchSize: 1, sequenceLength: 32 }),
+    pretrain({ steps: 60, batchSize: 2, sequenceLength: 32, microbatches: 2, warmupSteps: 4, schedule: "wsd", learningRate: 0.02, weightDecay: 0 }),
+    sft({ data: { examples: 4 }, epochs: 8, batchSize: 1, sequenceLength: 32, learningRate: 0.01 }),
     grpo({
-      steps: 6, promptsPerGeneration: 2, numGenerations: 2, maxPromptLength: 12, maxCompletionLength: 8, numIterations: 2, beta: 0.01, slots: 4,
-      skipZeroAdvantage: false, microbatchTokens: 48, warmupSteps: 1,
+      steps: 8, promptsPerGeneration: 4, numGenerations: 4, maxPromptLength: 12, maxCompletionLength: 12, numIterations: 2, beta: 0.01,
+      slots: 8, microbatchTokens: 160, learningRate: 3e-3, warmupSteps: 1,
     }),
   ],
 });

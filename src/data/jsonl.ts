@@ -125,7 +125,7 @@ function rowOf(file: FileSource, value: Record<string, unknown>, number: number)
     );
   }
   if (has("text")) return { kind: "text", text: textOf(file, value, "text", number) };
-  if (has("messages")) return { kind: "messages", messages: messagesOf(file, value["messages"], number) };
+  if (has("messages")) return { kind: "messages", messages: messagesOf(file, value.messages, number) };
   return { kind: "completion", prompt: textOf(file, value, "prompt", number), completion: textOf(file, value, "completion", number) };
 }
 

@@ -35,7 +35,7 @@ export function listSource(
   options: ListOptions,
 ): { readonly source: DocumentSource; readonly count: number } {
   const { seed, shuffle = true, long = "error", T } = options;
-  const list = documents.flatMap((document, i) => fit(document, i, T, long));
+  const list = documents.flatMap((document, i) => fitDocument(document, i, T, long));
   if (list.length === 0) {
     throw new ConfigError({
       operation: "open training data",
@@ -98,7 +98,7 @@ export class DataStream {
   }
 }
 
-function fit(document: Document, index: number, T: number, long: "split" | "truncate" | "error"): Document[] {
+function fitDocument(document: Document, index: number, T: number, long: "split" | "truncate" | "error"): Document[] {
   const { ids, mask } = document;
   if (ids.length <= T) return [document];
   if (long === "split") return splitDocument(document, T);

@@ -43,15 +43,15 @@ export function grpoLoss(input: GrpoLossInput, options: GrpoLossOptions, share: 
   const ratio = exp(logRatio);
   const clipped = clamp(ratio, 1 - epsilon, 1 + epsilonHigh);
   let perToken = neg(minimum(mul(ratio, advantages), mul(clipped, advantages))); // [M]
-  const sums: Record<string, Tensor> = {};
+  let kl: Tensor | undefined;
   if (input.reference && beta > 0) {
     // k3 (Schulman 2020): exp(d) - d - 1 with d = log ref/policy; never negative.
     const difference = clamp(neg(sub(logprobs, constant(input.reference))), -bound, bound);
-    const kl = affine(sub(exp(difference), difference), 1, -1);
+    kl = affine(sub(exp(difference), difference), 1, -1);
     perToken = add(perToken, affine(kl, beta));
-    sums.kl = affine(sum(kl), share);
   }
   const loss = sum(mul(perToken, constant(input.weights)));
+  const sums: Record<string, Tensor> = { loss, ...(kl && { kl: affine(sum(kl), share) }) };
   noGradients(() => {
     const isDown = constant(input.advantages.map((a) => (a < 0 ? 1 : 0)));
     const isUp = constant(input.advantages.map((a) => (a > 0 ? 1 : 0)));

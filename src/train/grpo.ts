@@ -212,7 +212,6 @@ class GrpoRunner implements StageRunner {
       share,
     );
     noGradients(() => {
-      sums.loss = loss;
       if (detail) sums.entropy = affine(sum(entropy(logits)), share);
       if (isOnPolicy) sums["sampling/sampling_logp_difference/mean"] = affine(sum(abs(sub(logprobs, fromArray(model.device, old, [M])))), share);
     });
