@@ -30,31 +30,66 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   const [R, H, D] = q.shape as [number, number, number];
   const [S, G] = k.shape as [number, number, number];
   const Dv = v.shape[2] as number;
-  if (k.shape[2] !== D) throw wrong("attention", `q ${showShape(q.shape)} with k ${showShape(k.shape)}`, `k [S, G, ${D}]`, "give q and k one head size");
+  if (k.shape[2] !== D)
+    throw wrong("attention", `q ${showShape(q.shape)} with k ${showShape(k.shape)}`, `k [S, G, ${D}]`, "give q and k one head size");
   if (v.shape[0] !== S || v.shape[1] !== G) {
-    throw wrong("attention", `k ${showShape(k.shape)} with v ${showShape(v.shape)}`, `v [${S}, ${G}, Dv]`, "give k and v the same rows and heads");
+    throw wrong(
+      "attention",
+      `k ${showShape(k.shape)} with v ${showShape(v.shape)}`,
+      `v [${S}, ${G}, Dv]`,
+      "give k and v the same rows and heads",
+    );
   }
   expectHeads("attention", H, G);
   expectIndices("attention", "first", first, [R]);
   expectIndices("attention", "last", last, [R]);
   expectWhole("attention", "parts", parts, 1, Math.max(R, 1));
-  if (R % parts !== 0 || S % parts !== 0) throw wrong("attention", `${parts} parts of ${R} rows and ${S} key rows`, "equal parts", "give all sequences one length, or leave parts out");
+  if (R % parts !== 0 || S % parts !== 0)
+    throw wrong(
+      "attention",
+      `${parts} parts of ${R} rows and ${S} key rows`,
+      "equal parts",
+      "give all sequences one length, or leave parts out",
+    );
   for (const other of [k, v, first, last]) expectOneDevice("attention", q, other);
   const { device } = q.storage;
   const out = empty(device, [R, H, Dv]);
   if (R * H * Dv === 0 || S === 0) return attach("attention", fillWith(out, 0), [q, k, v], () => {}); // nothing to see
   const lse = empty(device, [R, H]);
   const sizes = { R, S, H, G, D, Dv, scale, kRowStride: G * D, kHeadStride: D, vRowStride: G * Dv, vHeadStride: Dv };
-  device.kernels.attention({ out: view(out), lse: view(lse), q: view(q), k: view(k), v: view(v), first: view(first), last: view(last), ...sizes });
+  device.kernels.attention({
+    out: view(out),
+    lse: view(lse),
+    q: view(q),
+    k: view(k),
+    v: view(v),
+    first: view(first),
+    last: view(last),
+    ...sizes,
+  });
   attach("attention", out, [q, k, v], (dOut) => {
     const dq = empty(device, q.shape);
     const dk = gradToAddTo(k) ?? empty(device, k.shape);
     const ownV = k === v ? undefined : gradToAddTo(v); // the kernel's outputs may not overlap
     const dv = ownV ?? fillWith(empty(device, v.shape), 0);
     device.kernels.attentionBackward({
-      dq: view(dq), dk: view(dk), dv: view(dv), dOut: view(dOut), out: view(out), lse: view(lse),
-      q: view(q), k: view(k), v: view(v), first: view(first), last: view(last), batch: parts, ...sizes,
-      dkRowStride: G * D, dkHeadStride: D, dvRowStride: G * Dv, dvHeadStride: Dv,
+      dq: view(dq),
+      dk: view(dk),
+      dv: view(dv),
+      dOut: view(dOut),
+      out: view(out),
+      lse: view(lse),
+      q: view(q),
+      k: view(k),
+      v: view(v),
+      first: view(first),
+      last: view(last),
+      batch: parts,
+      ...sizes,
+      dkRowStride: G * D,
+      dkHeadStride: D,
+      dvRowStride: G * Dv,
+      dvHeadStride: Dv,
     });
     addGrad(q, dq);
     if (!ownV) addGrad(v, dv);
@@ -102,24 +137,49 @@ export function attentionStrided(input: AttentionStridedInput): Tensor {
   if (R * H * Dv === 0 || S === 0) return fillWith(out, 0);
   const lse = empty(device, [R, H]);
   device.kernels.attention({
-    out: view(out), lse: view(lse), q: view(q),
+    out: view(out),
+    lse: view(lse),
+    q: view(q),
     k: { buffer: k.tensor.storage.buffer, offset: k.tensor.offset + k.offset },
     v: { buffer: v.tensor.storage.buffer, offset: v.tensor.offset + v.offset },
-    first: view(first), last: view(last), R, S, H, G, D, Dv, scale,
-    kRowStride: k.rowStride, kHeadStride: k.headStride, vRowStride: v.rowStride, vHeadStride: v.headStride,
+    first: view(first),
+    last: view(last),
+    R,
+    S,
+    H,
+    G,
+    D,
+    Dv,
+    scale,
+    kRowStride: k.rowStride,
+    kHeadStride: k.headStride,
+    vRowStride: v.rowStride,
+    vHeadStride: v.headStride,
   });
   lse.storage.free();
   return out;
 }
 
 function expectHeads(operation: string, H: number, G: number): void {
-  if (!Number.isInteger(G) || G < 1 || H % G !== 0) throw wrong(operation, `${H} heads over ${G} key heads`, "a multiple of the key heads", "check num_attention_heads and num_key_value_heads");
+  if (!Number.isInteger(G) || G < 1 || H % G !== 0)
+    throw wrong(
+      operation,
+      `${H} heads over ${G} key heads`,
+      "a multiple of the key heads",
+      "check num_attention_heads and num_key_value_heads",
+    );
 }
 
 function expectInside(name: string, x: Strided, S: number, G: number, D: number): void {
-  for (const stride of [x.rowStride, x.headStride, x.offset]) expectWhole("attentionStrided", `a stride or offset of ${name},`, stride, 0, Number.MAX_SAFE_INTEGER);
+  for (const stride of [x.rowStride, x.headStride, x.offset])
+    expectWhole("attentionStrided", `a stride or offset of ${name},`, stride, 0, Number.MAX_SAFE_INTEGER);
   const end = S * D === 0 ? 0 : x.offset + (S - 1) * x.rowStride + (G - 1) * x.headStride + D;
   if (end > size(x.tensor)) {
-    throw wrong("attentionStrided", `${name} ${showShape(x.tensor.shape)} read up to element ${end}`, `at most ${size(x.tensor)}`, "check S and the strides");
+    throw wrong(
+      "attentionStrided",
+      `${name} ${showShape(x.tensor.shape)} read up to element ${end}`,
+      `at most ${size(x.tensor)}`,
+      "check S and the strides",
+    );
   }
 }

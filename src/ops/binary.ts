@@ -9,7 +9,7 @@ import { alias, empty, size, type Tensor, view } from "../tensor/tensor.ts";
 import { expectNumbers, expectOneDevice, wrong } from "./check.ts";
 
 export function add(a: Tensor, b: Tensor): Tensor {
-  const repeat = fit("add", a, b);
+  const repeat = repeatFor("add", a, b);
   return attach("add", apply("add", a, b, repeat), [a, b], (dy) => {
     addGrad(a, dy);
     if (b.requiresGrad) giveSum(b, dy, repeat);
@@ -17,7 +17,7 @@ export function add(a: Tensor, b: Tensor): Tensor {
 }
 
 export function sub(a: Tensor, b: Tensor): Tensor {
-  const repeat = fit("sub", a, b);
+  const repeat = repeatFor("sub", a, b);
   return attach("sub", apply("sub", a, b, repeat), [a, b], (dy) => {
     addGrad(a, dy);
     if (b.requiresGrad) giveNegative(b, summed(b, dy, repeat));
@@ -25,7 +25,7 @@ export function sub(a: Tensor, b: Tensor): Tensor {
 }
 
 export function mul(a: Tensor, b: Tensor): Tensor {
-  const repeat = fit("mul", a, b);
+  const repeat = repeatFor("mul", a, b);
   return attach("mul", apply("mul", a, b, repeat), [a, b], (dy) => {
     giveProduct(a, dy, b, repeat);
     giveProductSum(b, dy, a, repeat);
@@ -33,7 +33,7 @@ export function mul(a: Tensor, b: Tensor): Tensor {
 }
 
 export function div(a: Tensor, b: Tensor): Tensor {
-  const repeat = fit("div", a, b);
+  const repeat = repeatFor("div", a, b);
   const out = apply("div", a, b, repeat);
   return attach("div", out, [a, b], (dy) => {
     giveGrad(a, (da, accumulate) => record("div", da, dy, b, repeat, accumulate));
@@ -56,17 +56,17 @@ export function maximum(a: Tensor, b: Tensor): Tensor {
 
 /** 1 where a <= b, else 0. No gradient. */
 export function lessEqual(a: Tensor, b: Tensor): Tensor {
-  return apply("lessEqual", a, b, fit("lessEqual", a, b));
+  return apply("lessEqual", a, b, repeatFor("lessEqual", a, b));
 }
 
 /** 1 where a < b, else 0. No gradient. */
 export function less(a: Tensor, b: Tensor): Tensor {
-  return apply("less", a, b, fit("less", a, b));
+  return apply("less", a, b, repeatFor("less", a, b));
 }
 
 /** `test` gives 1 where min takes a, and where max takes b. */
 function choose(name: string, kind: "min" | "max", test: "lessEqual" | "less", a: Tensor, b: Tensor): Tensor {
-  const repeat = fit(name, a, b);
+  const repeat = repeatFor(name, a, b);
   return attach(name, apply(kind, a, b, repeat), [a, b], (dy) => {
     const mask = apply(test, a, b, repeat);
     const rest = empty(mask.storage.device, mask.shape); // 1 - mask
@@ -77,7 +77,7 @@ function choose(name: string, kind: "min" | "max", test: "lessEqual" | "less", a
 }
 
 /** How many neighbouring elements of a meet one element of b. Throws when b does not fit a. */
-function fit(operation: string, a: Tensor, b: Tensor): number {
+function repeatFor(operation: string, a: Tensor, b: Tensor): number {
   expectNumbers(operation, "a", a);
   expectNumbers(operation, "b", b);
   expectOneDevice(operation, a, b);
@@ -130,7 +130,9 @@ function giveProductSum(b: Tensor, dy: Tensor, factor: Tensor, repeat: number): 
 }
 
 function giveNegative(b: Tensor, x: Tensor): void {
-  giveGrad(b, (db, accumulate) => db.storage.device.kernels.affine({ out: view(db), x: view(x), n: size(b), scale: -1, shift: 0, accumulate }));
+  giveGrad(b, (db, accumulate) =>
+    db.storage.device.kernels.affine({ out: view(db), x: view(x), n: size(b), scale: -1, shift: 0, accumulate }),
+  );
 }
 
 function giveSum(b: Tensor, full: Tensor, repeat: number): void {

@@ -11,14 +11,20 @@ export function wrong(operation: string, got: string, expected: string, cure: st
 
 function expectLive(operation: string, name: string, x: Tensor): void {
   if (x.storage.isFreed) {
-    throw wrong(operation, `${name} ${showShape(x.shape)}, which was freed`, "a live tensor", "return it from the scope that made it, or make it outside");
+    throw wrong(
+      operation,
+      `${name} ${showShape(x.shape)}, which was freed`,
+      "a live tensor",
+      "return it from the scope that made it, or make it outside",
+    );
   }
 }
 
 /** x holds numbers (f32) and is not freed. */
 export function expectNumbers(operation: string, name: string, x: Tensor): void {
   expectLive(operation, name, x);
-  if (x.dtype !== "f32") throw wrong(operation, `${name} of ${x.dtype}`, `${name} of f32`, "indices are not computed with; pass the tensor of numbers");
+  if (x.dtype !== "f32")
+    throw wrong(operation, `${name} of ${x.dtype}`, `${name} of f32`, "indices are not computed with; pass the tensor of numbers");
 }
 
 /** x is live; f32 or i32. */
@@ -29,27 +35,36 @@ export function expectAny(operation: string, name: string, x: Tensor): void {
 /** x holds indices (i32) of exactly this shape. */
 export function expectIndices(operation: string, name: string, x: Tensor, shape: Shape): void {
   expectLive(operation, name, x);
-  if (x.dtype !== "i32") throw wrong(operation, `${name} of ${x.dtype}`, `${name} of i32`, 'make it with fromArray(device, data, shape, "i32")');
+  if (x.dtype !== "i32")
+    throw wrong(operation, `${name} of ${x.dtype}`, `${name} of i32`, 'make it with fromArray(device, data, shape, "i32")');
   expectShape(operation, name, x, shape);
 }
 
 export function expectShape(operation: string, name: string, x: Tensor, shape: Shape): void {
-  if (!sameShape(x.shape, shape)) throw wrong(operation, `${name} ${showShape(x.shape)}`, `${name} ${showShape(shape)}`, `reshape ${name} or pass the right tensor`);
+  if (!sameShape(x.shape, shape))
+    throw wrong(operation, `${name} ${showShape(x.shape)}`, `${name} ${showShape(shape)}`, `reshape ${name} or pass the right tensor`);
 }
 
 export function expectRank(operation: string, name: string, x: Tensor, rank: number, letters: string): void {
-  if (x.shape.length !== rank) throw wrong(operation, `${name} ${showShape(x.shape)}`, `${name} [${letters}]`, `reshape ${name} to ${rank} axes`);
+  if (x.shape.length !== rank)
+    throw wrong(operation, `${name} ${showShape(x.shape)}`, `${name} [${letters}]`, `reshape ${name} to ${rank} axes`);
 }
 
 export function expectOneDevice(operation: string, a: Tensor, b: Tensor): void {
-  if (a.storage.device !== b.storage.device) throw wrong(operation, "tensors of two devices", "tensors of one device", "read one and make it again on the other's device");
+  if (a.storage.device !== b.storage.device)
+    throw wrong(operation, "tensors of two devices", "tensors of one device", "read one and make it again on the other's device");
 }
 
 /** The axis as 0..rank-1; -1 is the last. */
 export function expectAxis(operation: string, x: Tensor, axis: number): number {
   const rank = x.shape.length;
   if (!Number.isInteger(axis) || axis < -rank || axis >= rank) {
-    throw wrong(operation, `axis ${axis} of x ${showShape(x.shape)}`, rank === 0 ? "a tensor with at least one axis" : `an axis from ${-rank} to ${rank - 1}`, "choose an axis that exists");
+    throw wrong(
+      operation,
+      `axis ${axis} of x ${showShape(x.shape)}`,
+      rank === 0 ? "a tensor with at least one axis" : `an axis from ${-rank} to ${rank - 1}`,
+      "choose an axis that exists",
+    );
   }
   return axis < 0 ? axis + rank : axis;
 }

@@ -12,6 +12,8 @@ export function clamp(x: Tensor, low: number, high: number): Tensor {
   const out = empty(x.storage.device, x.shape);
   if (n > 0) x.storage.device.kernels.clamp({ out: view(out), x: view(x), n, low, high });
   return attach("clamp", out, [x], (dy) =>
-    giveGrad(x, (dx, accumulate) => dx.storage.device.kernels.clampBackward({ dx: view(dx), dy: view(dy), x: view(x), n, low, high, accumulate })),
+    giveGrad(x, (dx, accumulate) =>
+      dx.storage.device.kernels.clampBackward({ dx: view(dx), dy: view(dy), x: view(x), n, low, high, accumulate }),
+    ),
   );
 }

@@ -40,10 +40,16 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   for (const [i, part] of parts.entries()) {
     expectAny("concat", `parts[${i}]`, part);
     expectOneDevice("concat", first, part);
-    if (part.dtype !== first.dtype) throw wrong("concat", `parts[${i}] of ${part.dtype}`, `${first.dtype}, as parts[0]`, "join tensors of one dtype");
+    if (part.dtype !== first.dtype)
+      throw wrong("concat", `parts[${i}] of ${part.dtype}`, `${first.dtype}, as parts[0]`, "join tensors of one dtype");
     if (part.shape.length !== first.shape.length || part.shape.some((n, d) => d !== at && n !== first.shape[d])) {
       const expected = first.shape.map((n, d) => (d === at ? "…" : n)).join(", ");
-      throw wrong("concat", `parts[${i}] ${showShape(part.shape)}`, `[${expected}], as parts[0]`, `make all sizes equal but that of axis ${at}`);
+      throw wrong(
+        "concat",
+        `parts[${i}] ${showShape(part.shape)}`,
+        `[${expected}], as parts[0]`,
+        `make all sizes equal but that of axis ${at}`,
+      );
     }
     total += part.shape[at] as number;
   }
@@ -70,7 +76,17 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
 }
 
 /** Copies `outer` blocks of `width` elements: from the xStart-th element of each xStride to the outStart-th of each outStride. */
-function copyBlock(out: Tensor, outStart: number, outStride: number, x: Tensor, xStart: number, xStride: number, outer: number, width: number, accumulate: boolean): void {
+function copyBlock(
+  out: Tensor,
+  outStart: number,
+  outStride: number,
+  x: Tensor,
+  xStart: number,
+  xStride: number,
+  outer: number,
+  width: number,
+  accumulate: boolean,
+): void {
   if (outer * width === 0) return;
   out.storage.device.kernels.copy({
     out: { buffer: out.storage.buffer, offset: out.offset + outStart },
@@ -86,11 +102,23 @@ function copyBlock(out: Tensor, outStart: number, outStride: number, x: Tensor, 
 export function expand(x: Tensor, shape: Shape): Tensor {
   expectAny("expand", "x", x);
   if (shape.length !== x.shape.length || x.shape.some((n, i) => n !== shape[i] && n !== 1)) {
-    throw wrong("expand", `x ${showShape(x.shape)} to ${showShape(shape)}`, "the same sizes, but for axes of x of size 1", "reshape x so that the axes to repeat have size 1");
+    throw wrong(
+      "expand",
+      `x ${showShape(x.shape)} to ${showShape(shape)}`,
+      "the same sizes, but for axes of x of size 1",
+      "reshape x so that the axes to repeat have size 1",
+    );
   }
   const out = empty(x.storage.device, shape, x.dtype);
   const strides = contiguousStrides(x.shape);
-  copyAxes(out, contiguousStrides(shape), x, strides.map((stride, i) => (x.shape[i] === shape[i] ? stride : 0)), shape, false);
+  copyAxes(
+    out,
+    contiguousStrides(shape),
+    x,
+    strides.map((stride, i) => (x.shape[i] === shape[i] ? stride : 0)),
+    shape,
+    false,
+  );
   return attach("expand", out, [x], (dy) => {
     // One axis at a time, the last first; the last sum goes straight into the gradient.
     const axes = shape.flatMap((n, i) => (n === x.shape[i] ? [] : [i]));
@@ -161,7 +189,16 @@ function copyAxes(out: Tensor, outStrides: Shape, x: Tensor, xStrides: Shape, sh
   copyFrom(out, out.offset, x, x.offset, sizes, outs, xs, accumulate);
 }
 
-function copyFrom(out: Tensor, outAt: number, x: Tensor, xAt: number, shape: Shape, outStrides: Shape, xStrides: Shape, accumulate: boolean): void {
+function copyFrom(
+  out: Tensor,
+  outAt: number,
+  x: Tensor,
+  xAt: number,
+  shape: Shape,
+  outStrides: Shape,
+  xStrides: Shape,
+  accumulate: boolean,
+): void {
   if (shape.length === 0) {
     copyFrom(out, outAt, x, xAt, [1], [1], [1], accumulate);
   } else if (shape.length <= 4) {

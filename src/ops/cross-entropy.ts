@@ -20,7 +20,13 @@ export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
   attach("crossEntropy", loss, [logits], (dloss) => {
     const dlogits = empty(device, logits.shape);
     device.kernels.crossEntropyBackward({
-      dlogits: view(dlogits), logits: view(logits), lse: view(lse), targets: view(targets), dloss: view(dloss), rows, vocab,
+      dlogits: view(dlogits),
+      logits: view(logits),
+      lse: view(lse),
+      targets: view(targets),
+      dloss: view(dloss),
+      rows,
+      vocab,
     });
     addGrad(logits, dlogits);
   });

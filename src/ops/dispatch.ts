@@ -44,7 +44,9 @@ export function expertGather(x: Tensor, d: Dispatch, K: number): Tensor {
   const out = empty(device, [slots, width]);
   if (slots * width > 0) device.kernels.expertGather({ out: view(out), x: view(x), sorted: view(d.sorted), slots, K, width });
   return attach("expertGather", out, [x], (dy) =>
-    giveGrad(x, (dx, accumulate) => device.kernels.expertCombine({ out: view(dx), y: view(dy), place: view(d.place), T: R, K, width, accumulate })),
+    giveGrad(x, (dx, accumulate) =>
+      device.kernels.expertCombine({ out: view(dx), y: view(dy), place: view(d.place), T: R, K, width, accumulate }),
+    ),
   );
 }
 
@@ -57,14 +59,21 @@ export function expertCombine(y: Tensor, d: Dispatch, weights: Tensor): Tensor {
   const [R, K] = weights.shape as [number, number];
   const width = y.shape[1] as number;
   const slots = R * K;
-  if (y.shape[0] !== slots) throw wrong("expertCombine", `y ${showShape(y.shape)} with weights ${showShape(weights.shape)}`, `y [${slots}, C]`, "give one row for each slot");
+  if (y.shape[0] !== slots)
+    throw wrong(
+      "expertCombine",
+      `y ${showShape(y.shape)} with weights ${showShape(weights.shape)}`,
+      `y [${slots}, C]`,
+      "give one row for each slot",
+    );
   expectSlots("expertCombine", d, R, K);
   expectOneDevice("expertCombine", y, weights);
   expectOneDevice("expertCombine", y, d.place);
   const { device } = y.storage;
   const out = empty(device, [R, width]);
   if (K === 0) fillWith(out, 0);
-  else if (R * width > 0) device.kernels.expertCombine({ out: view(out), y: view(y), place: view(d.place), weights: view(weights), T: R, K, width });
+  else if (R * width > 0)
+    device.kernels.expertCombine({ out: view(out), y: view(y), place: view(d.place), weights: view(weights), T: R, K, width });
   return attach("expertCombine", out, [y, weights], (dOut) => {
     if (K === 0) return;
     if (y.requiresGrad) {
@@ -74,7 +83,15 @@ export function expertCombine(y: Tensor, d: Dispatch, weights: Tensor): Tensor {
     }
     if (weights.requiresGrad) {
       const dweights = empty(device, weights.shape);
-      device.kernels.expertCombineWeightGrad({ dweights: view(dweights), y: view(y), dOut: view(dOut), place: view(d.place), T: R, K, width });
+      device.kernels.expertCombineWeightGrad({
+        dweights: view(dweights),
+        y: view(y),
+        dOut: view(dOut),
+        place: view(d.place),
+        T: R,
+        K,
+        width,
+      });
       addGrad(weights, dweights);
     }
   });
@@ -87,7 +104,8 @@ export function expertLoad(indices: Tensor, parts: number, E: number): Tensor {
   expectWhole("expertLoad", "E", E, 1, 2 ** 24);
   const R = indices.shape[0] as number;
   expectWhole("expertLoad", "parts", parts, 1, Math.max(R, 1));
-  if (R % parts !== 0) throw wrong("expertLoad", `${parts} parts of ${R} rows`, "equal parts", "give all sequences one length, or use one part");
+  if (R % parts !== 0)
+    throw wrong("expertLoad", `${parts} parts of ${R} rows`, "equal parts", "give all sequences one length, or use one part");
   const { device } = indices.storage;
   const slots = size(indices);
   const counts = empty(device, [parts, E]);

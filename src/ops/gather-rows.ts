@@ -36,7 +36,12 @@ export function scatterRows(out: Tensor, x: Tensor, index: Tensor): void {
   const fits = out.shape.length > 0 && out.shape.length === x.shape.length && x.shape[0] === rows;
   if (!fits || x.shape.some((n, i) => i > 0 && n !== out.shape[i])) {
     const expected = [rows, ...out.shape.slice(1)];
-    throw wrong("scatterRows", `x ${showShape(x.shape)} into ${showShape(out.shape)} by ${rows} indices`, `x ${showShape(expected)}`, "give one index for each row and rows of the same width");
+    throw wrong(
+      "scatterRows",
+      `x ${showShape(x.shape)} into ${showShape(out.shape)} by ${rows} indices`,
+      `x ${showShape(expected)}`,
+      "give one index for each row and rows of the same width",
+    );
   }
   const width = sizeOf(x.shape, 1, x.shape.length);
   const outRows = out.shape[0] as number;

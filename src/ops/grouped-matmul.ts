@@ -16,9 +16,22 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
   expectOneDevice("groupedLinear", x, w);
   const [S, K] = x.shape;
   const [E, N, wide] = w.shape;
-  if (x.shape.length !== 2 || w.shape.length !== 3 || S === undefined || K === undefined || E === undefined || N === undefined || wide !== K) {
+  if (
+    x.shape.length !== 2 ||
+    w.shape.length !== 3 ||
+    S === undefined ||
+    K === undefined ||
+    E === undefined ||
+    N === undefined ||
+    wide !== K
+  ) {
     const expected = x.shape.length === 2 ? `w [E, N, ${K}]` : "x [S, K]";
-    throw wrong("groupedLinear", `x ${showShape(x.shape)} by w ${showShape(w.shape)}`, expected, "pass rows of two axes and stacked weights as wide as they are");
+    throw wrong(
+      "groupedLinear",
+      `x ${showShape(x.shape)} by w ${showShape(w.shape)}`,
+      expected,
+      "pass rows of two axes and stacked weights as wide as they are",
+    );
   }
   expectIndices("groupedLinear", "offsets", offsets, [E + 1]);
   expectOneDevice("groupedLinear", x, offsets);
@@ -26,12 +39,24 @@ export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
   const cacheW = w.node === undefined; // computed weights are used once
   const out = empty(device, [S, N]);
   if (K === 0 || E === 0) fillWith(out, 0);
-  else if (S * N > 0) device.kernels.groupedMatmul({ out: view(out), x: view(x), w: view(w), offsets: view(offsets), S, E, N, K, transposeW: true, cacheW });
+  else if (S * N > 0)
+    device.kernels.groupedMatmul({ out: view(out), x: view(x), w: view(w), offsets: view(offsets), S, E, N, K, transposeW: true, cacheW });
   return attach("groupedLinear", out, [x, w], (dy) => {
     if (E === 0 || K === 0) return;
     if (x.requiresGrad) {
       const dx = empty(device, x.shape);
-      device.kernels.groupedMatmul({ out: view(dx), x: view(dy), w: view(w), offsets: view(offsets), S, E, N: K, K: N, transposeW: false, cacheW });
+      device.kernels.groupedMatmul({
+        out: view(dx),
+        x: view(dy),
+        w: view(w),
+        offsets: view(offsets),
+        S,
+        E,
+        N: K,
+        K: N,
+        transposeW: false,
+        cacheW,
+      });
       addGrad(x, dx);
     }
     const dw = gradToAddTo(w);

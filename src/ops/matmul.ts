@@ -26,14 +26,20 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
     throw wrong("matmul", both, "two matrices, or two batches of matrices", "reshape them to 2 axes, or both to 3");
   }
   const batch = rank === 3 ? (a.shape[0] as number) : 1;
-  if (rank === 3 && b.shape[0] !== batch) throw wrong("matmul", both, `b [${batch}, …]: as many matrices as a`, "give both the same first size");
+  if (rank === 3 && b.shape[0] !== batch)
+    throw wrong("matmul", both, `b [${batch}, …]: as many matrices as a`, "give both the same first size");
   const M = a.shape[transposeA ? rank - 1 : rank - 2] as number;
   const K = a.shape[transposeA ? rank - 2 : rank - 1] as number;
   const N = b.shape[transposeB ? rank - 2 : rank - 1] as number;
   if (b.shape[transposeB ? rank - 1 : rank - 2] !== K) {
     const flags = `${transposeA ? ", transposeA" : ""}${transposeB ? ", transposeB" : ""}`;
     const matrix = transposeB ? `…, ${K}` : `${K}, …`;
-    throw wrong("matmul", both + flags, `b [${rank === 3 ? `${batch}, ` : ""}${matrix}]`, "make the inner sizes equal, or transpose one operand");
+    throw wrong(
+      "matmul",
+      both + flags,
+      `b [${rank === 3 ? `${batch}, ` : ""}${matrix}]`,
+      "make the inner sizes equal, or transpose one operand",
+    );
   }
   const { device } = a.storage;
   const out = empty(device, rank === 3 ? [batch, M, N] : [M, N]);
@@ -42,11 +48,13 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   else if (batch * M * N > 0) device.kernels.matmul({ out: view(out), a: view(a), b: view(b), M, N, K, transposeA, transposeB, ...sizes });
   return attach("matmul", out, [a, b], (dy) => {
     giveGrad(a, (da, accumulate) => {
-      if (transposeA) product(da, b, transposeB, dy, true, batch, K, M, N, accumulate); // [K, M] = B·dyᵀ
+      if (transposeA)
+        product(da, b, transposeB, dy, true, batch, K, M, N, accumulate); // [K, M] = B·dyᵀ
       else product(da, dy, false, b, !transposeB, batch, M, K, N, accumulate); // [M, K] = dy·Bᵀ
     });
     giveGrad(b, (db, accumulate) => {
-      if (transposeB) product(db, dy, true, a, transposeA, batch, N, K, M, accumulate); // [N, K] = dyᵀ·A
+      if (transposeB)
+        product(db, dy, true, a, transposeA, batch, N, K, M, accumulate); // [N, K] = dyᵀ·A
       else product(db, a, !transposeA, dy, false, batch, K, N, M, accumulate); // [K, N] = Aᵀ·dy
     });
   });
@@ -54,12 +62,31 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
 
 /** out [batch, M, N] (+)= a·b over K; the flags say that the operand is stored transposed. */
 function product(
-  out: Tensor, a: Tensor, transposeA: boolean, b: Tensor, transposeB: boolean,
-  batch: number, M: number, N: number, K: number, accumulate: boolean,
+  out: Tensor,
+  a: Tensor,
+  transposeA: boolean,
+  b: Tensor,
+  transposeB: boolean,
+  batch: number,
+  M: number,
+  N: number,
+  K: number,
+  accumulate: boolean,
 ): void {
   out.storage.device.kernels.matmul({
-    out: view(out), a: view(a), b: view(b), M, N, K, transposeA, transposeB, accumulate,
-    batch, outBatchStride: M * N, aBatchStride: M * K, bBatchStride: K * N,
+    out: view(out),
+    a: view(a),
+    b: view(b),
+    M,
+    N,
+    K,
+    transposeA,
+    transposeB,
+    accumulate,
+    batch,
+    outBatchStride: M * N,
+    aBatchStride: M * K,
+    bBatchStride: K * N,
   });
 }
 
@@ -86,10 +113,16 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
   const out = empty(device, x.shape.with(rank - 1, N));
   if (K === 0) fillWith(out, 0);
   else if (R * N > 0) device.kernels.matmul({ out: view(out), a: view(x), b: view(w), M: R, N, K, transposeB: true, cacheB });
-  if (bias && R * N > 0) device.kernels.binary({ kind: "add", out: view(out), a: view(out), b: view(bias), n: R * N, bRepeat: 1, bPeriod: N });
+  if (bias && R * N > 0)
+    device.kernels.binary({ kind: "add", out: view(out), a: view(out), b: view(bias), n: R * N, bRepeat: 1, bPeriod: N });
   return attach("linear", out, bias ? [x, w, bias] : [x, w], (dy) => {
-    giveGrad(x, (dx, accumulate) => device.kernels.matmul({ out: view(dx), a: view(dy), b: view(w), M: R, N: K, K: N, accumulate, cacheB }));
-    giveGrad(w, (dw, accumulate) => device.kernels.matmul({ out: view(dw), a: view(dy), b: view(x), M: N, N: K, K: R, transposeA: true, accumulate }));
-    if (bias) giveGrad(bias, (db, accumulate) => device.kernels.sumAxis({ out: view(db), x: view(dy), outer: 1, axis: R, inner: N, accumulate }));
+    giveGrad(x, (dx, accumulate) =>
+      device.kernels.matmul({ out: view(dx), a: view(dy), b: view(w), M: R, N: K, K: N, accumulate, cacheB }),
+    );
+    giveGrad(w, (dw, accumulate) =>
+      device.kernels.matmul({ out: view(dw), a: view(dy), b: view(x), M: N, N: K, K: R, transposeA: true, accumulate }),
+    );
+    if (bias)
+      giveGrad(bias, (db, accumulate) => device.kernels.sumAxis({ out: view(db), x: view(dy), outer: 1, axis: R, inner: N, accumulate }));
   });
 }

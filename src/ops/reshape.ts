@@ -9,7 +9,12 @@ import { expectAny, wrong } from "./check.ts";
 export function reshape(x: Tensor, shape: Shape): Tensor {
   expectAny("reshape", "x", x);
   if (elementCount(shape, "reshape") !== size(x)) {
-    throw wrong("reshape", `x ${showShape(x.shape)} to ${showShape(shape)}`, `a shape of ${size(x)} elements`, "choose sizes whose product is the same");
+    throw wrong(
+      "reshape",
+      `x ${showShape(x.shape)} to ${showShape(shape)}`,
+      `a shape of ${size(x)} elements`,
+      "choose sizes whose product is the same",
+    );
   }
   return attach("reshape", alias(x, shape), [x], (dy) => addGrad(x, alias(dy, x.shape)));
 }

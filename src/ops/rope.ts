@@ -41,8 +41,21 @@ export function rope(x: Tensor, positions: Tensor, tables: RopeTables, options: 
   const tableRows = cos.shape[0] as number;
   const rotate = (to: Tensor, from: Tensor, inverse: boolean): void =>
     x.storage.device.kernels.rope({
-      out: view(to), x: view(from), positions: view(positions), cos: view(cos), sin: view(sin), tableRows,
-      rows, heads, width, offset, dims, interleaved, inverse, xRowStride: heads * width, outRowStride: heads * width,
+      out: view(to),
+      x: view(from),
+      positions: view(positions),
+      cos: view(cos),
+      sin: view(sin),
+      tableRows,
+      rows,
+      heads,
+      width,
+      offset,
+      dims,
+      interleaved,
+      inverse,
+      xRowStride: heads * width,
+      outRowStride: heads * width,
     });
   if (rows * heads * width > 0) rotate(out, x, false);
   return attach("rope", out, [x], (dy) => {

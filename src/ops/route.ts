@@ -41,13 +41,34 @@ export function route(scores: Tensor, bias: Tensor, options: RouteOptions): { in
   const weights = empty(device, [T, K]);
   if (T > 0) {
     device.kernels.route({
-      indices: view(indices), weights: view(weights), scores: view(scores), bias: view(bias),
-      T, E, K, groups, topkGroups, groupTop, masked, normalise, scale,
+      indices: view(indices),
+      weights: view(weights),
+      scores: view(scores),
+      bias: view(bias),
+      T,
+      E,
+      K,
+      groups,
+      topkGroups,
+      groupTop,
+      masked,
+      normalise,
+      scale,
     });
   }
   attach("route", weights, [scores], (dweights) => {
     const dscores = empty(device, scores.shape);
-    device.kernels.routeBackward({ dscores: view(dscores), dweights: view(dweights), scores: view(scores), indices: view(indices), T, E, K, normalise, scale });
+    device.kernels.routeBackward({
+      dscores: view(dscores),
+      dweights: view(dweights),
+      scores: view(scores),
+      indices: view(indices),
+      T,
+      E,
+      K,
+      normalise,
+      scale,
+    });
     addGrad(scores, dscores);
   });
   return { indices, weights };

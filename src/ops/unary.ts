@@ -53,6 +53,8 @@ function unary(kind: UnaryKind, x: Tensor): Tensor {
   const out = empty(x.storage.device, x.shape);
   if (n > 0) x.storage.device.kernels.unary({ kind, out: view(out), x: view(x), n });
   return attach(kind, out, [x], (dy) =>
-    giveGrad(x, (dx, accumulate) => dx.storage.device.kernels.unaryBackward({ kind, dx: view(dx), dy: view(dy), x: view(x), n, accumulate })),
+    giveGrad(x, (dx, accumulate) =>
+      dx.storage.device.kernels.unaryBackward({ kind, dx: view(dx), dy: view(dy), x: view(x), n, accumulate }),
+    ),
   );
 }

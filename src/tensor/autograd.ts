@@ -61,7 +61,12 @@ export function gradToAddTo(input: Tensor): Tensor | undefined {
 export function addGrad(input: Tensor, grad: Tensor): void {
   if (!input.requiresGrad || size(input) === 0) return;
   if (!sameShape(grad.shape, input.shape)) {
-    throw new ShapeError({ operation: "backward", got: `gradient ${showShape(grad.shape)}`, expected: showShape(input.shape), cure: "report this as a bug of the op" });
+    throw new ShapeError({
+      operation: "backward",
+      got: `gradient ${showShape(grad.shape)}`,
+      expected: showShape(input.shape),
+      cure: "report this as a bug of the op",
+    });
   }
   const mayShare = input.node !== undefined || grad.storage.holds === 0;
   if (!input.grad && mayShare) setGrad(input, grad);
@@ -95,10 +100,20 @@ function addInto(out: Tensor, x: Tensor, accumulate: boolean): void {
  */
 export function backward(loss: Tensor, seed?: Tensor): void {
   if (!loss.node) {
-    throw new ShapeError({ operation: "backward", got: "a tensor without a tape", expected: "a result computed from parameters inside trackGradients", cure: "wrap the forward pass in trackGradients" });
+    throw new ShapeError({
+      operation: "backward",
+      got: "a tensor without a tape",
+      expected: "a result computed from parameters inside trackGradients",
+      cure: "wrap the forward pass in trackGradients",
+    });
   }
   if (seed && !sameShape(seed.shape, loss.shape)) {
-    throw new ShapeError({ operation: "backward", got: `seed ${showShape(seed.shape)}`, expected: `the shape of the loss, ${showShape(loss.shape)}`, cure: "give one number for each element of the loss" });
+    throw new ShapeError({
+      operation: "backward",
+      got: `seed ${showShape(seed.shape)}`,
+      expected: `the shape of the loss, ${showShape(loss.shape)}`,
+      cure: "give one number for each element of the loss",
+    });
   }
   if (size(loss) === 0) return;
   const tape = tapeOf(loss);

@@ -29,7 +29,12 @@ export class Storage {
 
   get buffer(): DeviceBuffer {
     if (!this.#buffer) {
-      throw new DeviceError({ operation: "tensor", got: "a tensor that was freed", expected: "a live one", cure: "return it from the scope that made it, or make it outside" });
+      throw new DeviceError({
+        operation: "tensor",
+        got: "a tensor that was freed",
+        expected: "a live one",
+        cure: "return it from the scope that made it, or make it outside",
+      });
     }
     return this.#buffer;
   }
@@ -77,7 +82,12 @@ export function empty(device: Device, shape: Shape, dtype: DType = "f32"): Tenso
 
 export function fromArray(device: Device, data: HostArray | readonly number[], shape: Shape, dtype: DType = "f32"): Tensor {
   if (data.length !== elementCount(shape)) {
-    throw new ShapeError({ operation: "fromArray", got: `${data.length} numbers`, expected: `${elementCount(shape)} for shape ${showShape(shape)}`, cure: "give one number for each element" });
+    throw new ShapeError({
+      operation: "fromArray",
+      got: `${data.length} numbers`,
+      expected: `${elementCount(shape)} for shape ${showShape(shape)}`,
+      cure: "give one number for each element",
+    });
   }
   const tensor = empty(device, shape, dtype);
   device.write(tensor.storage.buffer, 0, data);
@@ -87,7 +97,12 @@ export function fromArray(device: Device, data: HostArray | readonly number[], s
 /** The same elements under another shape or from another first element. Gradients do not flow; ops/reshape.ts is the differentiable form. */
 export function alias(x: Tensor, shape: Shape, offset = x.offset): Tensor {
   if (offset < 0 || offset + elementCount(shape) > x.storage.buffer.length) {
-    throw new ShapeError({ operation: "alias", got: `${showShape(shape)} at ${offset}`, expected: `at most ${x.storage.buffer.length} elements`, cure: "stay inside the storage" });
+    throw new ShapeError({
+      operation: "alias",
+      got: `${showShape(shape)} at ${offset}`,
+      expected: `at most ${x.storage.buffer.length} elements`,
+      cure: "stay inside the storage",
+    });
   }
   return handle(x.storage, [...shape], x.dtype, offset);
 }
@@ -113,7 +128,12 @@ export function read(x: Tensor): Promise<HostArray> {
 /** Overwrites all elements, ordered with the recorded commands. */
 export function write(x: Tensor, data: HostArray | readonly number[]): void {
   if (data.length !== size(x)) {
-    throw new ShapeError({ operation: "write", got: `${data.length} numbers`, expected: `${size(x)} for shape ${showShape(x.shape)}`, cure: "give one number for each element" });
+    throw new ShapeError({
+      operation: "write",
+      got: `${data.length} numbers`,
+      expected: `${size(x)} for shape ${showShape(x.shape)}`,
+      cure: "give one number for each element",
+    });
   }
   x.storage.device.write(x.storage.buffer, x.offset, data);
 }

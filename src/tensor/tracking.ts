@@ -21,7 +21,12 @@ export function noGradients<T>(body: () => T): T {
 export function refusePromise<T>(operation: string, result: T): T {
   if (result instanceof Promise) {
     result.catch(() => {}); // the error below says more
-    throw new DeviceError({ operation, got: "a body that returned a promise", expected: "a body that only records", cure: "return the tensors and read them afterwards" });
+    throw new DeviceError({
+      operation,
+      got: "a body that returned a promise",
+      expected: "a body that only records",
+      cure: "return the tensors and read them afterwards",
+    });
   }
   return result;
 }

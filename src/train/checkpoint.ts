@@ -59,7 +59,9 @@ export type SavedCheckpoint = {
   readonly state: TrainerState;
   readonly timing: JsonValue;
   /** Reads tensors of optimizer.safetensors or reference.safetensors; close it. */
-  openTensors(file: "optimizer.safetensors" | "reference.safetensors"): Promise<{ read(name: string): Promise<Float32Array>; close(): Promise<void> }>;
+  openTensors(
+    file: "optimizer.safetensors" | "reference.safetensors",
+  ): Promise<{ read(name: string): Promise<Float32Array>; close(): Promise<void> }>;
 };
 
 export function checkpointPath(files: Files, root: string, step: number): string {
@@ -79,7 +81,8 @@ export async function saveCheckpoint(files: Files, root: string, content: Checkp
       generationConfig: { ...(bos_token_id !== undefined && { bos_token_id }), ...(eos_token_id !== undefined && { eos_token_id }) },
     });
     const write = (name: string, data: string | AsyncIterable<Uint8Array>) => files.writeAtomic(files.join(folder, name), data);
-    if (optimizer) await write("optimizer.safetensors", writeSafetensors(optimizer.tensors().map((tensor) => ({ ...tensor, dtype: "F32" as const }))));
+    if (optimizer)
+      await write("optimizer.safetensors", writeSafetensors(optimizer.tensors().map((tensor) => ({ ...tensor, dtype: "F32" as const }))));
     if (frozen) await write("reference.safetensors", writeSafetensors([...frozen].map(([name, tensor]) => frozenEntry(name, tensor))));
     await write("trainer_state.json", `${JSON.stringify(state, null, 2)}\n`);
     await write("timing.json", `${JSON.stringify(timing, null, 2)}\n`);
@@ -99,7 +102,11 @@ export async function listCheckpoints(files: Files, root: string): Promise<numbe
 }
 
 /** The newest checkpoint that verifies, or undefined. `onDamaged` hears of each that does not. */
-export async function latestCheckpoint(files: Files, root: string, onDamaged: (path: string, damage: string) => void = () => {}): Promise<SavedCheckpoint | undefined> {
+export async function latestCheckpoint(
+  files: Files,
+  root: string,
+  onDamaged: (path: string, damage: string) => void = () => {},
+): Promise<SavedCheckpoint | undefined> {
   for (const step of await listCheckpoints(files, root)) {
     const path = checkpointPath(files, root, step);
     const damage = await findDamage(files, path, step);
@@ -150,11 +157,17 @@ function checkState(path: string, state: JsonObject): void {
     });
   }
   for (const key of ["step", "seed", "stage", "stageStep", "tokens", "skipped", "consecutiveSkips", "optimizerSteps"]) {
-    if (!Number.isSafeInteger(state[key]) || (state[key] as number) < 0) throw damaged(path, `${key} ${JSON.stringify(state[key])} in trainer_state.json`);
+    if (!Number.isSafeInteger(state[key]) || (state[key] as number) < 0)
+      throw damaged(path, `${key} ${JSON.stringify(state[key])} in trainer_state.json`);
   }
   for (const key of ["inputs", "logs"]) if (!isJsonObject(state[key])) throw damaged(path, `no ${key} in trainer_state.json`);
 }
 
 function damaged(path: string, got: string): FormatError {
-  return new FormatError({ operation: `resume from ${quote(path, 300)}`, got, expected: "a checkpoint written by gradually", cure: "remove this checkpoint and resume from the one before" });
+  return new FormatError({
+    operation: `resume from ${quote(path, 300)}`,
+    got,
+    expected: "a checkpoint written by gradually",
+    cure: "remove this checkpoint and resume from the one before",
+  });
 }

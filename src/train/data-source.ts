@@ -32,7 +32,13 @@ export type OpenSource = {
 };
 
 /** `learnPrompts`: the prompt counts in the loss too. Throws ConfigError or FormatError. */
-export async function openSource(config: DataConfig, context: StageContext, encoder: RowEncoder, T: number, learnPrompts: boolean): Promise<OpenSource> {
+export async function openSource(
+  config: DataConfig,
+  context: StageContext,
+  encoder: RowEncoder,
+  T: number,
+  learnPrompts: boolean,
+): Promise<OpenSource> {
   const random = context.random.fork("data");
   const seed = random.uint32();
   const shaped = (document: Document): Document => (learnPrompts ? { ids: document.ids } : document);
@@ -41,7 +47,13 @@ export async function openSource(config: DataConfig, context: StageContext, enco
     return listSource(documents, { seed, long: config.long, T });
   }
   const task = context.task;
-  if (!task) throw new ConfigError({ operation: `open the data of ${context.name}`, got: "no task", expected: "a task, or a file", cure: "name a task in the recipe, or set data.kind to file" });
+  if (!task)
+    throw new ConfigError({
+      operation: `open the data of ${context.name}`,
+      got: "no task",
+      expected: "a task, or a file",
+      cure: "name a task in the recipe, or set data.kind to file",
+    });
   const { examples, trace } = config;
   if (examples === null) {
     return {
@@ -52,7 +64,9 @@ export async function openSource(config: DataConfig, context: StageContext, enco
       }, seed),
     };
   }
-  const documents = distinctTraces(task, examples, trace, context).map(({ prompt, completion }) => shaped(encodePair(prompt, completion, encoder)));
+  const documents = distinctTraces(task, examples, trace, context).map(({ prompt, completion }) =>
+    shaped(encodePair(prompt, completion, encoder)),
+  );
   return listSource(documents, { seed, T });
 }
 

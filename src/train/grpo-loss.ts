@@ -81,7 +81,11 @@ export type StepShape = {
  * grpo: mean over the sequence, then over sequences · bnpo: mean over the microbatch's tokens, then over microbatches · dapo: mean over the step's tokens ·
  * dr_grpo: over a constant, sequences × maxCompletionLength.
  */
-export function tokenWeight({ lossType, sequences, tokensPerStep, microbatches, maxCompletionLength }: StepShape, tokens: number, microbatchTokens: number): number {
+export function tokenWeight(
+  { lossType, sequences, tokensPerStep, microbatches, maxCompletionLength }: StepShape,
+  tokens: number,
+  microbatchTokens: number,
+): number {
   switch (lossType) {
     case "grpo":
       return 1 / (Math.max(1, tokens) * sequences);
@@ -103,7 +107,11 @@ const tiny = 1e-4;
  * Advantages of rewards that lie in groups of `groupSize`: reward minus the group's mean, divided by the standard deviation (with Bessel's correction)
  * of the group or of all, or by nothing. Exactly 0 in a group whose rewards are all equal. `zeroStd`: share of rewards without spread.
  */
-export function advantagesOf(rewards: readonly number[], groupSize: number, scale: ScaleRewards): { advantages: number[]; zeroStd: number } {
+export function advantagesOf(
+  rewards: readonly number[],
+  groupSize: number,
+  scale: ScaleRewards,
+): { advantages: number[]; zeroStd: number } {
   const batchStd = standardDeviation(rewards);
   const advantages: number[] = [];
   let zero = 0;

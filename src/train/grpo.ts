@@ -20,7 +20,7 @@ import { noGradients } from "../tensor/tracking.ts";
 import { grpoLoss, type StepShape, tokenWeight } from "./grpo-loss.ts";
 import { type Recorded, trainedParameters } from "./objective.ts";
 import { adamwFields } from "./optimizer.ts";
-import { flag, oneOf, orNull, real, resolveOptions, text, type Values, whole } from "./options.ts";
+import { flag, oneOf, orNull, real, resolveOptions, text, type Values, whole, withDefault } from "./options.ts";
 import { makeRollouts, type Rollout } from "./rollout.ts";
 import { forwardRollouts, packRollouts, type RolloutBatch, scoreRollouts } from "./rollout-batch.ts";
 import { scheduleFields } from "./schedule.ts";
@@ -65,10 +65,10 @@ export const grpoFields = {
   /** Rollouts of each generation that go to samples.jsonl. */
   logSamples: whole(2, { min: 0, max: 1e6 }),
   ...scheduleFields,
-  learningRate: { ...scheduleFields.learningRate, value: 1e-4 },
-  schedule: { ...scheduleFields.schedule, value: "constant" as const },
+  learningRate: withDefault(scheduleFields.learningRate, 1e-4),
+  schedule: withDefault(scheduleFields.schedule, "constant"),
   ...adamwFields,
-  weightDecay: { ...adamwFields.weightDecay, value: 0 },
+  weightDecay: withDefault(adamwFields.weightDecay, 0),
 } as const;
 
 export type GrpoOptions = Partial<Values<typeof grpoFields>>;
@@ -82,7 +82,13 @@ export function grpo(options: GrpoOptions = {}): GrpoStage {
 export async function openGrpo(stage: GrpoStage, context: StageContext): Promise<StageRunner> {
   const { model, name, restored } = context;
   const { task } = context;
-  if (!task) throw new ConfigError({ operation: `open ${name}`, got: "no task", expected: "a task with a reward", cure: "name a task in the recipe" });
+  if (!task)
+    throw new ConfigError({
+      operation: `open ${name}`,
+      got: "no task",
+      expected: "a task with a reward",
+      cure: "name a task in the recipe",
+    });
   const contextLength = stage.maxPromptLength + stage.maxCompletionLength;
   checkModelFits(context, contextLength);
   const reference = stage.beta > 0 ? await copyModel(model) : undefined;
@@ -90,7 +96,12 @@ export async function openGrpo(stage: GrpoStage, context: StageContext): Promise
     if (reference && restored) {
       for (const [key, tensor] of frozenTensors(reference)) write(tensor, await restored.readFrozen(key));
     }
-    const engine = new Engine(model, { slots: stage.slots, contextLength, absorbed: stage.absorbedRollouts, vocabLimit: context.tokenizer.vocabSize });
+    const engine = new Engine(model, {
+      slots: stage.slots,
+      contextLength,
+      absorbed: stage.absorbedRollouts,
+      vocabLimit: context.tokenizer.vocabSize,
+    });
     return new GrpoRunner(stage, { ...context, task }, engine, reference, restored ? readRollouts(name, restored.state) : undefined);
   } catch (error) {
     reference?.dispose();
@@ -110,7 +121,13 @@ class GrpoRunner implements StageRunner {
   #rollouts: readonly Rollout[];
   #isUsedUp = true;
 
-  constructor(stage: GrpoStage, context: StageContext & { readonly task: TrainingTask }, engine: Engine, reference: Model | undefined, rollouts: readonly Rollout[] | undefined) {
+  constructor(
+    stage: GrpoStage,
+    context: StageContext & { readonly task: TrainingTask },
+    engine: Engine,
+    reference: Model | undefined,
+    rollouts: readonly Rollout[] | undefined,
+  ) {
     this.steps = stage.steps;
     this.schedule = stage;
     this.adamw = stage;
@@ -131,9 +148,11 @@ class GrpoRunner implements StageRunner {
     // Every n-th rollout: groups are spread over the steps, and no shuffle has to be remembered.
     const part = step % stepsPerGeneration;
     const mine = this.#rollouts.filter((_, i) => i % stepsPerGeneration === part);
+    const seen = sumOf(this.#rollouts, lengthOf);
     return {
       microbatches: this.#record(mine, isFresh && part === 0, detail),
-      tokens: made ? this.#rollouts.reduce((sum, { promptIds, ids }) => sum + promptIds.length + ids.length, 0) : 0,
+      tokens: made ? seen : 0,
+      processed: (made ? seen : 0) + sumOf(mine, lengthOf),
       metrics: made?.metrics ?? {},
       samples: made?.samples.slice(0, logSamples) ?? [],
     };
@@ -155,7 +174,13 @@ class GrpoRunner implements StageRunner {
   async #generate(generation: number) {
     const { model, tokenizer, random, task, ledger, name } = this.#context;
     const { promptsPerGeneration, temperature, microbatchTokens } = this.schedule;
-    const made = await makeRollouts(this.#engine, task, tokenizer, { ...this.schedule, prompts: promptsPerGeneration }, random.fork("generation").fork(generation));
+    const made = await makeRollouts(
+      this.#engine,
+      task,
+      tokenizer,
+      { ...this.schedule, prompts: promptsPerGeneration },
+      random.fork("generation").fork(generation),
+    );
     let rollouts: Rollout[] = [...made.rollouts];
     // The engine's log-probabilities are those of temperature 1; the policy that sampled at another one is another policy.
     if (temperature !== 1) {
@@ -166,18 +191,23 @@ class GrpoRunner implements StageRunner {
       const scores = await scoreRollouts(this.#reference, rollouts, temperature, microbatchTokens);
       rollouts = rollouts.map((rollout, i) => ({ ...rollout, reference: scores[i] as number[] }));
     }
-    const lengths = rollouts.map(({ promptIds, ids }) => promptIds.length + ids.length);
     const passes = 1 + (temperature !== 1 ? 1 : 0) + (this.#reference ? 1 : 0);
-    for (const length of lengths) ledger.infer(name, flopShape(model), length * passes, causalKeys(length) * passes);
+    ledger.infer(
+      name,
+      flopShape(model),
+      sumOf(rollouts, lengthOf) * passes,
+      sumOf(rollouts, (rollout) => causalKeys(lengthOf(rollout))) * passes,
+    );
     this.#rollouts = rollouts;
     return made;
   }
 
   /** `isOnPolicy`: the weights are those that sampled, so the difference of log-probabilities is logged: 0 unless the engine took another form. */
   #record(mine: readonly Rollout[], isOnPolicy: boolean, detail: boolean): (() => Recorded)[] {
-    const { lossType, beta, stepsPerGeneration, maskTruncatedCompletions, skipZeroAdvantage, maxCompletionLength, microbatchTokens } = this.schedule;
+    const { lossType, beta, stepsPerGeneration, maskTruncatedCompletions, skipZeroAdvantage, maxCompletionLength, microbatchTokens } =
+      this.schedule;
     const counts = (rollout: Rollout) => !(maskTruncatedCompletions && rollout.truncated);
-    const tokensOf = (rollouts: readonly Rollout[]) => rollouts.reduce((sum, { ids }) => sum + ids.length, 0);
+    const tokensOf = (rollouts: readonly Rollout[]) => sumOf(rollouts, ({ ids }) => ids.length);
     const active = mine.filter((rollout) => counts(rollout) && (beta > 0 || !skipZeroAdvantage || rollout.advantage !== 0));
     const batches = packRollouts(active, microbatchTokens);
     const shape: StepShape = {
@@ -197,7 +227,8 @@ class GrpoRunner implements StageRunner {
     const { batch, rollouts } = part;
     const M = part.rows.length;
     ledger.train(name, flopShape(model), batch.used, attendedKeys(batch.first, batch.last) - (batch.B * batch.T - batch.used));
-    const perToken = (value: (rollout: Rollout) => number) => Float32Array.from(rollouts.flatMap((rollout) => new Array<number>(rollout.ids.length).fill(value(rollout))));
+    const perToken = (value: (rollout: Rollout) => number) =>
+      Float32Array.from(rollouts.flatMap((rollout) => new Array<number>(rollout.ids.length).fill(value(rollout))));
     const old = Float32Array.from(rollouts.flatMap(({ logprobs }) => logprobs));
     const { logits, logprobs } = forwardRollouts(model, part, temperature);
     const { loss, sums } = grpoLoss(
@@ -213,10 +244,19 @@ class GrpoRunner implements StageRunner {
     );
     noGradients(() => {
       if (detail) sums.entropy = affine(sum(entropy(logits)), share);
-      if (isOnPolicy) sums["sampling/sampling_logp_difference/mean"] = affine(sum(abs(sub(logprobs, fromArray(model.device, old, [M])))), share);
+      if (isOnPolicy)
+        sums["sampling/sampling_logp_difference/mean"] = affine(sum(abs(sub(logprobs, fromArray(model.device, old, [M])))), share);
     });
     return { loss, sums, loads: [] };
   }
+}
+
+function lengthOf({ promptIds, ids }: Rollout): number {
+  return promptIds.length + ids.length;
+}
+
+function sumOf(rollouts: readonly Rollout[], value: (rollout: Rollout) => number): number {
+  return rollouts.reduce((total, rollout) => total + value(rollout), 0);
 }
 
 /** The same weights in other memory. */
@@ -234,5 +274,10 @@ function readRollouts(name: string, state: JsonValue): readonly Rollout[] | unde
   const rollouts = isJsonObject(state) ? state.rollouts : undefined;
   if (rollouts === null) return undefined;
   if (Array.isArray(rollouts)) return rollouts as unknown as Rollout[];
-  throw new ConfigError({ operation: `resume ${name}`, got: "a state without rollouts", expected: "a checkpoint of this stage", cure: "resume from another checkpoint" });
+  throw new ConfigError({
+    operation: `resume ${name}`,
+    got: "a state without rollouts",
+    expected: "a checkpoint of this stage",
+    cure: "resume from another checkpoint",
+  });
 }

@@ -9,7 +9,11 @@ export const manifestName = "manifest.json";
 const format = 1;
 const manifestLimit = 10_000_000;
 
-export type Manifest = { readonly format: 1; readonly step: number; readonly files: readonly { readonly name: string; readonly size: number; readonly sha256: string }[] };
+export type Manifest = {
+  readonly format: 1;
+  readonly step: number;
+  readonly files: readonly { readonly name: string; readonly size: number; readonly sha256: string }[];
+};
 
 /** Lower-case hexadecimal. */
 export async function sha256(bytes: Uint8Array): Promise<string> {
@@ -51,14 +55,21 @@ async function readManifest(files: Files, folder: string): Promise<Manifest> {
   const path = files.join(folder, manifestName);
   const value = parseJson(await files.readText(path, manifestLimit), { source: path });
   if (!isManifest(value)) {
-    throw new FormatError({ operation: `read ${path}`, got: `a ${manifestName} that is none of format ${format}`, expected: "{format, step, files}", cure: "use another checkpoint" });
+    throw new FormatError({
+      operation: `read ${path}`,
+      got: `a ${manifestName} that is none of format ${format}`,
+      expected: "{format, step, files}",
+      cure: "use another checkpoint",
+    });
   }
   return value;
 }
 
 function isManifest(value: JsonValue): value is Manifest & JsonValue {
   if (!isJsonObject(value) || value.format !== format || !Array.isArray(value.files)) return false;
-  return value.files.every((file) => isJsonObject(file) && isBareName(file.name) && Number.isSafeInteger(file.size) && typeof file.sha256 === "string");
+  return value.files.every(
+    (file) => isJsonObject(file) && isBareName(file.name) && Number.isSafeInteger(file.size) && typeof file.sha256 === "string",
+  );
 }
 
 /** A name that cannot lead out of the folder. */

@@ -111,7 +111,11 @@ export function recordTokenLoss(model: Model, batch: Batch, totals: StepTotals, 
     sums.balance_loss = sums.balance_loss ? add(sums.balance_loss, mean) : mean;
     loss = add(loss, affine(mean, weights.balanceWeight));
   }
-  if (detail && batch.tokens > 0) Object.assign(sums, noGradients(() => details(output.logits, losses, share)));
+  if (detail && batch.tokens > 0)
+    Object.assign(
+      sums,
+      noGradients(() => details(output.logits, losses, share)),
+    );
   return { loss, sums, loads };
 }
 
@@ -161,19 +165,41 @@ function paddingOf(batch: Batch): Padding {
  * One mixture layer. counts [E]: how often each expert was chosen by real rows. balance(): Σ over sequences of Σ_e f_e·P_e (V3 eq. 17 to 20) -> [], with
  * f_e = E/(K·n)·(rows that chose e) and P_e = mean over the n real rows of score_e / Σ scores.
  */
-function balanceOf(device: Device, { indices, scores }: Routing, { filled, real }: Padding, B: number, T: number): { balance: () => Tensor; counts: Tensor } {
+function balanceOf(
+  device: Device,
+  { indices, scores }: Routing,
+  { filled, real }: Padding,
+  B: number,
+  T: number,
+): { balance: () => Tensor; counts: Tensor } {
   const [R, K] = indices.shape as [number, number];
   const E = scores.shape[1] as number;
   // -1 is counted for no expert: padding rows take it from one row more.
   const chosen = real
-    ? gatherRows(concat([indices, fillWith(empty(device, [1, K], "i32"), -1)], 0), fromArray(device, Int32Array.from(real, (is, r) => (is ? r : R)), [R], "i32"))
+    ? gatherRows(
+        concat([indices, fillWith(empty(device, [1, K], "i32"), -1)], 0),
+        fromArray(
+          device,
+          Int32Array.from(real, (is, r) => (is ? r : R)),
+          [R],
+          "i32",
+        ),
+      )
     : indices;
   const load = expertLoad(chosen, B, E); // [B, E]
   const balance = () => {
     const total = affine(sumAxis(scores, 1), 1, 1e-20); // [R]
-    const perRow = fromArray(device, Float32Array.from({ length: R }, (_, r) => ((real?.[r] ?? 1) ? 1 / (filled[Math.floor(r / T)] as number) : 0)), [R, 1]);
+    const perRow = fromArray(
+      device,
+      Float32Array.from({ length: R }, (_, r) => ((real?.[r] ?? 1) ? 1 / (filled[Math.floor(r / T)] as number) : 0)),
+      [R, 1],
+    );
     const P = sumAxis(reshape(mul(div(scores, reshape(total, [R, 1])), perRow), [B, T, E]), 1); // [B, E]
-    const scale = fromArray(device, filled.map((n) => (n > 0 ? E / (K * n) : 0)), [B, 1]);
+    const scale = fromArray(
+      device,
+      filled.map((n) => (n > 0 ? E / (K * n) : 0)),
+      [B, 1],
+    );
     return sum(mul(P, mul(load, scale)));
   };
   return { balance, counts: noGradients(() => sumAxis(load, 0)) };
@@ -199,7 +225,14 @@ export class BiasBalancer {
       const entry = this.#layers.get(layer) ?? { bias, counts: keep(() => empty(counts.storage.device, counts.shape)), isFresh: true };
       this.#layers.set(layer, entry);
       const accumulate = !entry.isFresh;
-      counts.storage.device.kernels.affine({ out: view(entry.counts), x: view(counts), n: counts.shape[0] as number, scale: 1, shift: 0, accumulate });
+      counts.storage.device.kernels.affine({
+        out: view(entry.counts),
+        x: view(counts),
+        n: counts.shape[0] as number,
+        scale: 1,
+        shift: 0,
+        accumulate,
+      });
       entry.isFresh = false;
     }
   }

@@ -82,8 +82,19 @@ export class AdamW {
     kernels.clipFactor({ out: out.factor, sumSquares: out.sumSquares, guard: out.guard, maxNorm: maxGradNorm ?? Number.POSITIVE_INFINITY });
     for (const { parameter, m, v, decays } of this.#slots) {
       kernels.adamw({
-        param: view(parameter), grad: view(parameter.grad as Tensor), m: view(m), v: view(v), n: size(parameter), factor: out.factor,
-        lr: learningRate, beta1, beta2, eps, weightDecay: decays ? weightDecay : 0, c1: 1 - beta1 ** step, c2: 1 - beta2 ** step,
+        param: view(parameter),
+        grad: view(parameter.grad as Tensor),
+        m: view(m),
+        v: view(v),
+        n: size(parameter),
+        factor: out.factor,
+        lr: learningRate,
+        beta1,
+        beta2,
+        eps,
+        weightDecay: decays ? weightDecay : 0,
+        c1: 1 - beta1 ** step,
+        c2: 1 - beta2 ** step,
       });
     }
   }
@@ -118,7 +129,12 @@ export class AdamW {
         const data = await readTensor(`${kind}.${name}`);
         if (data.length !== size(moment)) {
           const operation = `restore the optimiser state of ${name}`;
-          throw new FormatError({ operation, got: `${data.length} numbers`, expected: String(size(moment)), cure: "resume from a checkpoint of this recipe" });
+          throw new FormatError({
+            operation,
+            got: `${data.length} numbers`,
+            expected: String(size(moment)),
+            cure: "resume from a checkpoint of this recipe",
+          });
         }
         write(moment, data);
       }

@@ -20,7 +20,11 @@ export type Range = { readonly min?: number; readonly above?: number; readonly m
 
 /** A finite number within the range. */
 export function real(value: number, range: Range = {}): Field<number> {
-  return { value, takes: `a finite number${describe(range)}`, fits: (x) => typeof x === "number" && Number.isFinite(x) && within(x, range) };
+  return {
+    value,
+    takes: `a finite number${describe(range)}`,
+    fits: (x) => typeof x === "number" && Number.isFinite(x) && within(x, range),
+  };
 }
 
 export function whole(value: number, range: Range = {}): Field<number> {
@@ -44,13 +48,23 @@ export function object<T extends object>(value: T): Field<T> {
   return { value, takes: "an object", fits: isPlainObject };
 }
 
+/** The same field with another default. */
+export function withDefault<T>(field: Field<T>, value: T): Field<T> {
+  return { ...field, value };
+}
+
 /** The same, or null for "none"; null is the default unless told otherwise. */
 export function orNull<T>(field: Field<T>, value: T | null = null): Field<T | null> {
   return { value, takes: `${field.takes}, or null`, fits: (x) => x === null || field.fits(x) };
 }
 
 function within(x: number, { min, above, max, below }: Range): boolean {
-  return (min === undefined || x >= min) && (above === undefined || x > above) && (max === undefined || x <= max) && (below === undefined || x < below);
+  return (
+    (min === undefined || x >= min) &&
+    (above === undefined || x > above) &&
+    (max === undefined || x <= max) &&
+    (below === undefined || x < below)
+  );
 }
 
 function describe({ min, above, max, below }: Range): string {
@@ -70,14 +84,24 @@ export function isPlainObject(value: unknown): value is Readonly<Record<string, 
 /** `given` over the defaults. undefined counts as not given. Throws ConfigError. */
 export function resolveOptions<F extends Fields>(operation: string, fields: F, given: unknown): Values<F> {
   if (!isPlainObject(given)) {
-    throw new ConfigError({ operation, got: show(given), expected: "an object of options", cure: `known keys: ${Object.keys(fields).join(", ")}` });
+    throw new ConfigError({
+      operation,
+      got: show(given),
+      expected: "an object of options",
+      cure: `known keys: ${Object.keys(fields).join(", ")}`,
+    });
   }
   refuseUnknown(operation, Object.keys(given), Object.keys(fields));
   const values: Record<string, unknown> = {};
   for (const [key, field] of Object.entries(fields)) {
     const value = given[key] === undefined ? field.value : given[key];
     if (!field.fits(value)) {
-      throw new ConfigError({ operation: `${operation}: ${key}`, got: show(value), expected: field.takes, cure: `leave ${key} out for its default, ${show(field.value)}` });
+      throw new ConfigError({
+        operation: `${operation}: ${key}`,
+        got: show(value),
+        expected: field.takes,
+        cure: `leave ${key} out for its default, ${show(field.value)}`,
+      });
     }
     values[key] = value;
   }

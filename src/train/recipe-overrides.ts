@@ -13,7 +13,13 @@ export function applyOverrides(recipe: Recipe, overrides: readonly string[]): Re
   const changed = structuredClone(recipe) as unknown as Record<string, unknown>;
   for (const override of overrides) {
     const equals = override.indexOf("=");
-    if (equals < 1) throw new ConfigError({ operation: `--set ${quote(override)}`, got: "no =", expected: "path=value", cure: "e.g. --set stages.0.learningRate=1e-3" });
+    if (equals < 1)
+      throw new ConfigError({
+        operation: `--set ${quote(override)}`,
+        got: "no =",
+        expected: "path=value",
+        cure: "e.g. --set stages.0.learningRate=1e-3",
+      });
     setPath(changed, override.slice(0, equals), parseValue(override.slice(equals + 1)));
   }
   return defineRecipe(changed as unknown as Recipe);
@@ -36,7 +42,12 @@ function setPath(root: Record<string, unknown>, path: string, value: unknown): v
     const last = depth === keys.length - 1;
     const key = Array.isArray(place) ? indexOf(operation, place, spelled) : spelled;
     if (typeof place !== "object" || place === null) {
-      throw new ConfigError({ operation, got: `${walked.join(".")}, which is ${show(place)}`, expected: "an object on the way", cure: "set the whole of it" });
+      throw new ConfigError({
+        operation,
+        got: `${walked.join(".")}, which is ${show(place)}`,
+        expected: "an object on the way",
+        cure: "set the whole of it",
+      });
     }
     const holder = place as Record<string, unknown>;
     const free = freeForm.test([...walked, ""].join("."));

@@ -46,7 +46,10 @@ export const recipeFields = {
 export const freeKeys = ["checkpointEvery", "keepCheckpoints", "hourlyUsd"] as const;
 
 export type Stage = PretrainStage | SftStage | GrpoStage;
-export type StageInput = ({ readonly kind: "pretrain" } & PretrainOptions) | ({ readonly kind: "sft" } & SftOptions) | ({ readonly kind: "grpo" } & GrpoOptions);
+export type StageInput =
+  | ({ readonly kind: "pretrain" } & PretrainOptions)
+  | ({ readonly kind: "sft" } & SftOptions)
+  | ({ readonly kind: "grpo" } & GrpoOptions);
 
 export type RecipeInput = Partial<Values<typeof recipeFields>> & { readonly stages: readonly StageInput[] };
 export type Recipe = Omit<Values<typeof recipeFields>, "task" | "tokenizer" | "model"> & {
@@ -65,7 +68,8 @@ const kinds = {
 /** Fills in defaults and checks everything that can be checked without data. Throws ConfigError, with the nearest match for an unknown key. */
 export function defineRecipe(input: RecipeInput | Recipe): Recipe {
   const operation = "recipe";
-  if (!isPlainObject(input)) throw new ConfigError({ operation, got: show(input), expected: "an object", cure: "export what defineRecipe returns" });
+  if (!isPlainObject(input))
+    throw new ConfigError({ operation, got: show(input), expected: "an object", cure: "export what defineRecipe returns" });
   refuseUnknown(operation, Object.keys(input), [...Object.keys(recipeFields), "stages"]);
   const { stages, ...rest } = input as RecipeInput;
   const values = resolveOptions(operation, recipeFields, rest);
@@ -73,21 +77,40 @@ export function defineRecipe(input: RecipeInput | Recipe): Recipe {
   if (task) openTask(task);
   const model = resolveOptions("recipe: model", modelFields, values.model);
   if ((model.config === null) === (model.path === null)) {
-    throw new ConfigError({ operation: "recipe: model", got: model.path === null ? "neither config nor path" : "both config and path", expected: "one of them", cure: "give a new model's config, or the folder of one to start from" });
+    throw new ConfigError({
+      operation: "recipe: model",
+      got: model.path === null ? "neither config nor path" : "both config and path",
+      expected: "one of them",
+      cure: "give a new model's config, or the folder of one to start from",
+    });
   }
-  const tokenizer = resolveOptions("recipe: tokenizer", tokenizerFields, values.tokenizer ?? (model.path === null ? {} : { kind: "folder", path: model.path }));
+  const tokenizer = resolveOptions(
+    "recipe: tokenizer",
+    tokenizerFields,
+    values.tokenizer ?? (model.path === null ? {} : { kind: "folder", path: model.path }),
+  );
   return { ...values, task, tokenizer, model, stages: resolveStages(stages, task?.name) };
 }
 
 function resolveStages(stages: unknown, taskName: string | undefined): Stage[] {
   const operation = "recipe: stages";
   if (!Array.isArray(stages) || stages.length === 0) {
-    throw new ConfigError({ operation, got: show(stages), expected: "a list with at least one stage", cure: "stages: [pretrain({...}), sft({...}), grpo({...})]" });
+    throw new ConfigError({
+      operation,
+      got: show(stages),
+      expected: "a list with at least one stage",
+      cure: "stages: [pretrain({...}), sft({...}), grpo({...})]",
+    });
   }
   const resolved = stages.map((stage: unknown, i) => {
     const kind = isPlainObject(stage) ? stage.kind : undefined;
     if (!isPlainObject(stage) || typeof kind !== "string" || !Object.hasOwn(kinds, kind)) {
-      throw new ConfigError({ operation: `${operation}.${i}`, got: `kind ${show(kind)}`, expected: Object.keys(kinds).join(", "), cure: "make stages with pretrain, sft and grpo" });
+      throw new ConfigError({
+        operation: `${operation}.${i}`,
+        got: `kind ${show(kind)}`,
+        expected: Object.keys(kinds).join(", "),
+        cure: "make stages with pretrain, sft and grpo",
+      });
     }
     const { kind: _kind, ...options } = stage;
     return kinds[kind as keyof typeof kinds].resolve(options, taskName);
@@ -95,7 +118,12 @@ function resolveStages(stages: unknown, taskName: string | undefined): Stage[] {
   const names = resolved.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) {
-    throw new ConfigError({ operation, got: `two stages named ${quote(twice)}`, expected: "a name for each", cure: `name them apart: { name: "${twice}-2" }` });
+    throw new ConfigError({
+      operation,
+      got: `two stages named ${quote(twice)}`,
+      expected: "a name for each",
+      cure: `name them apart: { name: "${twice}-2" }`,
+    });
   }
   return resolved;
 }

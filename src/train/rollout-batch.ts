@@ -62,7 +62,11 @@ function locate(batch: Batch, rollouts: readonly Rollout[]): RolloutBatch {
 }
 
 /** Log-probabilities [M] of the completion tokens at a temperature, and the logits [M, V] that gave them. */
-export function forwardRollouts(model: Model, { batch, rows, targets }: RolloutBatch, temperature: number): { logprobs: Tensor; logits: Tensor } {
+export function forwardRollouts(
+  model: Model,
+  { batch, rows, targets }: RolloutBatch,
+  temperature: number,
+): { logprobs: Tensor; logits: Tensor } {
   const indices = (data: Int32Array) => fromArray(model.device, data, [data.length], "i32");
   const output = model.forward({
     ids: indices(batch.ids),
@@ -77,7 +81,12 @@ export function forwardRollouts(model: Model, { batch, rows, targets }: RolloutB
 }
 
 /** Log-probabilities of every rollout's tokens, without gradients. */
-export async function scoreRollouts(model: Model, rollouts: readonly Rollout[], temperature: number, maxTokens: number): Promise<number[][]> {
+export async function scoreRollouts(
+  model: Model,
+  rollouts: readonly Rollout[],
+  temperature: number,
+  maxTokens: number,
+): Promise<number[][]> {
   const scores: number[][] = [];
   for (const part of packRollouts(rollouts, maxTokens)) {
     const logprobs = noGradients(() => scope(() => forwardRollouts(model, part, temperature).logprobs));

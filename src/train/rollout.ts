@@ -41,11 +41,22 @@ export type Generation = {
   readonly rollouts: readonly Rollout[];
   /** By TRL's names. */
   readonly metrics: Readonly<Record<string, number>>;
-  readonly samples: readonly { readonly prompt: string; readonly completion: string; readonly reward: number; readonly advantage: number }[];
+  readonly samples: readonly {
+    readonly prompt: string;
+    readonly completion: string;
+    readonly reward: number;
+    readonly advantage: number;
+  }[];
 };
 
 /** Draws problems, lets the engine answer them, rewards the answers. The same `random` and weights give the same rollouts. */
-export async function makeRollouts(engine: Engine, task: TrainingTask, tokenizer: Tokenizer, settings: RolloutSettings, random: Random): Promise<Generation> {
+export async function makeRollouts(
+  engine: Engine,
+  task: TrainingTask,
+  tokenizer: Tokenizer,
+  settings: RolloutSettings,
+  random: Random,
+): Promise<Generation> {
   const { prompts, numGenerations, maxCompletionLength, temperature, topP, topK, minP, scaleRewards } = settings;
   const encoder = encoderOf(tokenizer);
   const seeds = random.fork("seeds");
@@ -83,12 +94,14 @@ export async function makeRollouts(engine: Engine, task: TrainingTask, tokenizer
     return reward ?? taskRewards.none;
   });
   const { advantages, zeroStd } = advantagesOf(rewards, numGenerations, scaleRewards);
-  const rollouts = results.map((result, i): Rollout => ({
-    promptIds: (asked[i] as (typeof asked)[number]).ids,
-    ...tokensOf(result),
-    advantage: advantages[i] as number,
-    truncated: result.stop === "length",
-  }));
+  const rollouts = results.map(
+    (result, i): Rollout => ({
+      promptIds: (asked[i] as (typeof asked)[number]).ids,
+      ...tokensOf(result),
+      advantage: advantages[i] as number,
+      truncated: result.stop === "length",
+    }),
+  );
   const name = `rewards/${task.task.name}`;
   return {
     rollouts,
@@ -101,7 +114,12 @@ export async function makeRollouts(engine: Engine, task: TrainingTask, tokenizer
       ...(invalid > 0 && { [`${name}/invalid`]: invalid }),
       ...lengthMetrics(rollouts),
     },
-    samples: asked.map(({ prompt }, i) => ({ prompt, completion: texts[i] as string, reward: rewards[i] as number, advantage: advantages[i] as number })),
+    samples: asked.map(({ prompt }, i) => ({
+      prompt,
+      completion: texts[i] as string,
+      reward: rewards[i] as number,
+      advantage: advantages[i] as number,
+    })),
   };
 }
 

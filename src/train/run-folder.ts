@@ -23,7 +23,13 @@ export type RunFolder = {
 };
 
 /** Throws ConfigError when the folder is in use, holds a run that is not to be resumed, or a run of another recipe. */
-export async function openRunFolder(files: Files, path: string, recipe: Recipe, resume: boolean, onWarning: (text: string) => void): Promise<RunFolder> {
+export async function openRunFolder(
+  files: Files,
+  path: string,
+  recipe: Recipe,
+  resume: boolean,
+  onWarning: (text: string) => void,
+): Promise<RunFolder> {
   await files.makeFolder(path);
   const lock = await files.lock?.(files.join(path, "run.lock"));
   try {
@@ -36,7 +42,12 @@ export async function openRunFolder(files: Files, path: string, recipe: Recipe, 
     const onDamaged = (damagedPath: string, damage: string) => onWarning(`${damagedPath} is damaged (${damage}) and is not used`);
     const saved = resume ? await latestCheckpoint(files, checkpoints, onDamaged) : undefined;
     if (saved && saved.state.recipe !== recipeHash) {
-      throw new ConfigError({ operation: `resume ${quote(path, 300)}`, got: `${files.baseName(saved.path)} of another recipe`, expected: "a checkpoint of this recipe", cure: "train into another folder" });
+      throw new ConfigError({
+        operation: `resume ${quote(path, 300)}`,
+        got: `${files.baseName(saved.path)} of another recipe`,
+        expected: "a checkpoint of this recipe",
+        cure: "train into another folder",
+      });
     }
     const log = await RunLog.open(files, path, saved ? lengthsOf(saved) : {});
     try {
@@ -69,7 +80,12 @@ function bound(recipe: Readonly<Record<string, unknown>>): Record<string, unknow
 async function refuseOldRun(files: Files, path: string): Promise<void> {
   for (const name of ["recipe.json", "metrics.jsonl", "checkpoints"]) {
     if (!(await files.exists(files.join(path, name)))) continue;
-    throw new ConfigError({ operation: `train into ${quote(path, 300)}`, got: `a folder with a run in it (${name})`, expected: "a new or empty folder", cure: "resume that run (--resume) or choose another folder" });
+    throw new ConfigError({
+      operation: `train into ${quote(path, 300)}`,
+      got: `a folder with a run in it (${name})`,
+      expected: "a new or empty folder",
+      cure: "resume that run (--resume) or choose another folder",
+    });
   }
 }
 
@@ -79,7 +95,12 @@ function refuseOtherRecipe(path: string, before: string, recipe: Recipe): void {
   // Through JSON, so that both sides lost the same things.
   const found = isJsonObject(old) ? differences(bound({ ...old }), bound(JSON.parse(recipeText(recipe)))) : ["recipe.json is no object"];
   if (found.length === 0) return;
-  throw new ConfigError({ operation, got: `a changed recipe (${found.join("; ")})`, expected: "the recipe that the run began with", cure: "undo the changes, or train into another folder" });
+  throw new ConfigError({
+    operation,
+    got: `a changed recipe (${found.join("; ")})`,
+    expected: "the recipe that the run began with",
+    cure: "undo the changes, or train into another folder",
+  });
 }
 
 function lengthsOf({ state, timing }: SavedCheckpoint): Record<string, number> {

@@ -102,7 +102,12 @@ class Run {
   #stageEnds: number[];
   #lastCheckpoint: string | undefined;
 
-  private constructor(recipe: Recipe, folder: RunFolder, options: RunOptions, parts: { task: TrainingTask | undefined; files: TokenizerFiles; tokenizer: Tokenizer; model: Model }) {
+  private constructor(
+    recipe: Recipe,
+    folder: RunFolder,
+    options: RunOptions,
+    parts: { task: TrainingTask | undefined; files: TokenizerFiles; tokenizer: Tokenizer; model: Model },
+  ) {
     const { saved } = folder;
     this.#recipe = recipe;
     this.#folder = folder;
@@ -126,10 +131,13 @@ class Run {
     const random = new Random(recipe.seed);
     const task = recipe.task ? openTask(recipe.task) : undefined;
     const { saved } = folder;
-    const files = saved ? await readTokenizerFiles(host.files, saved.path) : await makeTokenizer(host.files, recipe.tokenizer, task, random.fork("tokenizer"));
+    const files = saved
+      ? await readTokenizerFiles(host.files, saved.path)
+      : await makeTokenizer(host.files, recipe.tokenizer, task, random.fork("tokenizer"));
     const tokenizer = openTokenizer(files);
     const path = saved?.path ?? recipe.model.path;
-    const model = path === null ? createModel(device, completeConfig(recipe, tokenizer), random.fork("weights")) : await readModel(host, device, path);
+    const model =
+      path === null ? createModel(device, completeConfig(recipe, tokenizer), random.fork("weights")) : await readModel(host, device, path);
     return new Run(recipe, folder, options, { task, files, tokenizer, model });
   }
 
@@ -145,12 +153,24 @@ class Run {
       await this.#writeCost();
       const finished = this.#stageEnds.length === this.#recipe.stages.length;
       if (this.#lastCheckpoint === undefined) {
-        throw new ConfigError({ operation: `train ${quote(this.#recipe.name)}`, got: "a signal to stop before the first step", expected: "a run", cure: "start it again" });
+        throw new ConfigError({
+          operation: `train ${quote(this.#recipe.name)}`,
+          got: "a signal to stop before the first step",
+          expected: "a run",
+          cure: "start it again",
+        });
       }
       const { tokens, skipped } = this.#counts;
       return {
-        finished, checkpoint: this.#lastCheckpoint, steps: this.#step, tokens, skipped,
-        ledger: this.#ledger, model: this.#model, tokenizer: this.#tokenizer, task: this.#task,
+        finished,
+        checkpoint: this.#lastCheckpoint,
+        steps: this.#step,
+        tokens,
+        skipped,
+        ledger: this.#ledger,
+        model: this.#model,
+        tokenizer: this.#tokenizer,
+        task: this.#task,
       };
     } catch (error) {
       this.#model.dispose();
@@ -174,7 +194,16 @@ class Run {
       const from = { step: midway?.state.stageStep ?? 0, ...this.#counts };
       let began = host.now();
       const lastCheckpoint = () => this.#lastCheckpoint;
-      for await (const report of trainStage({ name: stage.name, device, stage: runner, optimizer, from, detailEvery, maxSkipped, lastCheckpoint })) {
+      for await (const report of trainStage({
+        name: stage.name,
+        device,
+        stage: runner,
+        optimizer,
+        from,
+        detailEvery,
+        maxSkipped,
+        lastCheckpoint,
+      })) {
         const { step, ...counts } = report.position;
         this.#step++;
         this.#counts = counts;
@@ -216,7 +245,12 @@ class Run {
     const hash = await sha256(bytes);
     const before = this.#inputs[path];
     if (before !== undefined && before !== hash) {
-      throw new ConfigError({ operation: `resume ${quote(this.#folder.path, 300)}`, got: `${quote(path, 300)}, which has changed since`, expected: `the file with SHA-256 ${before}`, cure: "restore the file, or train into another folder" });
+      throw new ConfigError({
+        operation: `resume ${quote(this.#folder.path, 300)}`,
+        got: `${quote(path, 300)}, which has changed since`,
+        expected: `the file with SHA-256 ${before}`,
+        cure: "restore the file, or train into another folder",
+      });
     }
     this.#inputs[path] = hash;
   }
@@ -228,15 +262,20 @@ class Run {
     const skippedAs = applied ? {} : { skipped: true, nonfinite: broken.slice(0, 8) };
     await log.append("metrics.jsonl", { step, stage, ...metrics, ...skippedAs } as JsonValue);
     for (const sample of work.samples ?? []) await log.append("samples.jsonl", { step, stage, ...(sample as Record<string, JsonValue>) });
-    const tokensPerSecond = seconds > 0 ? work.tokens / seconds : 0;
+    const tokensPerSecond = seconds > 0 ? work.processed / seconds : 0;
     await log.append("timing.jsonl", { step, stage, seconds, tokens_per_second: tokensPerSecond });
     this.#ledger.time(stage, Math.max(0, seconds));
     if (!applied) {
-      this.#options.onWarning?.(`${stage}: step ${position.step} was skipped: ${broken.length > 0 ? `NaN or infinity in ${broken.slice(0, 3).join(", ")}` : "the loss is not finite"}`);
+      this.#options.onWarning?.(
+        `${stage}: step ${position.step} was skipped: ${broken.length > 0 ? `NaN or infinity in ${broken.slice(0, 3).join(", ")}` : "the loss is not finite"}`,
+      );
     }
     const { loss, reward } = metrics;
     this.#options.onProgress?.({
-      stage, step: position.step, total, tokensPerSecond,
+      stage,
+      step: position.step,
+      total,
+      tokensPerSecond,
       ...(typeof loss === "number" && { loss }),
       ...(typeof reward === "number" && { reward }),
     });
@@ -250,7 +289,12 @@ class Run {
     const broken = await nonFinite(device, [...this.#model.parameters, ...this.#model.buffers]);
     if (broken.length > 0) {
       if (optimizer) return;
-      throw new DeviceError({ operation: "save a checkpoint", got: `weights that are not finite (${broken.slice(0, 3).join(", ")})`, expected: "finite weights", cure: this.#lastCheckpoint ? `the last good checkpoint is ${this.#lastCheckpoint}` : "lower the learning rate" });
+      throw new DeviceError({
+        operation: "save a checkpoint",
+        got: `weights that are not finite (${broken.slice(0, 3).join(", ")})`,
+        expected: "finite weights",
+        cure: this.#lastCheckpoint ? `the last good checkpoint is ${this.#lastCheckpoint}` : "lower the learning rate",
+      });
     }
     await log.sync();
     const frozen = runner?.frozen?.();
@@ -280,7 +324,13 @@ class Run {
 
   async #announce(name: string): Promise<void> {
     await this.#options.onStage?.({
-      name, model: this.#model, tokenizer: this.#tokenizer, task: this.#task, step: this.#step, ledger: this.#ledger, checkpoint: this.#lastCheckpoint,
+      name,
+      model: this.#model,
+      tokenizer: this.#tokenizer,
+      task: this.#task,
+      step: this.#step,
+      ledger: this.#ledger,
+      checkpoint: this.#lastCheckpoint,
     });
   }
 
@@ -293,7 +343,12 @@ class Run {
 /** What the tokenizer decides about a new model, where the recipe does not say otherwise. */
 function completeConfig(recipe: Recipe, tokenizer: Tokenizer): Record<string, unknown> {
   const { bos, eos } = tokenizer.specialIds;
-  return { vocab_size: tokenizer.vocabSize, ...(bos !== undefined && { bos_token_id: bos }), ...(eos !== undefined && { eos_token_id: eos }), ...recipe.model.config };
+  return {
+    vocab_size: tokenizer.vocabSize,
+    ...(bos !== undefined && { bos_token_id: bos }),
+    ...(eos !== undefined && { eos_token_id: eos }),
+    ...recipe.model.config,
+  };
 }
 
 async function readModel(host: Host, device: Device, path: string): Promise<Model> {

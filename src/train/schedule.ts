@@ -24,7 +24,12 @@ export function learningRateAt(step: number, steps: number, options: ScheduleOpt
   const { learningRate, schedule, warmupSteps, decayShare, finalShare } = options;
   for (const [key, value] of Object.entries({ learningRate, warmupSteps, decayShare, finalShare })) {
     if (!Number.isFinite(value) || value < 0) {
-      throw new ConfigError({ operation: "learning rate schedule", got: `${key} ${value}`, expected: "a finite number of 0 or more", cure: `correct ${key}` });
+      throw new ConfigError({
+        operation: "learning rate schedule",
+        got: `${key} ${value}`,
+        expected: "a finite number of 0 or more",
+        cure: `correct ${key}`,
+      });
     }
   }
   if (step < warmupSteps) return (learningRate * (step + 1)) / warmupSteps;

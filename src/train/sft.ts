@@ -3,7 +3,7 @@
 // is the filter). DeepSeek-V3's extras stay on, so a model with a prediction head keeps it in step with the trunk.
 
 import { checkDataConfig, type DataConfig } from "./data-source.ts";
-import { object, orNull, real, resolveOptions, text, type Values, whole } from "./options.ts";
+import { object, orNull, real, resolveOptions, text, type Values, whole, withDefault } from "./options.ts";
 import type { StageContext, StageRunner } from "./stage.ts";
 import { openTokenStage, tokenStageFields } from "./token-stage.ts";
 
@@ -19,7 +19,7 @@ export const sftFields = {
   /** See data-source.ts; default: `defaultExamples` verified examples of the task. */
   data: object<Partial<DataConfig>>({}),
   ...tokenStageFields,
-  learningRate: { ...tokenStageFields.learningRate, value: 3e-4 },
+  learningRate: withDefault(tokenStageFields.learningRate, 3e-4),
 } as const;
 
 export type SftOptions = Partial<Values<typeof sftFields>>;

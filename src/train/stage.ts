@@ -2,8 +2,8 @@
 // or models beyond this. Stages are pretrain.ts, sft.ts and grpo.ts.
 
 import type { Device } from "../backend/backend.ts";
-import type { JsonValue } from "../core/json.ts";
 import type { Host } from "../core/host.ts";
+import type { JsonValue } from "../core/json.ts";
 import type { Random } from "../core/random.ts";
 import type { Ledger } from "../cost/ledger.ts";
 import type { Model } from "../models/model.ts";
@@ -18,8 +18,10 @@ import type { TrainingTask } from "./task-table.ts";
 export type StepWork = {
   /** Each records a forward pass and its share of the loss; called while gradients are tracked. None at all: a step with zero gradients. */
   readonly microbatches: readonly (() => Recorded)[];
-  /** Tokens that this step saw, for num_tokens and tokens per second. */
+  /** New tokens that this step saw, for num_tokens. */
   readonly tokens: number;
+  /** Tokens that were generated or trained on, for tokens per second. */
+  readonly processed: number;
   /** Metrics known on the host, by TRL's names. */
   readonly metrics: Readonly<Record<string, number>>;
   /** Lines for samples.jsonl. */

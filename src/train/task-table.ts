@@ -13,7 +13,17 @@ import { object, real, refuseUnknown, resolveOptions, text, type Values } from "
 const tasks = {
   countdown: {
     create: (options: object): Task<unknown> => createCountdown(options as CountdownOptions),
-    options: ["count", "min", "max", "targetMin", "targetMax", "resultMin", "resultMax", "divideByOne", "trace"] satisfies (keyof CountdownOptions)[],
+    options: [
+      "count",
+      "min",
+      "max",
+      "targetMin",
+      "targetMax",
+      "resultMin",
+      "resultMax",
+      "divideByOne",
+      "trace",
+    ] satisfies (keyof CountdownOptions)[],
     trace: ["proposals", "sharpness", "maxAttempts", "waits", "giveUp"] satisfies (keyof CountdownTrace)[],
   },
   arithmetic: {
@@ -43,7 +53,11 @@ export type TrainingTask = {
   /** A problem of the training split. */
   draw(random: Random): unknown;
   /** A problem of the training split with a worked solution; `verified`: one that earns the full reward. Trace options as the task takes them. */
-  drawTrace(random: Random, traceOptions: object, verified: boolean): { readonly row: unknown; readonly prompt: string; readonly completion: string };
+  drawTrace(
+    random: Random,
+    traceOptions: object,
+    verified: boolean,
+  ): { readonly row: unknown; readonly prompt: string; readonly completion: string };
 };
 
 /** Throws ConfigError for an unknown task, unknown options or options that make no sense. */

@@ -29,7 +29,12 @@ export const tokenStageFields = {
 export type TokenStageOptions = Values<typeof tokenStageFields> & { readonly data: DataConfig };
 export type StageLength = { readonly steps: number } | { readonly epochs: number };
 
-export async function openTokenStage(options: TokenStageOptions, length: StageLength, learnPrompts: boolean, context: StageContext): Promise<StageRunner> {
+export async function openTokenStage(
+  options: TokenStageOptions,
+  length: StageLength,
+  learnPrompts: boolean,
+  context: StageContext,
+): Promise<StageRunner> {
   const { batchSize: B, sequenceLength: T, microbatches } = options;
   const { model, tokenizer, restored } = context;
   checkModelFits(context, T);
@@ -51,10 +56,12 @@ export async function openTokenStage(options: TokenStageOptions, length: StageLe
       const totals = totalsOf(batches);
       const used = batches.reduce((sum, batch) => sum + batch.used, 0);
       // Padding rows attend to themselves; they are no work that anyone asked for.
-      for (const batch of batches) context.ledger.train(context.name, shape, batch.used, attendedKeys(batch.first, batch.last) - (B * T - batch.used));
+      for (const batch of batches)
+        context.ledger.train(context.name, shape, batch.used, attendedKeys(batch.first, batch.last) - (B * T - batch.used));
       return {
         microbatches: batches.map((batch) => () => recordTokenLoss(model, batch, totals, options, detail)),
         tokens: used,
+        processed: used,
         metrics: {},
       };
     },
@@ -84,9 +91,19 @@ export function checkModelFits({ model, tokenizer, name }: StageContext, T: numb
 }
 
 /** Optimiser steps until every document was seen `epochs` times, found by packing them once. */
-function stepsOfEpochs(source: DocumentSource, count: number | undefined, epochs: number, { batchSize: B, sequenceLength: T, microbatches }: TokenStageOptions): number {
+function stepsOfEpochs(
+  source: DocumentSource,
+  count: number | undefined,
+  epochs: number,
+  { batchSize: B, sequenceLength: T, microbatches }: TokenStageOptions,
+): number {
   if (count === undefined) {
-    throw new ConfigError({ operation: "count the steps of a stage", got: "epochs of endless data", expected: "a number of steps", cure: "set steps, or data.examples" });
+    throw new ConfigError({
+      operation: "count the steps of a stage",
+      got: "epochs of endless data",
+      expected: "a number of steps",
+      cure: "set steps, or data.examples",
+    });
   }
   const wanted = Math.max(1, Math.round(epochs * count));
   const rehearsal = new DataStream(source, { B, T });

@@ -33,14 +33,31 @@ export const beginToken = "<|bos|>";
 export const endToken = "<|eos|>";
 
 /** Throws ConfigError when the settings make no sense or there is nothing to learn from. */
-export async function makeTokenizer(files: Files, config: unknown, task: TrainingTask | undefined, random: Random): Promise<TokenizerFiles> {
+export async function makeTokenizer(
+  files: Files,
+  config: unknown,
+  task: TrainingTask | undefined,
+  random: Random,
+): Promise<TokenizerFiles> {
   const operation = "recipe: tokenizer";
   const { kind, path, vocabSize, examples, pattern } = resolveOptions(operation, tokenizerFields, config);
   if (kind === "folder") {
-    if (path === null) throw new ConfigError({ operation, got: "kind folder without a path", expected: "a folder with tokenizer.json", cure: "set tokenizer.path" });
+    if (path === null)
+      throw new ConfigError({
+        operation,
+        got: "kind folder without a path",
+        expected: "a folder with tokenizer.json",
+        cure: "set tokenizer.path",
+      });
     return await readTokenizerFiles(files, path);
   }
-  if (!task) throw new ConfigError({ operation, got: "no task to make texts from", expected: "a task", cure: "name a task in the recipe, or set tokenizer.kind to folder" });
+  if (!task)
+    throw new ConfigError({
+      operation,
+      got: "no task to make texts from",
+      expected: "a task",
+      cure: "name a task in the recipe, or set tokenizer.kind to folder",
+    });
   const texts = Array.from({ length: examples }, (_, i) => {
     const { prompt, completion } = task.drawTrace(random.fork(i), {}, false);
     return prompt + completion;
@@ -64,7 +81,13 @@ export async function readTokenizerFiles(files: Files, folder: string): Promise<
   const tokenizerJson = await files.readText(files.join(folder, "tokenizer.json"), 200_000_000);
   const path = files.join(folder, "tokenizer_config.json");
   const config = parseJson(await files.readText(path, 10_000_000), { source: path, unsafeIntegers: "round" });
-  if (!isJsonObject(config)) throw new ConfigError({ operation: `load ${quote(path)}`, got: "JSON that is no object", expected: "an object", cure: "check the folder" });
+  if (!isJsonObject(config))
+    throw new ConfigError({
+      operation: `load ${quote(path)}`,
+      got: "JSON that is no object",
+      expected: "an object",
+      cure: "check the folder",
+    });
   return { tokenizerJson, tokenizerConfig: config };
 }
 
@@ -76,7 +99,12 @@ export function openTokenizer({ tokenizerJson, tokenizerConfig }: TokenizerFiles
 export function encoderOf(tokenizer: Tokenizer): RowEncoder {
   const { bos, eos } = tokenizer.specialIds;
   if (eos === undefined) {
-    throw new ConfigError({ operation: "open the tokenizer", got: "no eos_token", expected: "one: it is how a model learns to stop", cure: "name it in tokenizer_config.json" });
+    throw new ConfigError({
+      operation: "open the tokenizer",
+      got: "no eos_token",
+      expected: "one: it is how a model learns to stop",
+      cure: "name it in tokenizer_config.json",
+    });
   }
   return { encode: (value) => tokenizer.encode(value, { addSpecialTokens: false }), eos, ...(bos !== undefined && { bos }) };
 }

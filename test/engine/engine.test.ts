@@ -1,10 +1,16 @@
+import * as path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { openReference } from "../../src/backend/reference/open.ts";
 import { ConfigError, DeviceError, RequestError } from "../../src/core/errors.ts";
 import { Engine, type EngineOptions } from "../../src/engine/engine.ts";
 import type { GenerationRequest, GenerationResult } from "../../src/engine/request.ts";
+import { openHfFolder } from "../../src/formats/hf-folder.ts";
+import { loadModel } from "../../src/models/load.ts";
 import type { Model } from "../../src/models/model.ts";
 import { crossEntropy } from "../../src/ops/cross-entropy.ts";
+import { nodeFiles } from "../../src/platform/node-files.ts";
 import { fromArray, liveStorageCount, read, scope } from "../../src/tensor/tensor.ts";
+import { sharedData } from "../shared-data.ts";
 import { mockModel, scriptedModel, tinyDeepseek, tinyLlama } from "./mock-model.ts";
 
 const cleanups: (() => void | Promise<void>)[] = [];
@@ -147,6 +153,17 @@ describe("budget", () => {
     expect(result.ids.slice(0, 5)).toEqual([2, 2, 2, 8, 8]);
   });
 
+  test("forced ids never stop, even one that is a stop id", async () => {
+    const engine = open(scriptedModel([1, 1, 1, 1, 0], 1, 10));
+    const budget = { end: [8], max: 2, cue: [0] };
+    expect(await engine.submit({ ids: [1], maxTokens: 9, stop: [0], sampling: greedy, budget })).toMatchObject({
+      ids: [1, 1, 8, 0],
+      stop: "stop",
+      stopId: 0,
+      forced: 2,
+    });
+  });
+
   test("maxTokens cuts even forced ids", async () => {
     const engine = open(scriptedModel([1], 1, 10));
     const result = await engine.submit({ ids: [1], maxTokens: 3, sampling: greedy, budget: { end: [8, 9], max: 2 } });
@@ -185,6 +202,21 @@ describe.each([
   });
 });
 
+test("the plain form stores expanded keys, so that a step expands only its own rows", () => {
+  const bytes = (absorbed?: boolean) => {
+    const model = tinyDeepseek();
+    let bytesPerToken = 0;
+    const makeCache: Model["makeCache"] = (slots, length, form) => {
+      const cache = model.makeCache(slots, length, form);
+      bytesPerToken = cache.bytesPerToken;
+      return cache;
+    };
+    open({ ...model, makeCache }, { absorbed });
+    return bytesPerToken;
+  };
+  expect([bytes(), bytes(true), bytes(false)]).toEqual([4 * 2 * 12, 4 * 2 * 12, 4 * 2 * 2 * 16]);
+});
+
 test("plain rollouts have the training pass's own log-probabilities, bit for bit", async () => {
   const model = tinyDeepseek();
   const engine = open(model, { absorbed: false });
@@ -200,6 +232,20 @@ test("plain rollouts have the training pass's own log-probabilities, bit for bit
     }),
   );
   expect(logprobs).toEqual([...losses].slice(prompt.length - 1).map((loss) => -loss));
+});
+
+test.skipIf(!sharedData)("stories260K: llama2.c's own 200 greedy ids, in a crowd", async () => {
+  const root = path.join(sharedData as string, "models/stories260K");
+  const folder = await openHfFolder(nodeFiles, path.join(root, "hf"));
+  const model = await loadModel(openReference(), folder);
+  await folder.close();
+  const { prompt_ids, expected_ids } = JSON.parse(await nodeFiles.readText(path.join(root, "expected-greedy.json")));
+  const engine = open(model, { slots: 2 });
+  const [result] = await engine.generate([
+    { ids: prompt_ids, maxTokens: expected_ids.length - prompt_ids.length, sampling: greedy },
+    { ids: [1, 403], maxTokens: 20 },
+  ]);
+  expect([...prompt_ids, ...(result?.ids as number[])]).toEqual(expected_ids);
 });
 
 describe("traffic", () => {
