@@ -64,6 +64,7 @@ export async function benchTrain(device: Device, config: Record<string, unknown>
     const work = {
       microbatches: [() => recordTokenLoss(model, batch, totals, { mtpWeight: 0.3, balanceWeight: 1e-4 }, false)],
       tokens: B * T,
+      processed: B * T,
       metrics: {},
     };
     recordStep(work, optimizer, balancer, packed, 1e-3);

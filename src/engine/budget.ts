@@ -1,5 +1,5 @@
-// The thinking budget: s1's budget forcing (specs.md 1.11) as a small state machine over ids, one for each sequence. Thinking begins with the
-// completion and is over when the ids `end` have appeared in a row. While it lasts:
+// The thinking budget: s1's budget forcing (specs.md 1.11) as a small state machine over ids, one for each sequence. Thinking begins
+// with the completion and is over when the ids `end` have appeared in a row. While it lasts:
 //   cap     after `max` thinking ids, `end` and then `cue` are forced; forced ids are fed and emitted as if they had been drawn
 //   early   when end[0] or a stop id is drawn before `min` thinking ids, or while extensions are left, it is dropped and the
 //           extension ("Wait") is forced in its place; without extension ids another id is drawn in its place

@@ -1,41 +1,21 @@
-// The engine: a model with many sequences at once, ids in, ids out. It knows no text. A sequence may join or leave at any step: while there is
-// work, a loop admits who fits and repeats step = schedule -> forward -> choose -> settle, with one read of logits per step (and one
-// of losses, when somebody wants log-probabilities). A request's answer depends on its ids, settings and seed alone: rows do not see
-// their neighbours in the batch, so alone or in a crowd, in one chunk or many, it is bit for bit the same.
+// The engine: a model with many sequences at once, ids in, ids out. It knows no text. A sequence may join or leave at any step: while
+// there is work, a loop admits who fits and repeats step = schedule -> forward -> choose -> settle, with one read of logits per step
+// (and one of losses, when somebody wants log-probabilities). A request's answer depends on its ids, settings and seed alone: rows do
+// not see their neighbours in the batch, so alone or in a crowd, in one chunk or many, it is bit for bit the same.
 
-import { ConfigError, RequestError } from "../core/errors.ts";
-import { Random } from "../core/random.ts";
+import { RequestError } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
 import type { Cache, Model } from "../models/model.ts";
 import { crossEntropy } from "../ops/cross-entropy.ts";
 import { alias, dispose, empty, fromArray, keep, read, scope, type Tensor } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
 import { type Choice, chooseId } from "./choose.ts";
-import { checkIds, checkRequest, type GenerationRequest, type GenerationResult } from "./request.ts";
+import { checkOptions, type EngineOptions } from "./options.ts";
+import { checkRequest, type GenerationRequest, type GenerationResult } from "./request.ts";
 import { makeSampler, type Sampler } from "./sampler.ts";
-import { admit, forget, leave, type Slot, type StepPlan, schedule } from "./scheduler.ts";
-import { resultOf, type Sequence, startSequence, type Timeline } from "./sequence.ts";
+import { admit, forget, leave, packedLength, type Slot, type StepPlan, schedule } from "./scheduler.ts";
+import { randomOf, resultOf, type Sequence, startSequence, type Timeline } from "./sequence.ts";
 import { settle } from "./settle.ts";
-
-export type EngineOptions = {
-  /** Sequences that run at once; more wait in line. Default 8. */
-  readonly slots?: number;
-  /** Ids (prompt and completion) that one sequence may have. Default: the model's context, at most 4,096. The cache takes slots · contextLength · bytesPerToken. */
-  readonly contextLength?: number;
-  /**
-   * MLA only: the absorbed form reads and holds less memory; the plain form, over expanded keys, has the bits of the training pass, which RL
-   * rollouts need.
-   * Default: true for DeepSeek models.
-   */
-  readonly absorbed?: boolean;
-  /** Prompt ids computed in one step, beside one row for each decoding sequence. Default 256. */
-  readonly prefillTokens?: number;
-  /** Ids from here on are never drawn: padding of the vocabulary beyond the tokenizer's last id. */
-  readonly vocabLimit?: number;
-  /** Ids that are never drawn. Forced ids may be among them. */
-  readonly bannedIds?: readonly number[];
-  /** Source of seeds for requests without one. Default: from the system. */
-  readonly seed?: number;
-};
 
 export type TokenInfo = { readonly logprob?: number; readonly isForced: boolean };
 
@@ -93,15 +73,15 @@ export class Engine {
   /** Allocates the cache. Throws ConfigError for absurd options, DeviceError when the cache does not fit. */
   constructor(model: Model, options: EngineOptions = {}) {
     this.model = model;
-    const slots = option("slots", options.slots ?? 8, 1, 65536);
-    this.contextLength = option("contextLength", options.contextLength ?? Math.min(model.contextLength, 4096), 2, model.contextLength);
-    this.#prefillTokens = option("prefillTokens", options.prefillTokens ?? 256, 1, 1048576);
-    this.#width = option("vocabLimit", options.vocabLimit ?? model.vocabSize, 1, model.vocabSize);
-    this.#bannedIds = checkIds("bannedIds", options.bannedIds ?? [], model.vocabSize);
-    this.#seeds = new Random(options.seed === undefined ? systemSeed() : option("seed", options.seed, 0, Number.MAX_SAFE_INTEGER));
-    this.absorbed = options.absorbed ?? model.modelType.startsWith("deepseek");
+    const { slots, contextLength, absorbed, prefillTokens, vocabLimit, bannedIds, seed } = checkOptions(options, model);
+    this.contextLength = contextLength;
+    this.absorbed = absorbed;
+    this.#prefillTokens = prefillTokens;
+    this.#width = vocabLimit;
+    this.#bannedIds = bannedIds;
+    this.#seeds = randomOf(seed);
     this.#slots = Array.from({ length: slots }, () => ({ sequence: undefined, timeline: undefined }));
-    this.#packed = new Int32Array(5 * (slots + this.#prefillTokens) + slots);
+    this.#packed = new Int32Array(packedLength(slots, prefillTokens));
     this.#sample = makeSampler(model.vocabSize);
     this.#cache = keep(() => model.makeCache(slots, this.contextLength, { expanded: !this.absorbed }));
     try {
@@ -117,7 +97,10 @@ export class Engine {
     return { steps: this.#steps, rows: this.#rows, emitted: this.#emitted, running: this.#running.length, waiting: this.#waiting.size };
   }
 
-  /** Rejects with RequestError (before anything is computed), DeviceError (this request's logits were not finite, or the device failed), or the signal's reason. */
+  /**
+   * Rejects with RequestError (before anything is computed), DeviceError (this request's logits were not finite, or the device
+   * failed), or the signal's reason.
+   */
   submit(request: GenerationRequest, options: SubmitOptions = {}): Promise<GenerationResult> {
     return new Promise((resolve, reject) => {
       const { signal } = options;
@@ -139,7 +122,10 @@ export class Engine {
     });
   }
 
-  /** All requests, answers in their order. All are checked before the first is begun; when one fails the others are cancelled and its error is thrown. */
+  /**
+   * All requests, answers in their order. All are checked before the first is begun; when one fails the others are cancelled and
+   * its error is thrown.
+   */
   async generate(
     requests: readonly GenerationRequest[],
     options: { readonly onProgress?: (progress: GenerateProgress) => void; readonly signal?: AbortSignal } = {},
@@ -189,7 +175,7 @@ export class Engine {
     forget(timeline);
   }
 
-  /** Frees the cache and rejects what is still under way. Resolves when the step that was being computed, if any, has let go of its memory. */
+  /** Frees the cache and rejects what is still under way. Resolves when the step being computed, if any, has let go of its memory. */
   async dispose(): Promise<void> {
     if (!this.#isDisposed) {
       this.#isDisposed = true;
@@ -356,20 +342,6 @@ export class Engine {
     if (index >= 0) this.#running.splice(index, 1);
     leave(this.#slots, sequence, this.#steps);
   }
-}
-
-function option(name: string, value: number, least: number, most: number): number {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  throw new ConfigError({
-    operation: `engine: ${name}`,
-    got: String(value),
-    expected: `an integer from ${least} to ${most}`,
-    cure: `change ${name}`,
-  });
-}
-
-function systemSeed(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0] as number;
 }
 
 /** Lets timers, sockets and signals have their turn. */

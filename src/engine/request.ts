@@ -22,7 +22,7 @@ export type ThinkingBudget = {
   readonly end: readonly number[];
   readonly max?: number;
   readonly min?: number;
-  /** Each of the first `times` early ends is dropped and `ids` ("Wait") is put in its place; no ids: the end is dropped and another id drawn. */
+  /** Each of the first `times` ends is dropped and `ids` ("Wait") put in its place; without ids another id is drawn. */
   readonly extend?: { readonly times: number; readonly ids: readonly number[] };
   /** Forced after a forced `end`, e.g. a final-answer cue. */
   readonly cue?: readonly number[];

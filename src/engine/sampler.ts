@@ -5,8 +5,8 @@
 //   top-k  the k most likely ids; among equals the lower id (transformers keeps every equal of the k-th, llama.cpp exactly k)
 //   top-p  the fewest most likely ids whose mass reaches p; always at least one
 //   min-p  ids with at least minP times the probability of the best one
-// Each keeps a head of one ranking (probability falling, then id rising), so the shortest head wins; its last id is found in linear
-// time, by buckets and a selection inside one of them. The draw then walks the kept ids in rising order with one block (two 32-bit draws, 53 bits) of the
+// Each keeps a head of one ranking (probability falling, then id rising), whose last id is found in linear time, by buckets and a
+// selection inside one of them. The draw then walks the kept ids in rising order with one block (two 32-bit draws, 53 bits) of the
 // generator; greedy decoding draws nothing. An id more than `reach` nats below the best has a share under 1e-17 and counts as 0.
 
 import type { HostArray } from "../core/dtype.ts";
@@ -77,7 +77,7 @@ const step = Math.LN2 / 32;
 /** 2^(-n/32). */
 const powers = Float64Array.from({ length: Math.ceil(reach / step) + 2 }, (_, n) => 2 ** (-n / 32));
 
-/** exp(x) for x in -reach..0 within 2e-12 of it: three times as fast as Math.exp, and the same bits in every JavaScript engine but for `powers`. */
+/** exp(x) for x in -reach..0, to 2e-12 of its size; about twice as fast as Math.exp, the greater part of a step's host work. */
 function exponential(x: number): number {
   const n = (0.5 - x * (32 / Math.LN2)) | 0;
   const rest = x + n * step; // at most step/2 either way
@@ -168,8 +168,8 @@ function findLast(scratch: Scratch, width: number, most: number, mass: number): 
 }
 
 /**
- * Reorders order[0..count-1] so that its first m entries are the best m of the ranking, m being the least number of entries that is `most` or
- * whose weight reaches `mass`; returns m >= 1. Quickselect by count and weight together.
+ * Reorders order[0..count-1] so that its first m entries are the best m of the ranking, m being the least number of entries that is
+ * `most` or whose weight reaches `mass`; returns m >= 1. Quickselect by count and weight together.
  */
 function selectHead(weights: Float64Array, order: Int32Array, count: number, most: number, mass: number): number {
   let low = 0;

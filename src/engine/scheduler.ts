@@ -1,6 +1,6 @@
 // Who gets a slot, and which rows the next forward computes. `admit` moves waiting sequences into free slots in order of arrival;
-// `schedule` lays out one step: every decoding sequence has one row, and `prefillTokens` more rows go to sequences with two or more ids to feed, in
-// order of arrival, so a long prompt is computed in chunks beside the decoders. Rows are flat and ragged; nothing is padded.
+// `schedule` lays out one step: every decoding sequence has one row, and `prefillTokens` more rows go to sequences with two or more
+// ids to feed, in order of arrival, so a long prompt is computed in chunks beside the decoders. Rows are flat; nothing is padded.
 // A slot that a session left keeps its keys until somebody needs it; the one left longest ago is taken first.
 
 import type { Sequence, Timeline } from "./sequence.ts";
@@ -75,14 +75,14 @@ export function commonLength(a: readonly number[], b: readonly number[]): number
   return length;
 }
 
-/** Most rows that one step can have. */
-export function maxRows(slots: number, prefillTokens: number): number {
-  return slots + prefillTokens;
+/** Numbers that the largest step puts into `packed`. */
+export function packedLength(slots: number, prefillTokens: number): number {
+  return 5 * (slots + prefillTokens) + slots;
 }
 
 /**
- * Plans one step over cache slots of `length` rows. Fills `packed` with six i32 arrays one after the other: ids, positions, first, last, cache
- * rows (R each) and output rows (M, at least 1: a step in which nobody chooses asks for the logits of row 0 and reads nothing).
+ * Plans one step over cache slots of `length` rows. Fills `packed` with six i32 arrays one after the other: ids, positions, first,
+ * last, cache rows (R each) and output rows (M, at least 1: a step in which nobody chooses asks for the logits of row 0 and reads nothing).
  */
 export function schedule(running: readonly Sequence[], prefillTokens: number, length: number, packed: Int32Array): StepPlan {
   let left = prefillTokens;

@@ -22,6 +22,11 @@ export type CountdownTrace = {
   readonly waits?: number;
   /** Keep a trace without a solution: it ends in its last attempt, which is wrong. For pretraining only. Default false. */
   readonly giveUp?: boolean;
+  /**
+   * Probability that a trace is a drill: one attempt with its verdict, right or wrong with equal chances. For pretraining only: searches hold
+   * few right attempts, and without many of them a small model does not learn to tell right from wrong. Default 0.
+   */
+  readonly drill?: number;
 };
 
 export type Search = {
@@ -42,9 +47,14 @@ export function searchCountdown(
   options: CountdownTrace,
   random: Random,
 ): Search | undefined {
-  const { proposals = "rounds", sharpness = 0.5, maxAttempts = 8, waits = 0, giveUp = false } = checkTrace(options);
+  const { proposals = "rounds", sharpness = 0.5, maxAttempts = 8, waits = 0, giveUp = false, drill = 0 } = checkTrace(options);
   const all = enumerateAttempts(numbers, rules);
   if (all.length === 0 || !(giveUp || all.some((attempt) => attempt.value === target))) return undefined;
+  if (drill > 0 && random.uniform() < drill) {
+    const solved = random.uniform() < 0.5;
+    const fitting = all.filter((attempt) => (attempt.value === target) === solved);
+    if (fitting.length > 0) return { attempts: [random.pick(fitting)], solved, waitsAfter: [] };
+  }
   for (let draw = 0; draw < maxDraws; draw++) {
     const order =
       proposals === "rounds"
@@ -62,7 +72,7 @@ export function searchCountdown(
 
 /** Throws ConfigError for options that make no sense. */
 export function checkTrace(options: CountdownTrace): CountdownTrace {
-  const { proposals = "rounds", sharpness = 0, maxAttempts = 1, waits = 0 } = options;
+  const { proposals = "rounds", sharpness = 0, maxAttempts = 1, waits = 0, drill = 0 } = options;
   const fail = (expected: string): never => {
     throw new ConfigError({
       operation: "set up countdown traces",
@@ -75,6 +85,7 @@ export function checkTrace(options: CountdownTrace): CountdownTrace {
   if (!Number.isFinite(sharpness) || sharpness < 0) fail("sharpness: a finite number of 0 or more");
   if (proposals === "rounds" && sharpness > 1) fail("sharpness: a probability of at most 1 with proposals: rounds");
   if (!Number.isSafeInteger(maxAttempts) || maxAttempts < 1) fail("maxAttempts: an integer of 1 or more");
+  if (!(drill >= 0 && drill <= 1)) fail("drill: a probability");
   if (!Number.isSafeInteger(waits) || waits < 0) fail("waits: an integer of 0 or more");
   return options;
 }

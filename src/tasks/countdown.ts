@@ -1,7 +1,8 @@
 // Countdown as TinyZero defines it: reach a target with + - * / and parentheses, using every given number exactly once.
 //   prompt      3,5,7=22<think>
-//   completion  7*3=21,21+5=26;5*3=15,15+7=22!</think>(5*3)+7
-// The trace guesses a complete attempt, verifies it by its own arithmetic, and tries another until one ends with `!`.
+//   completion  7*3=21,21+5=26>5*3=15,15+7=22!</think>(5*3)+7
+// The trace guesses a complete attempt, works it out, holds the result against the target (`>` too large, `<` too small, `!` right), and tries
+// another until one is right. Saying which side it missed on teaches the comparison at every attempt; with one mark for all misses it was not learned.
 // Unusual: a target is drawn from the values that the numbers reach, so every problem has a solution, and every problem is as likely as
 // every other (orderings counted apart): training and held-out rows have the same distribution.
 
@@ -60,7 +61,7 @@ export function createCountdown(options: CountdownOptions = {}): CountdownTask {
       const last = search?.attempts.at(-1);
       if (search === undefined || last === undefined) return undefined;
       const parts = search.attempts.map((attempt, i) => {
-        const end = i === search.attempts.length - 1 && search.solved ? "!" : ";";
+        const end = attempt.value === row.target ? "!" : attempt.value > row.target ? ">" : "<";
         return `${search.waitsAfter.includes(i) ? "Wait" : ""}${formatAttempt(attempt)}${end}`;
       });
       return `${parts.join("")}${thinkClose}${formatExpression(last.expression)}`;

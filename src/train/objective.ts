@@ -191,7 +191,7 @@ function balanceOf(
     const total = affine(sumAxis(scores, 1), 1, 1e-20); // [R]
     const perRow = fromArray(
       device,
-      Float32Array.from({ length: R }, (_, r) => ((real?.[r] ?? 1) ? 1 / (filled[Math.floor(r / T)] as number) : 0)),
+      Array.from({ length: R }, (_, r) => ((real?.[r] ?? 1) ? 1 / (filled[Math.floor(r / T)] as number) : 0)),
       [R, 1],
     );
     const P = sumAxis(reshape(mul(div(scores, reshape(total, [R, 1])), perRow), [B, T, E]), 1); // [B, E]

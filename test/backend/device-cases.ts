@@ -110,8 +110,26 @@ export function deviceTests(open: () => Device): void {
     const half = filled(device, ...new Array<number>(N * K).fill(0.5));
     device.kernels.copy({ out: at(w), x: at(half), shape: [N * K], outStrides: [1], xStrides: [1] });
     expect(await product(), "after copy").toEqual(new Set([K / 2]));
-    const [m, v, factor] = [filled(device, ...new Array<number>(N * K).fill(0)), filled(device, ...new Array<number>(N * K).fill(1)), filled(device, 1)];
-    device.kernels.adamw({ param: at(w), grad: at(half), m: at(m), v: at(v), n: N * K, factor: at(factor), lr: 1, beta1: 0, beta2: 1, eps: 0, weightDecay: 0, c1: 1, c2: 1 });
+    const [m, v, factor] = [
+      filled(device, ...new Array<number>(N * K).fill(0)),
+      filled(device, ...new Array<number>(N * K).fill(1)),
+      filled(device, 1),
+    ];
+    device.kernels.adamw({
+      param: at(w),
+      grad: at(half),
+      m: at(m),
+      v: at(v),
+      n: N * K,
+      factor: at(factor),
+      lr: 1,
+      beta1: 0,
+      beta2: 1,
+      eps: 0,
+      weightDecay: 0,
+      c1: 1,
+      c2: 1,
+    });
     expect(await product(), "after adamw").toEqual(new Set([0]));
     device.release(w);
     w = filled(device, ...new Array<number>(N * K).fill(4));

@@ -44,7 +44,9 @@ export type KernelCase = {
 
 type Args<N extends KernelName> = Parameters<Kernels[N]>[0];
 type ViewName<A> = { [P in keyof A]-?: NonNullable<A[P]> extends View ? P : never }[keyof A];
-type Operands<N extends KernelName> = { readonly [P in ViewName<Args<N>> as P extends string ? P : never]: Args<N>[P] extends View ? Operand : Operand | undefined };
+type Operands<N extends KernelName> = {
+  readonly [P in ViewName<Args<N>> as P extends string ? P : never]: Args<N>[P] extends View ? Operand : Operand | undefined;
+};
 
 export type Cases = (random: Random) => KernelCase[];
 
@@ -53,7 +55,11 @@ export function kernelCase<N extends KernelName>(
   kernel: N,
   operands: Operands<N>,
   scalars: Omit<Args<N>, ViewName<Args<N>>>,
-  more: { readonly label?: string; readonly sharing?: Partial<Record<keyof Operands<N>, keyof Operands<N> & string>>; readonly alone?: readonly Alone[] } = {},
+  more: {
+    readonly label?: string;
+    readonly sharing?: Partial<Record<keyof Operands<N>, keyof Operands<N> & string>>;
+    readonly alone?: readonly Alone[];
+  } = {},
 ): KernelCase {
   const given: Record<string, Operand> = {};
   for (const [name, operand] of Object.entries<Operand | undefined>(operands)) if (operand) given[name] = operand;
@@ -74,7 +80,14 @@ export function integers(...values: readonly number[]): Operand {
 
 /** An output whose first contents are a pattern that no kernel computes. */
 export function output(length: number, closeness: Closeness = {}): Operand {
-  return { dtype: "f32", data: Float32Array.from({ length }, (_, i) => pattern(i)), role: "out", bound: elementwise, scale: 0.01, ...closeness };
+  return {
+    dtype: "f32",
+    data: Float32Array.from({ length }, (_, i) => pattern(i)),
+    role: "out",
+    bound: elementwise,
+    scale: 0.01,
+    ...closeness,
+  };
 }
 
 export function outputIntegers(length: number): Operand {
@@ -160,7 +173,9 @@ async function run(device: Device, c: KernelCase): Promise<Record<string, HostAr
 /** What the f64 reference computes, at once, without guards. */
 export function referenceResult(c: KernelCase): Record<string, HostArray> {
   const buffers = record(openReference({ precision: "f64" }), c);
-  return Object.fromEntries(Object.keys(c.operands).map((name) => [name, withoutGuards(c, name, contents(buffers[c.sharing[name] ?? name]!))]));
+  return Object.fromEntries(
+    Object.keys(c.operands).map((name) => [name, withoutGuards(c, name, contents(buffers[c.sharing[name] ?? name]!))]),
+  );
 }
 
 export function referenceFloats(c: KernelCase, name: string): Float32Array {
@@ -239,7 +254,13 @@ function compare(operand: Operand, name: string, got: HostArray, want: HostArray
   return [`${name}: Σ error² ${error}, allowed ${allowed} (${count} elements); got ${got.slice(0, 6)}, expected ${want.slice(0, 6)}`];
 }
 
-async function checkPiece(device: Device, c: KernelCase, crowd: Record<string, HostArray>, piece: KernelCase, same: Alone["same"]): Promise<string[]> {
+async function checkPiece(
+  device: Device,
+  c: KernelCase,
+  crowd: Record<string, HostArray>,
+  piece: KernelCase,
+  same: Alone["same"],
+): Promise<string[]> {
   const alone = await run(device, piece);
   const complaints: string[] = [];
   for (const { operand, start, from = 0, length } of same) {

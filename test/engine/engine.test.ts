@@ -2,7 +2,8 @@ import * as path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { openReference } from "../../src/backend/reference/open.ts";
 import { ConfigError, DeviceError, RequestError } from "../../src/core/errors.ts";
-import { Engine, type EngineOptions } from "../../src/engine/engine.ts";
+import { Engine } from "../../src/engine/engine.ts";
+import type { EngineOptions } from "../../src/engine/options.ts";
 import type { GenerationRequest, GenerationResult } from "../../src/engine/request.ts";
 import { openHfFolder } from "../../src/formats/hf-folder.ts";
 import { loadModel } from "../../src/models/load.ts";
@@ -11,6 +12,7 @@ import { crossEntropy } from "../../src/ops/cross-entropy.ts";
 import { nodeFiles } from "../../src/platform/node-files.ts";
 import { fromArray, liveStorageCount, read, scope } from "../../src/tensor/tensor.ts";
 import { sharedData } from "../shared-data.ts";
+import { crowdSuite } from "./crowd-suite.ts";
 import { mockModel, scriptedModel, tinyDeepseek, tinyLlama } from "./mock-model.ts";
 
 const cleanups: (() => void | Promise<void>)[] = [];
@@ -171,36 +173,7 @@ describe("budget", () => {
   });
 });
 
-describe.each([
-  ["llama", tinyLlama, {}],
-  ["deepseek, absorbed", tinyDeepseek, { absorbed: true }],
-  ["deepseek, plain", tinyDeepseek, { absorbed: false }],
-])("alone or in a crowd: %s", (_, make, form) => {
-  const requests: GenerationRequest[] = range(13).map((i) => ({
-    ids: range(1 + ((i * 5) % 17)).map((t) => (i * 11 + t * 3) % 41),
-    maxTokens: 4 + ((i * 7) % 20),
-    sampling: { seed: i, ...(i % 4 === 0 ? greedy : { temperature: 0.8, topP: 0.95, topK: 20 }) },
-    stop: [40],
-    logprobs: true,
-    ...(i % 3 === 0 && { budget: { end: [39], max: 6, cue: [1, 2], extend: { times: 1, ids: [5, 6] } } }),
-  }));
-
-  test("ids and log-probabilities have the same bits in every batch, chunk size, slot and order", async () => {
-    const run = async (options: EngineOptions, order: readonly number[], oneByOne = false) => {
-      const engine = open(make(), { ...form, ...options });
-      const picked = order.map((i) => requests[i] as GenerationRequest);
-      const results: GenerationResult[] = [];
-      if (oneByOne) for (const request of picked) results.push(await engine.submit(request));
-      else results.push(...(await engine.generate(picked)));
-      return requests.map((_, i) => results[order.indexOf(i)]);
-    };
-    const alone = await run({ slots: 1 }, range(13), true);
-    expect(new Set(alone.map((result) => result?.ids.join())).size).toBe(13);
-    expect(await run({ slots: 13 }, range(13))).toEqual(alone);
-    expect(await run({ slots: 4, prefillTokens: 1 }, range(13).reverse())).toEqual(alone);
-    expect(await run({ slots: 5, prefillTokens: 7, contextLength: 50 }, [6, 0, 12, 3, 9, 1, 11, 4, 2, 8, 5, 10, 7])).toEqual(alone);
-  });
-});
+crowdSuite("reference", () => [openReference()]);
 
 test("the plain form stores expanded keys, so that a step expands only its own rows", () => {
   const bytes = (absorbed?: boolean) => {
@@ -217,23 +190,6 @@ test("the plain form stores expanded keys, so that a step expands only its own r
   expect([bytes(), bytes(true), bytes(false)]).toEqual([4 * 2 * 12, 4 * 2 * 12, 4 * 2 * 2 * 16]);
 });
 
-test("plain rollouts have the training pass's own log-probabilities, bit for bit", async () => {
-  const model = tinyDeepseek();
-  const engine = open(model, { absorbed: false });
-  const prompt = [1, 2, 3];
-  const { ids, logprobs } = await engine.submit({ ids: prompt, maxTokens: 12, sampling: { seed: 4 }, logprobs: true });
-  const all = [...prompt, ...ids];
-  const T = all.length - 1;
-  const i32 = (values: readonly number[]) => fromArray(model.device, values, [values.length], "i32");
-  const losses = await read(
-    scope(() => {
-      const rows = { ids: i32(all.slice(0, T)), positions: i32(range(T)), first: i32(range(T).fill(0)), last: i32(range(T)) };
-      return crossEntropy(model.forward(rows).logits, i32(all.slice(1)));
-    }),
-  );
-  expect(logprobs).toEqual([...losses].slice(prompt.length - 1).map((loss) => -loss));
-});
-
 test.skipIf(!sharedData)("stories260K: llama2.c's own 200 greedy ids, in a crowd", async () => {
   const root = path.join(sharedData as string, "models/stories260K");
   const folder = await openHfFolder(nodeFiles, path.join(root, "hf"));
@@ -245,7 +201,7 @@ test.skipIf(!sharedData)("stories260K: llama2.c's own 200 greedy ids, in a crowd
     { ids: prompt_ids, maxTokens: expected_ids.length - prompt_ids.length, sampling: greedy },
     { ids: [1, 403], maxTokens: 20 },
   ]);
-  expect([...prompt_ids, ...(result?.ids as number[])]).toEqual(expected_ids);
+  expect([...prompt_ids, ...(result as GenerationResult).ids]).toEqual(expected_ids);
 });
 
 describe("traffic", () => {
@@ -403,6 +359,7 @@ describe("errors", () => {
     { contextLength: Number.NaN },
     { prefillTokens: -1 },
     { vocabLimit: 9 },
+    { bannedIds: [8] },
     { seed: -1 },
   ])("option %j is refused before anything is allocated", (options) => {
     const model = mockModel({ vocabSize: 8 });

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { RequestError } from "../../src/core/errors.ts";
-import { Engine, type EngineOptions } from "../../src/engine/engine.ts";
+import { Engine } from "../../src/engine/engine.ts";
+import type { EngineOptions } from "../../src/engine/options.ts";
 import { Session } from "../../src/engine/session.ts";
 import type { Model } from "../../src/models/model.ts";
 import { mockModel, tinyDeepseek, tinyLlama } from "./mock-model.ts";

@@ -3,7 +3,21 @@
 // alone, and the same row with its keys elsewhere in a larger cache (training against cached decoding).
 
 import type { Random } from "../../../src/core/random.ts";
-import { type Alone, type Cases, input, integers, type KernelCase, kernelCase, normals, type Operand, output, part, referenceResult, sum, summed } from "../kernel-case.ts";
+import {
+  type Alone,
+  type Cases,
+  input,
+  integers,
+  type KernelCase,
+  kernelCase,
+  normals,
+  type Operand,
+  output,
+  part,
+  referenceResult,
+  sum,
+  summed,
+} from "../kernel-case.ts";
 
 type Sizes = { R: number; S: number; H: number; G: number; D: number; Dv: number };
 type Ranges = { first: readonly number[]; last: readonly number[] };
@@ -49,12 +63,21 @@ function randomRanges(random: Random, R: number, S: number): Ranges {
 }
 
 /** Copies key rows start..start+count-1 to row `to` of a larger array of another layout, whose other elements are NaN. */
-function moved(x: Float32Array, from: { start: number; rowStride: number; headStride: number }, to: { row: number; rows: number; rowStride: number; headStride: number }, count: number, G: number, width: number): Float32Array {
+function moved(
+  x: Float32Array,
+  from: { start: number; rowStride: number; headStride: number },
+  to: { row: number; rows: number; rowStride: number; headStride: number },
+  count: number,
+  G: number,
+  width: number,
+): Float32Array {
   const target = new Float32Array(spanned(to.rows, G, width, to.rowStride, to.headStride)).fill(Number.NaN);
   for (let j = 0; j < count; j++) {
     for (let g = 0; g < G; g++) {
       for (let d = 0; d < width; d++) {
-        target[(to.row + j) * to.rowStride + g * to.headStride + d] = x[(from.start + j) * from.rowStride + g * from.headStride + d] as number;
+        target[(to.row + j) * to.rowStride + g * to.headStride + d] = x[
+          (from.start + j) * from.rowStride + g * from.headStride + d
+        ] as number;
       }
     }
   }
@@ -68,18 +91,41 @@ function rowPiece(sizes: Sizes, ranges: Ranges, strides: Strides, given: Require
   const count = (ranges.last[r] as number) - start + 1;
   const rows = place + count + 3;
   const other = { kRowStride: G * D + place, kHeadStride: D, vRowStride: G * Dv + 2 * place, vHeadStride: Dv };
-  const k = moved(given.k, { start, rowStride: strides.kRowStride, headStride: strides.kHeadStride }, { row: place, rows, rowStride: other.kRowStride, headStride: D }, count, G, D);
-  const v = moved(given.v, { start, rowStride: strides.vRowStride, headStride: strides.vHeadStride }, { row: place, rows, rowStride: other.vRowStride, headStride: Dv }, count, G, Dv);
+  const k = moved(
+    given.k,
+    { start, rowStride: strides.kRowStride, headStride: strides.kHeadStride },
+    { row: place, rows, rowStride: other.kRowStride, headStride: D },
+    count,
+    G,
+    D,
+  );
+  const v = moved(
+    given.v,
+    { start, rowStride: strides.vRowStride, headStride: strides.vHeadStride },
+    { row: place, rows, rowStride: other.vRowStride, headStride: Dv },
+    count,
+    G,
+    Dv,
+  );
   const alone = { q: part(given.q, r * H * D, H * D), k, v };
   const piece = make({ ...sizes, R: 1, S: rows }, { first: [place], last: [place + count - 1] }, other, alone, scale, `row ${r} alone`);
-  return { piece, same: [{ operand: "out", start: r * H * Dv, length: H * Dv }, { operand: "lse", start: r * H, length: H }] };
+  return {
+    piece,
+    same: [
+      { operand: "out", start: r * H * Dv, length: H * Dv },
+      { operand: "lse", start: r * H, length: H },
+    ],
+  };
 }
 
 /** All rows with the heads of group g only. */
 function groupPiece(sizes: Sizes, ranges: Ranges, strides: Strides, given: Required<Given>, scale: number, g: number): Alone {
   const { R, S, H, G, D, Dv } = sizes;
   const heads = H / G;
-  const q = Float32Array.from({ length: R * heads * D }, (_, i) => given.q[Math.floor(i / (heads * D)) * H * D + g * heads * D + (i % (heads * D))] as number);
+  const q = Float32Array.from(
+    { length: R * heads * D },
+    (_, i) => given.q[Math.floor(i / (heads * D)) * H * D + g * heads * D + (i % (heads * D))] as number,
+  );
   const k = part(given.k, g * strides.kHeadStride, spanned(S, 1, D, strides.kRowStride, 0));
   const v = part(given.v, g * strides.vHeadStride, spanned(S, 1, Dv, strides.vRowStride, 0));
   const piece = make({ ...sizes, H: heads, G: 1 }, ranges, strides, { q, k, v }, scale, `group ${g} alone`);
@@ -96,9 +142,12 @@ export const attentionCases: Cases = (random) => {
     const { R, S, H, G, D, Dv } = sizes;
     const strides = contiguous(sizes);
     const given = { q: normals(random, R * H * D), k: normals(random, S * G * D), v: normals(random, S * G * Dv) };
-    const rows = [...new Set([0, R >> 1, R - 1])].filter((r) => r >= 0 && r < R && (ranges.first[r] as number) <= (ranges.last[r] as number));
+    const rows = [...new Set([0, R >> 1, R - 1])].filter(
+      (r) => r >= 0 && r < R && (ranges.first[r] as number) <= (ranges.last[r] as number),
+    );
     const alone = rows.flatMap((r) => [0, 5, 37].map((place) => rowPiece(sizes, ranges, strides, given, scale, r, place)));
-    if (G > 1 && R > 0) alone.push(groupPiece(sizes, ranges, strides, given, scale, 0), groupPiece(sizes, ranges, strides, given, scale, G - 1));
+    if (G > 1 && R > 0)
+      alone.push(groupPiece(sizes, ranges, strides, given, scale, 0), groupPiece(sizes, ranges, strides, given, scale, G - 1));
     cases.push(make(sizes, ranges, strides, given, scale, label, alone));
   };
   add({ R: 1, S: 1, H: 1, G: 1, D: 1, Dv: 1 }, causal(1), "one of all");
@@ -129,7 +178,12 @@ function cacheCases(random: Random): KernelCase[] {
   const cases: KernelCase[] = [];
   const slots = 3;
   const length = 50;
-  for (const [R, H, G, D, Dv] of [[3, 4, 2, 16, 16], [1, 8, 1, 40, 32], [3, 8, 1, 24, 16], [6, 2, 2, 5, 3]] as const) {
+  for (const [R, H, G, D, Dv] of [
+    [3, 4, 2, 16, 16],
+    [1, 8, 1, 40, 32],
+    [3, 8, 1, 24, 16],
+    [6, 2, 2, 5, 3],
+  ] as const) {
     const sizes = { R, S: slots * length, H, G, D, Dv };
     const ranges = {
       first: Array.from({ length: R }, (_, r) => (r % slots) * length),

@@ -3,7 +3,18 @@
 
 import type { BinaryKind, UnaryKind } from "../../../src/backend/backend.ts";
 import type { Random } from "../../../src/core/random.ts";
-import { type Alone, type Cases, type Closeness, input, type KernelCase, kernelCase, normals, output, part, result } from "../kernel-case.ts";
+import {
+  type Alone,
+  type Cases,
+  type Closeness,
+  input,
+  type KernelCase,
+  kernelCase,
+  normals,
+  output,
+  part,
+  result,
+} from "../kernel-case.ts";
 
 const sizes = [0, 1, 3, 17, 129, 4099];
 const { POSITIVE_INFINITY: infinity, NaN: nan } = Number;
@@ -25,7 +36,10 @@ export const binaryCases: Cases = (random) => {
       for (const accumulate of [false, true]) {
         const a = normals(random, n);
         // A third of the pairs is equal, for the comparisons.
-        const b = kind === "div" ? awayFromZero(random, bPeriod, false) : normals(random, bPeriod).map((x, i) => (i % 3 === 0 && i < n ? a[i]! : x));
+        const b =
+          kind === "div"
+            ? awayFromZero(random, bPeriod, false)
+            : normals(random, bPeriod).map((x, i) => (i % 3 === 0 && i < n ? a[i]! : x));
         const out = result(random, n, accumulate, accumulate ? {} : exact);
         cases.push(kernelCase("binary", { out, a: input(a), b: input(b) }, { kind, n, bRepeat, bPeriod, accumulate }, { label }));
       }
@@ -46,7 +60,9 @@ export const binaryCases: Cases = (random) => {
     const a = Float32Array.from(pairs, ([x]) => x);
     const b = Float32Array.from(pairs, ([, y]) => y);
     const n = pairs.length;
-    cases.push(kernelCase("binary", { out: output(n), a: input(a), b: input(b) }, { kind, n, bRepeat: 1, bPeriod: n }, { label: "special values" }));
+    cases.push(
+      kernelCase("binary", { out: output(n), a: input(a), b: input(b) }, { kind, n, bRepeat: 1, bPeriod: n }, { label: "special values" }),
+    );
   }
   return cases;
 };
@@ -126,26 +142,45 @@ export const unaryBackwardCases: Cases = (random) => {
 export const affineCases: Cases = (random) => {
   const cases: KernelCase[] = [];
   for (const n of sizes) {
-    for (const [scale, shift] of [[1, 0], [-0.5, 0], [3, 1.25], [0, 2]] as const) {
+    for (const [scale, shift] of [
+      [1, 0],
+      [-0.5, 0],
+      [3, 1.25],
+      [0, 2],
+    ] as const) {
       for (const accumulate of [false, true]) {
-        cases.push(kernelCase("affine", { out: result(random, n, accumulate), x: input(normals(random, n)) }, { n, scale, shift, accumulate }));
+        cases.push(
+          kernelCase("affine", { out: result(random, n, accumulate), x: input(normals(random, n)) }, { n, scale, shift, accumulate }),
+        );
       }
       const operands = { out: output(n), x: input(normals(random, n)) };
       cases.push(kernelCase("affine", operands, { n, scale, shift }, { sharing: { out: "x" } }));
     }
   }
   const x = Float32Array.from(special);
-  return [...cases, kernelCase("affine", { out: output(x.length), x: input(x) }, { n: x.length, scale: 2, shift: 1 }, { label: "special values" })];
+  return [
+    ...cases,
+    kernelCase("affine", { out: output(x.length), x: input(x) }, { n: x.length, scale: 2, shift: 1 }, { label: "special values" }),
+  ];
 };
 
-const clampRanges: [number, number][] = [[-0.5, 0.75], [0, infinity], [-infinity, 0], [-infinity, infinity], [0.25, 0.25]];
+const clampRanges: [number, number][] = [
+  [-0.5, 0.75],
+  [0, infinity],
+  [-infinity, 0],
+  [-infinity, infinity],
+  [0.25, 0.25],
+];
 
 export const clampCases: Cases = (random) => {
   const cases: KernelCase[] = [];
   for (const [low, high] of clampRanges) {
-    for (const n of sizes) cases.push(kernelCase("clamp", { out: output(n, { bound: 0 }), x: input(normals(random, n)) }, { n, low, high }));
+    for (const n of sizes)
+      cases.push(kernelCase("clamp", { out: output(n, { bound: 0 }), x: input(normals(random, n)) }, { n, low, high }));
     const x = Float32Array.from(special);
-    cases.push(kernelCase("clamp", { out: output(x.length, { bound: 0 }), x: input(x) }, { n: x.length, low, high }, { label: "special values" }));
+    cases.push(
+      kernelCase("clamp", { out: output(x.length, { bound: 0 }), x: input(x) }, { n: x.length, low, high }, { label: "special values" }),
+    );
   }
   return cases.map(withRange);
 };
@@ -185,7 +220,15 @@ export const swigluCases: Cases = (random) => {
     return make(gate, up, "", alone);
   });
   const far = Float32Array.of(-200, -100, -88, -30, 0, 30, 88, 100, 200);
-  return [...cases, make(far, far.map(() => 1.5), "far values"), make(Float32Array.of(nan, 1), Float32Array.of(1, nan), "NaN")];
+  return [
+    ...cases,
+    make(
+      far,
+      far.map(() => 1.5),
+      "far values",
+    ),
+    make(Float32Array.of(nan, 1), Float32Array.of(1, nan), "NaN"),
+  ];
 };
 
 export const swigluBackwardCases: Cases = (random) => {

@@ -2,9 +2,33 @@
 // indices must agree exactly.
 
 import type { Random } from "../../../src/core/random.ts";
-import { type Alone, type Cases, input, integers, type KernelCase, kernelCase, normals, output, outputIntegers, part, referenceResult, result, sum, summed } from "../kernel-case.ts";
+import {
+  type Alone,
+  type Cases,
+  input,
+  integers,
+  type KernelCase,
+  kernelCase,
+  normals,
+  output,
+  outputIntegers,
+  part,
+  referenceResult,
+  result,
+  sum,
+  summed,
+} from "../kernel-case.ts";
 
-type Gate = { E: number; K: number; groups: number; topkGroups: number; groupTop: number; masked: number; normalise: boolean; scale: number };
+type Gate = {
+  E: number;
+  K: number;
+  groups: number;
+  topkGroups: number;
+  groupTop: number;
+  masked: number;
+  normalise: boolean;
+  scale: number;
+};
 
 const plain: Gate = { E: 8, K: 2, groups: 1, topkGroups: 1, groupTop: 1, masked: Number.NEGATIVE_INFINITY, normalise: true, scale: 1 };
 
@@ -39,10 +63,12 @@ export const routeCases: Cases = (random) => {
     for (const T of [0, 1, 3, 33]) {
       const scores = quantised(random, T * E, 1, 64);
       const bias = quantised(random, E, -40, 40);
-      const alone = [...new Set([0, T >> 1, T - 1])].filter((t) => t >= 0 && t < T).map((t) => ({
-        piece: make(gate, part(scores, t * E, E), bias, "alone"),
-        same: ["indices", "weights"].map((operand) => ({ operand, start: t * K, length: K })),
-      }));
+      const alone = [...new Set([0, T >> 1, T - 1])]
+        .filter((t) => t >= 0 && t < T)
+        .map((t) => ({
+          piece: make(gate, part(scores, t * E, E), bias, "alone"),
+          same: ["indices", "weights"].map((operand) => ({ operand, start: t * K, length: K })),
+        }));
       cases.push(make(gate, scores, bias, "", alone), make(gate, scores, new Float32Array(E), "no bias"));
     }
     cases.push(make(gate, new Float32Array(2 * E).fill(0.5), new Float32Array(E), "all equal"));
@@ -66,13 +92,27 @@ export const routeBackwardCases: Cases = (random) => {
         const operands = { dscores: output(T * E, { scale: 0.01 * scale }), ...inputs };
         return kernelCase("routeBackward", operands, { T, E, K, normalise, scale }, { label });
       };
-      cases.push(make(chosen, ""), make(chosen.map((e, i) => (i % 3 === 1 ? [-1, E, 2147483647][Math.floor(i / 3) % 3]! : e)), "indices outside"));
+      cases.push(
+        make(chosen, ""),
+        make(
+          chosen.map((e, i) => (i % 3 === 1 ? [-1, E, 2147483647][Math.floor(i / 3) % 3]! : e)),
+          "indices outside",
+        ),
+      );
     }
   }
   return cases;
 };
 
-const slotShapes = [[0, 1, 4], [1, 1, 1], [3, 1, 4], [17, 2, 8], [129, 6, 64], [33, 8, 256], [700, 2, 3]] as const;
+const slotShapes = [
+  [0, 1, 4],
+  [1, 1, 1],
+  [3, 1, 4],
+  [17, 2, 8],
+  [129, 6, 64],
+  [33, 8, 256],
+  [700, 2, 3],
+] as const;
 
 function someExperts(random: Random, slots: number, E: number): number[] {
   return Array.from({ length: slots }, () => Math.floor(random.uniform() ** 2 * E));
@@ -87,24 +127,40 @@ export const dispatchCases: Cases = (random) =>
     const slots = T * K;
     const indices = someExperts(random, slots, E);
     return [indices, withOutsiders(random, indices, E), indices.map(() => E - 1)].map((given, i) => {
-      const operands = { offsets: outputIntegers(E + 1), sorted: outputIntegers(slots), place: outputIntegers(slots), indices: integers(...given) };
+      const operands = {
+        offsets: outputIntegers(E + 1),
+        sorted: outputIntegers(slots),
+        place: outputIntegers(slots),
+        indices: integers(...given),
+      };
       return kernelCase("dispatch", operands, { slots, E }, { label: ["", "indices outside", "one expert"][i] });
     });
   });
 
 /** The permutations that dispatch makes, some entries replaced by places outside. */
 function permutations(random: Random, slots: number, E: number, outsiders: boolean): { sorted: number[]; place: number[] } {
-  const operands = { offsets: outputIntegers(E + 1), sorted: outputIntegers(slots), place: outputIntegers(slots), indices: integers(...someExperts(random, slots, E)) };
+  const operands = {
+    offsets: outputIntegers(E + 1),
+    sorted: outputIntegers(slots),
+    place: outputIntegers(slots),
+    indices: integers(...someExperts(random, slots, E)),
+  };
   const { sorted = [], place = [] } = referenceResult(kernelCase("dispatch", operands, { slots, E }));
-  const spoil = (list: Iterable<number>) => Array.from(list, (p, i) => (outsiders && i % 7 === 3 ? random.pick([-1, slots, 2147483647, -2147483648]) : p));
+  const spoil = (list: Iterable<number>) =>
+    Array.from(list, (p, i) => (outsiders && i % 7 === 3 ? random.pick([-1, slots, 2147483647, -2147483648]) : p));
   return { sorted: spoil(sorted), place: spoil(place) };
 }
 
 /** All combinations of shapes, widths, outsiders. */
-function eachPermutation(random: Random, visit: (T: number, K: number, width: number, p: { sorted: number[]; place: number[] }, label: string) => KernelCase[]): KernelCase[] {
+function eachPermutation(
+  random: Random,
+  visit: (T: number, K: number, width: number, p: { sorted: number[]; place: number[] }, label: string) => KernelCase[],
+): KernelCase[] {
   return slotShapes.flatMap(([T, K, E]) =>
     [1, 3, 17, 130].flatMap((width) =>
-      [false, true].flatMap((outsiders) => visit(T, K, width, permutations(random, T * K, E, outsiders), outsiders ? "places outside" : "")),
+      [false, true].flatMap((outsiders) =>
+        visit(T, K, width, permutations(random, T * K, E, outsiders), outsiders ? "places outside" : ""),
+      ),
     ),
   );
 }
@@ -144,7 +200,14 @@ export const expertCombineWeightGradCases: Cases = (random) =>
 
 export const expertLoadCases: Cases = (random) => {
   const cases: KernelCase[] = [];
-  for (const [slots, parts, E] of [[0, 1, 4], [1, 1, 1], [6, 3, 5], [340, 1, 64], [1032, 4, 17], [48, 1, 256]] as const) {
+  for (const [slots, parts, E] of [
+    [0, 1, 4],
+    [1, 1, 1],
+    [6, 3, 5],
+    [340, 1, 64],
+    [1032, 4, 17],
+    [48, 1, 256],
+  ] as const) {
     const indices = someExperts(random, slots, E);
     for (const given of [indices, withOutsiders(random, indices, E)]) {
       for (const accumulate of [false, true]) {
@@ -166,7 +229,14 @@ export const balanceBiasCases: Cases = (random) => {
       for (const given of [counts, Float32Array.from({ length: E }, () => random.integer(500)), new Float32Array(E)]) {
         cases.push(kernelCase("balanceBias", { bias: sum(normals(random, E)), counts: input(given) }, { E, gamma }));
       }
-      cases.push(kernelCase("balanceBias", { bias: sum(new Float32Array(E), { scale: 0 }), counts: input(counts) }, { E, gamma }, { label: "from zero" }));
+      cases.push(
+        kernelCase(
+          "balanceBias",
+          { bias: sum(new Float32Array(E), { scale: 0 }), counts: input(counts) },
+          { E, gamma },
+          { label: "from zero" },
+        ),
+      );
     }
   }
   return cases;

@@ -1,7 +1,18 @@
 // Cases of fill, copy, gatherRows and scatterRows: elements move unchanged, so everything is compared exactly.
 
-import { type Cases, input, integers, type KernelCase, kernelCase, normals, type Operand, output, outputIntegers, sum } from "../kernel-case.ts";
 import type { Random } from "../../../src/core/random.ts";
+import {
+  type Cases,
+  input,
+  integers,
+  type KernelCase,
+  kernelCase,
+  normals,
+  type Operand,
+  output,
+  outputIntegers,
+  sum,
+} from "../kernel-case.ts";
 
 const exact = { bound: 0 };
 const farOutside = [-1, -2147483648, 2147483647, 1 << 20];
@@ -22,7 +33,11 @@ export const copyCases: Cases = (random) => {
     const more = { label };
     const scalars = { shape, outStrides, xStrides };
     cases.push(kernelCase("copy", { out: output(outLength, exact), x: input(normals(random, xLength)) }, scalars, more));
-    cases.push(kernelCase("copy", { out: outputIntegers(outLength), x: input(randomIntegers(random, xLength)) }, scalars, { label: `${label}, i32` }));
+    cases.push(
+      kernelCase("copy", { out: outputIntegers(outLength), x: input(randomIntegers(random, xLength)) }, scalars, {
+        label: `${label}, i32`,
+      }),
+    );
     const target = sum(normals(random, outLength));
     cases.push(kernelCase("copy", { out: target, x: input(normals(random, xLength)) }, { ...scalars, accumulate: true }, more));
   };
@@ -49,7 +64,9 @@ export const gatherRowsCases: Cases = (random) => {
   for (const rows of [0, 1, 3, 17, 129]) {
     for (const width of [1, 3, 17, 130]) {
       const xRows = 11;
-      const index = Array.from({ length: rows }, () => (random.uniform() < 0.2 ? random.pick([...farOutside, xRows]) : random.integer(xRows)));
+      const index = Array.from({ length: rows }, () =>
+        random.uniform() < 0.2 ? random.pick([...farOutside, xRows]) : random.integer(xRows),
+      );
       const scalars = { rows, width, xRows };
       const floats = { out: output(rows * width, exact), x: input(normals(random, xRows * width)), index: integers(...index) };
       const ints = { out: outputIntegers(rows * width), x: input(randomIntegers(random, xRows * width)), index: integers(...index) };
@@ -69,7 +86,8 @@ export const scatterRowsCases: Cases = (random) => {
       const index = places.map((place, r) => (r % 4 === 2 ? (farOutside[(r >> 2) % farOutside.length] as number) : place));
       if (rows === 17) index[16] = outRows;
       const scalars = { rows, width, outRows };
-      const make = (out: Operand, x: Operand) => kernelCase("scatterRows", { out, x, index: integers(...index) }, scalars, { label: x.dtype });
+      const make = (out: Operand, x: Operand) =>
+        kernelCase("scatterRows", { out, x, index: integers(...index) }, scalars, { label: x.dtype });
       cases.push(make(output(outRows * width, exact), input(normals(random, rows * width))));
       cases.push(make(outputIntegers(outRows * width), input(randomIntegers(random, rows * width))));
     }

@@ -2,7 +2,19 @@
 
 import type { Random } from "../../../src/core/random.ts";
 import {
-  type Alone, type Cases, input, integers, type KernelCase, kernelCase, normals, type Operand, output, part, referenceFloats, sum, summed,
+  type Alone,
+  type Cases,
+  input,
+  integers,
+  type KernelCase,
+  kernelCase,
+  normals,
+  type Operand,
+  output,
+  part,
+  referenceFloats,
+  sum,
+  summed,
 } from "../kernel-case.ts";
 
 const rowCounts = [0, 1, 3, 17, 129];
@@ -17,7 +29,12 @@ function someRows(rows: number): number[] {
 export const rmsNormCases: Cases = (random) => {
   const make = (x: Float32Array, weight: Float32Array, eps: number, label = "", alone: Alone[] = []) => {
     const rows = x.length / weight.length;
-    return kernelCase("rmsNorm", { out: output(x.length), x: input(x), weight: input(weight) }, { rows, width: weight.length, eps }, { label, alone });
+    return kernelCase(
+      "rmsNorm",
+      { out: output(x.length), x: input(x), weight: input(weight) },
+      { rows, width: weight.length, eps },
+      { label, alone },
+    );
   };
   const cases: KernelCase[] = [];
   for (const rows of rowCounts) {
@@ -33,7 +50,10 @@ export const rmsNormCases: Cases = (random) => {
   }
   const bad = normals(random, 3 * 19);
   bad[20] = nan;
-  cases.push(make(normals(random, 51, 1e-4), normals(random, 17), 1e-5, "eps matters"), make(new Float32Array(34), normals(random, 17), 1e-6, "zeros"));
+  cases.push(
+    make(normals(random, 51, 1e-4), normals(random, 17), 1e-5, "eps matters"),
+    make(new Float32Array(34), normals(random, 17), 1e-6, "zeros"),
+  );
   return [...cases, make(bad, normals(random, 19), 1e-6, "NaN in row 1")];
 };
 
@@ -61,7 +81,15 @@ type RopeShape = { heads: number; width: number; offset: number; dims: number; i
 export const ropeCases: Cases = (random) => {
   const cases: KernelCase[] = [];
   const tableRows = 37;
-  const shapes = [[1, 2, 0, 2], [3, 6, 2, 4], [2, 64, 0, 64], [4, 24, 16, 8], [5, 11, 3, 6], [1, 32, 0, 16], [2, 5, 1, 0]] as const;
+  const shapes = [
+    [1, 2, 0, 2],
+    [3, 6, 2, 4],
+    [2, 64, 0, 64],
+    [4, 24, 16, 8],
+    [5, 11, 3, 6],
+    [1, 32, 0, 16],
+    [2, 5, 1, 0],
+  ] as const;
   for (const [heads, width, offset, dims] of shapes) {
     const angles = Float64Array.from({ length: (tableRows * dims) / 2 }, () => random.normal() * 5);
     const tables = { cos: input(Float32Array.from(angles, Math.cos)), sin: input(Float32Array.from(angles, Math.sin)) };
@@ -77,8 +105,16 @@ export const ropeCases: Cases = (random) => {
 
 function ropeRows(random: Random, shape: RopeShape, rows: number, tables: { cos: Operand; sin: Operand }, tableRows: number): KernelCase[] {
   const size = shape.heads * shape.width;
-  const positions = Array.from({ length: rows }, (_, r) => (r % 5 === 4 ? random.pick([-1, tableRows, 2147483647, -2147483648]) : random.integer(tableRows)));
-  const make = (at: readonly number[], x: Float32Array, xRowStride: number, outRowStride: number, more: Parameters<typeof kernelCase<"rope">>[3]) => {
+  const positions = Array.from({ length: rows }, (_, r) =>
+    r % 5 === 4 ? random.pick([-1, tableRows, 2147483647, -2147483648]) : random.integer(tableRows),
+  );
+  const make = (
+    at: readonly number[],
+    x: Float32Array,
+    xRowStride: number,
+    outRowStride: number,
+    more: Parameters<typeof kernelCase<"rope">>[3],
+  ) => {
     const length = at.length === 0 ? 0 : (at.length - 1) * outRowStride + size;
     const operands = { out: output(length), x: input(x), positions: integers(...at), ...tables };
     return kernelCase("rope", operands, { tableRows, rows: at.length, ...shape, xRowStride, outRowStride }, more);
@@ -89,7 +125,11 @@ function ropeRows(random: Random, shape: RopeShape, rows: number, tables: { cos:
     same: [{ operand: "out", start: r * size, length: size }],
   }));
   // In place must give the same bits, too.
-  if (rows > 0) alone.push({ piece: make(positions, x, size, size, { sharing: { out: "x" } }), same: [{ operand: "out", start: 0, length: rows * size }] });
+  if (rows > 0)
+    alone.push({
+      piece: make(positions, x, size, size, { sharing: { out: "x" } }),
+      same: [{ operand: "out", start: 0, length: rows * size }],
+    });
   const wide = normals(random, rows === 0 ? 0 : (rows - 1) * (size + 7) + size);
   return [
     make(positions, x, size, size, { alone }),
@@ -191,20 +231,34 @@ export const crossEntropyBackwardCases: Cases = (random) => {
       cases.push(kernelCase("crossEntropyBackward", operands, { rows, vocab }, { sharing: { dlogits: "logits" } }));
     }
   }
-  const ignored = { dlogits: output(3), logits: input(Float32Array.of(nan, 1, 2)), lse: input(Float32Array.of(nan)), targets: integers(-1), dloss: input(Float32Array.of(1)) };
+  const ignored = {
+    dlogits: output(3),
+    logits: input(Float32Array.of(nan, 1, 2)),
+    lse: input(Float32Array.of(nan)),
+    targets: integers(-1),
+    dloss: input(Float32Array.of(1)),
+  };
   return [...cases, kernelCase("crossEntropyBackward", ignored, { rows: 1, vocab: 3 }, { label: "NaN in an ignored row" })];
 };
 
 export const entropyCases: Cases = (random) => {
   const make = (logits: Float32Array, vocab: number, label = "", alone: Alone[] = []) => {
     const rows = logits.length / vocab;
-    return kernelCase("entropy", { out: output(rows, { bound: summed, scale: 1 }), logits: input(logits) }, { rows, vocab }, { label, alone });
+    return kernelCase(
+      "entropy",
+      { out: output(rows, { bound: summed, scale: 1 }), logits: input(logits) },
+      { rows, vocab },
+      { label, alone },
+    );
   };
   const cases: KernelCase[] = [];
   for (const rows of [0, 1, 3, 17]) {
     for (const vocab of vocabs) {
       const logits = someLogits(random, rows, vocab);
-      const alone = someRows(rows).map((r) => ({ piece: make(part(logits, r * vocab, vocab), vocab, "alone"), same: [{ operand: "out", start: r, length: 1 }] }));
+      const alone = someRows(rows).map((r) => ({
+        piece: make(part(logits, r * vocab, vocab), vocab, "alone"),
+        same: [{ operand: "out", start: r, length: 1 }],
+      }));
       cases.push(make(logits, vocab, "", alone));
     }
   }
@@ -227,7 +281,11 @@ export const softmaxCases: Cases = (random) => {
       cases.push(make(x, width, "", alone));
     }
   }
-  return [...cases, make(Float32Array.of(1, nan, 2, 1, 2, 3), 3, "NaN in row 0"), make(Float32Array.of(1e30, -1e30, 0, 1e4), 2, "far apart")];
+  return [
+    ...cases,
+    make(Float32Array.of(1, nan, 2, 1, 2, 3), 3, "NaN in row 0"),
+    make(Float32Array.of(1e30, -1e30, 0, 1e4), 2, "far apart"),
+  ];
 };
 
 export const softmaxBackwardCases: Cases = (random) => {

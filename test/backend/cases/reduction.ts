@@ -4,7 +4,19 @@ import { type Cases, input, type KernelCase, kernelCase, normals, result, summed
 
 export const sumAxisCases: Cases = (random) => {
   const cases: KernelCase[] = [];
-  const shapes = [[1, 1, 1], [3, 17, 1], [17, 129, 1], [1, 4099, 1], [1, 129, 3], [1, 17, 129], [2, 5, 130], [129, 3, 4], [0, 5, 3], [3, 0, 4], [3, 5, 0]];
+  const shapes = [
+    [1, 1, 1],
+    [3, 17, 1],
+    [17, 129, 1],
+    [1, 4099, 1],
+    [1, 129, 3],
+    [1, 17, 129],
+    [2, 5, 130],
+    [129, 3, 4],
+    [0, 5, 3],
+    [3, 0, 4],
+    [3, 5, 0],
+  ];
   for (const [outer = 0, axis = 0, inner = 0] of shapes) {
     for (const accumulate of [false, true]) {
       const closeness = { bound: summed, scale: Math.sqrt(axis) };
@@ -20,7 +32,9 @@ export const sumSquaresCases: Cases = (random) => {
   const closeness = { bound: summed };
   for (const n of [0, 1, 3, 17, 4095, 4096, 4097, 12289]) {
     for (const accumulate of [false, true]) {
-      cases.push(kernelCase("sumSquares", { out: result(random, 1, accumulate, closeness), x: input(normals(random, n)) }, { n, accumulate }));
+      cases.push(
+        kernelCase("sumSquares", { out: result(random, 1, accumulate, closeness), x: input(normals(random, n)) }, { n, accumulate }),
+      );
     }
   }
   for (const bad of [Number.NaN, Number.NEGATIVE_INFINITY, 1e30]) {

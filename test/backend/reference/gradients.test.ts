@@ -16,30 +16,43 @@ const normals = (n: number) => Array.from({ length: n }, () => random.normal());
 function differences(x: readonly number[], g: readonly number[], forward: (x: View) => View): number[] {
   const step = 1e-5;
   const value = (moved: readonly number[]) => numbers(forward(floats(moved))).reduce((sum, y, i) => sum + y * g[i]!, 0);
-  return x.map((_, i) => (value(x.map((v, j) => (i === j ? v + step : v))) - value(x.map((v, j) => (i === j ? v - step : v)))) / (2 * step));
+  return x.map(
+    (_, i) => (value(x.map((v, j) => (i === j ? v + step : v))) - value(x.map((v, j) => (i === j ? v - step : v)))) / (2 * step),
+  );
 }
 
 /** Asserts that `got` holds the gradient, added to `before` where the kernel accumulates. */
 function expectGradient(got: View, expected: readonly number[], before: number = 0): void {
-  expect(distance(numbers(got), expected.map((value) => value + before))).toBeLessThan(1e-7);
+  expect(
+    distance(
+      numbers(got),
+      expected.map((value) => value + before),
+    ),
+  ).toBeLessThan(1e-7);
 }
 
 describe("gradients", () => {
-  test.each<UnaryKind>(["neg", "exp", "log", "sqrt", "reciprocal", "sigmoid", "silu", "tanh", "square", "abs"])("unaryBackward %s", (kind) => {
-    const positive = kind === "log" || kind === "sqrt";
-    const x = normals(9).map((v) => (positive || v > 0 ? 1 : -1) * (Math.abs(v) + 0.5));
-    const g = normals(9);
-    const expected = differences(x, g, (moved) => {
-      const out = floats(zeros(9));
-      kernels.unary({ kind, out, x: moved, n: 9 });
-      return out;
-    });
-    const dx = floats(zeros(9));
-    kernels.unaryBackward({ kind, dx, dy: floats(g), x: floats(x), n: 9 });
-    expectGradient(dx, expected);
-    kernels.unaryBackward({ kind, dx, dy: floats(g), x: floats(x), n: 9, accumulate: true });
-    expectGradient(dx, expected.map((value) => 2 * value));
-  });
+  test.each<UnaryKind>(["neg", "exp", "log", "sqrt", "reciprocal", "sigmoid", "silu", "tanh", "square", "abs"])(
+    "unaryBackward %s",
+    (kind) => {
+      const positive = kind === "log" || kind === "sqrt";
+      const x = normals(9).map((v) => (positive || v > 0 ? 1 : -1) * (Math.abs(v) + 0.5));
+      const g = normals(9);
+      const expected = differences(x, g, (moved) => {
+        const out = floats(zeros(9));
+        kernels.unary({ kind, out, x: moved, n: 9 });
+        return out;
+      });
+      const dx = floats(zeros(9));
+      kernels.unaryBackward({ kind, dx, dy: floats(g), x: floats(x), n: 9 });
+      expectGradient(dx, expected);
+      kernels.unaryBackward({ kind, dx, dy: floats(g), x: floats(x), n: 9, accumulate: true });
+      expectGradient(
+        dx,
+        expected.map((value) => 2 * value),
+      );
+    },
+  );
 
   test("clampBackward", () => {
     const [x, g] = [[-2, -0.5, 0.3, 1.9, 2.1], normals(5)];
@@ -63,8 +76,14 @@ describe("gradients", () => {
     };
     const [dGate, dUp] = [floats(zeros(7)), floats(zeros(7))];
     kernels.swigluBackward({ dGate, dUp, dOut: floats(g), gate: floats(gate), up: floats(up), n: 7 });
-    expectGradient(dGate, differences(gate, g, (moved) => forward(moved, floats(up))));
-    expectGradient(dUp, differences(up, g, (moved) => forward(floats(gate), moved)));
+    expectGradient(
+      dGate,
+      differences(gate, g, (moved) => forward(moved, floats(up))),
+    );
+    expectGradient(
+      dUp,
+      differences(up, g, (moved) => forward(floats(gate), moved)),
+    );
   });
 
   test("groupedMatmul: dx by the other transposition, dw by groupedMatmulWeightGrad", () => {
@@ -78,10 +97,17 @@ describe("gradients", () => {
     };
     const dw = floats(new Array(E * N * K).fill(5));
     kernels.groupedMatmulWeightGrad({ dw, dy: floats(g), x: floats(x), offsets, S, E, N, K });
-    expectGradient(dw, differences(w, g, (moved) => forward(floats(x), moved)), 5);
+    expectGradient(
+      dw,
+      differences(w, g, (moved) => forward(floats(x), moved)),
+      5,
+    );
     const dx = floats(zeros(S * K));
     kernels.groupedMatmul({ out: dx, x: floats(g), w: floats(w), offsets, S, E, N: K, K: N, transposeW: false });
-    expectGradient(dx, differences(x, g, (moved) => forward(moved, floats(w))));
+    expectGradient(
+      dx,
+      differences(x, g, (moved) => forward(moved, floats(w))),
+    );
   });
 
   test("rmsNormBackward", () => {
@@ -94,8 +120,15 @@ describe("gradients", () => {
     };
     const [dx, dweight] = [floats(zeros(rows * width)), floats(new Array(width).fill(3))];
     kernels.rmsNormBackward({ dx, dweight, dy: floats(g), x: floats(x), weight: floats(weight), rows, width, eps });
-    expectGradient(dx, differences(x, g, (moved) => forward(moved, floats(weight))));
-    expectGradient(dweight, differences(weight, g, (moved) => forward(floats(x), moved)), 3);
+    expectGradient(
+      dx,
+      differences(x, g, (moved) => forward(moved, floats(weight))),
+    );
+    expectGradient(
+      dweight,
+      differences(weight, g, (moved) => forward(floats(x), moved)),
+      3,
+    );
   });
 
   test.each([true, false])("rope: inverse is the gradient, interleaved %s", (interleaved) => {
@@ -170,9 +203,20 @@ describe("gradients", () => {
     const [dq, dk, dv] = [floats(zeros(R * H * D)), floats(new Array(S * G * D).fill(2)), floats(new Array(S * G * Dv).fill(4))];
     const outStrides = { dkRowStride: G * D, dkHeadStride: D, dvRowStride: G * Dv, dvHeadStride: Dv };
     kernels.attentionBackward({ dq, dk, dv, dOut: floats(g), out, lse, ...given, first, last, batch, ...sizes, ...outStrides });
-    expectGradient(dq, differences(q, g, (moved) => run(moved, given.k, given.v).out));
-    expectGradient(dk, differences(k, g, (moved) => run(given.q, moved, given.v).out), 2);
-    expectGradient(dv, differences(v, g, (moved) => run(given.q, given.k, moved).out), 4);
+    expectGradient(
+      dq,
+      differences(q, g, (moved) => run(moved, given.k, given.v).out),
+    );
+    expectGradient(
+      dk,
+      differences(k, g, (moved) => run(given.q, moved, given.v).out),
+      2,
+    );
+    expectGradient(
+      dv,
+      differences(v, g, (moved) => run(given.q, given.k, moved).out),
+      4,
+    );
   });
 
   test.each([true, false])("routeBackward, normalise %s", (normalise) => {
@@ -198,7 +242,13 @@ describe("gradients", () => {
     const slots = T * K;
     const [offsets, sorted, place] = [ints(zeros(E + 1)), ints(zeros(slots)), ints(zeros(slots))];
     kernels.dispatch({ offsets, sorted, place, indices: ints([2, 0, 1, 2, 0, 1, 2, 1]), slots, E });
-    const [x, y, weights, g, gTokens] = [normals(T * width), normals(slots * width), normals(slots), normals(slots * width), normals(T * width)];
+    const [x, y, weights, g, gTokens] = [
+      normals(T * width),
+      normals(slots * width),
+      normals(slots),
+      normals(slots * width),
+      normals(T * width),
+    ];
     const dx = floats(zeros(T * width));
     kernels.expertCombine({ out: dx, y: floats(g), place, T, K, width });
     const gathered = (moved: View) => {
@@ -215,7 +265,13 @@ describe("gradients", () => {
     const [dy, dweights] = [floats(zeros(slots * width)), floats(zeros(slots))];
     kernels.expertGather({ out: dy, x: floats(gTokens), sorted, weights: floats(weights), slots, K, width });
     kernels.expertCombineWeightGrad({ dweights, y: floats(y), dOut: floats(gTokens), place, T, K, width });
-    expectGradient(dy, differences(y, gTokens, (moved) => combined(moved, floats(weights))));
-    expectGradient(dweights, differences(weights, gTokens, (moved) => combined(floats(y), moved)));
+    expectGradient(
+      dy,
+      differences(y, gTokens, (moved) => combined(moved, floats(weights))),
+    );
+    expectGradient(
+      dweights,
+      differences(weights, gTokens, (moved) => combined(floats(y), moved)),
+    );
   });
 });

@@ -32,7 +32,9 @@ describe("the suite catches", () => {
   });
 
   test("a write past the end", async () => {
-    const found = await complaintsAbout("fill", () => ({ fill: ({ out, n, value }) => void contents(out.buffer).fill(value, out.offset, out.offset + n + 1) }));
+    const found = await complaintsAbout("fill", () => ({
+      fill: ({ out, n, value }) => void contents(out.buffer).fill(value, out.offset, out.offset + n + 1),
+    }));
     expect(found.join()).toMatch(/out\[0\] of 0 was overwritten/);
   });
 
@@ -99,7 +101,8 @@ describe("the suite catches", () => {
         k.embedding(a);
         const ids = contents(a.ids.buffer);
         for (let r = 0; r < a.rows; r++) {
-          if (ids[a.ids.offset + r] === a.vocab) contents(a.out.buffer).fill(1, a.out.offset + r * a.width, a.out.offset + (r + 1) * a.width);
+          if (ids[a.ids.offset + r] === a.vocab)
+            contents(a.out.buffer).fill(1, a.out.offset + r * a.width, a.out.offset + (r + 1) * a.width);
         }
       },
     }));
