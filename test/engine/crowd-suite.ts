@@ -59,30 +59,39 @@ export function crowdSuite(label: string, open: () => Device[] | Promise<Device[
       }
     });
 
-    test.skipIf("absorbed" in form && form.absorbed)("log-probabilities are those of one training pass over all sequences, bit for bit", async () => {
-      for (const device of devices) {
-        const model = make(device);
-        const engine = new Engine(model, { ...form, slots: 6 });
-        const results = await engine.generate(requests);
-        const all = results.map(({ ids }, i) => [...(requests[i] as GenerationRequest).ids, ...ids]);
-        const rows = all.flatMap((ids, i) => {
-          const start = all.slice(0, i).reduce((sum, { length }) => sum + length - 1, 0);
-          return ids.slice(1).map((target, t) => ({ id: ids[t] as number, target, position: t, first: start, last: start + t }));
-        });
-        const column = (name: keyof (typeof rows)[number]) => fromArray(device, rows.map((row) => row[name]), [rows.length], "i32");
-        const losses = scope(() => {
-          const input = { ids: column("id"), positions: column("position"), first: column("first"), last: column("last") };
-          return crossEntropy(model.forward(input).logits, column("target"));
-        });
-        const trained = [...(await read(losses))].map((loss) => -loss);
-        for (const [i, { ids, logprobs }] of results.entries()) {
-          trained.splice(0, (requests[i] as GenerationRequest).ids.length - 1);
-          expect(trained.splice(0, ids.length)).toEqual(logprobs);
+    test.skipIf("absorbed" in form && form.absorbed)(
+      "log-probabilities are those of one training pass over all sequences, bit for bit",
+      async () => {
+        for (const device of devices) {
+          const model = make(device);
+          const engine = new Engine(model, { ...form, slots: 6 });
+          const results = await engine.generate(requests);
+          const all = results.map(({ ids }, i) => [...(requests[i] as GenerationRequest).ids, ...ids]);
+          const rows = all.flatMap((ids, i) => {
+            const start = all.slice(0, i).reduce((sum, { length }) => sum + length - 1, 0);
+            return ids.slice(1).map((target, t) => ({ id: ids[t] as number, target, position: t, first: start, last: start + t }));
+          });
+          const column = (name: keyof (typeof rows)[number]) =>
+            fromArray(
+              device,
+              rows.map((row) => row[name]),
+              [rows.length],
+              "i32",
+            );
+          const losses = scope(() => {
+            const input = { ids: column("id"), positions: column("position"), first: column("first"), last: column("last") };
+            return crossEntropy(model.forward(input).logits, column("target"));
+          });
+          const trained = [...(await read(losses))].map((loss) => -loss);
+          for (const [i, { ids, logprobs }] of results.entries()) {
+            trained.splice(0, (requests[i] as GenerationRequest).ids.length - 1);
+            expect(trained.splice(0, ids.length)).toEqual(logprobs);
+          }
+          dispose(losses);
+          await engine.dispose();
+          model.dispose();
         }
-        dispose(losses);
-        await engine.dispose();
-        model.dispose();
-      }
-    });
+      },
+    );
   });
 }

@@ -71,10 +71,20 @@ cases.silu = unary(silu);
 cases.tanh = unary(tanh);
 cases.square = unary(square);
 cases.abs = unary(abs, (shape, seed) => awayFrom(shape, seed, [0]));
-cases.affine = [...unary((x) => affine(x as Tensor, -1.7, 0.3)), ...unary((x) => affine(x as Tensor, 1, 2)), ...unary((x) => affine(x as Tensor, 0, 2))];
+cases.affine = [
+  ...unary((x) => affine(x as Tensor, -1.7, 0.3)),
+  ...unary((x) => affine(x as Tensor, 1, 2)),
+  ...unary((x) => affine(x as Tensor, 0, 2)),
+];
 cases.clamp = [
-  ...unary((x) => clamp(x as Tensor, -0.5, 0.8), (shape, seed) => awayFrom(shape, seed, [-0.5, 0.8])),
-  ...unary((x) => clamp(x as Tensor, Number.NEGATIVE_INFINITY, 0.1), (shape, seed) => awayFrom(shape, seed, [0.1])),
+  ...unary(
+    (x) => clamp(x as Tensor, -0.5, 0.8),
+    (shape, seed) => awayFrom(shape, seed, [-0.5, 0.8]),
+  ),
+  ...unary(
+    (x) => clamp(x as Tensor, Number.NEGATIVE_INFINITY, 0.1),
+    (shape, seed) => awayFrom(shape, seed, [0.1]),
+  ),
 ];
 cases.swiglu = plain.map((shape) => [`[${shape}]`, swiglu, [shape, shape]]);
 
@@ -91,10 +101,39 @@ cases.slice = [
   ["two slices of one tensor", (x) => add(slice(x as Tensor, 1, 0, 3), slice(x as Tensor, 1, 2, 5)), [[3, 5]]],
 ];
 cases.concat = [
-  ["first axis", (a, b) => concat([a as Tensor, b as Tensor], 0), [[2, 3], [1, 3]]],
-  ["middle axis", (a, b, c) => concat([a as Tensor, b as Tensor, c as Tensor], 1), [[2, 1, 3], [2, 4, 3], [2, 2, 3]]],
-  ["last axis", (a, b) => concat([a as Tensor, b as Tensor], -1), [[3, 2], [3, 5]]],
-  ["one tensor twice", (a, b) => concat([a as Tensor, b as Tensor, a as Tensor], 1), [[3, 2], [3, 1]]],
+  [
+    "first axis",
+    (a, b) => concat([a as Tensor, b as Tensor], 0),
+    [
+      [2, 3],
+      [1, 3],
+    ],
+  ],
+  [
+    "middle axis",
+    (a, b, c) => concat([a as Tensor, b as Tensor, c as Tensor], 1),
+    [
+      [2, 1, 3],
+      [2, 4, 3],
+      [2, 2, 3],
+    ],
+  ],
+  [
+    "last axis",
+    (a, b) => concat([a as Tensor, b as Tensor], -1),
+    [
+      [3, 2],
+      [3, 5],
+    ],
+  ],
+  [
+    "one tensor twice",
+    (a, b) => concat([a as Tensor, b as Tensor, a as Tensor], 1),
+    [
+      [3, 2],
+      [3, 1],
+    ],
+  ],
   ["one part", (a) => concat([a as Tensor], 0), [[3]]],
   ["an empty slice", (a) => concat([a as Tensor, slice(a as Tensor, 0, 1, 1)], 0), [[3, 2]]],
 ];
@@ -145,15 +184,50 @@ cases.matmul = flags.flatMap(({ transposeA, transposeB }) => {
   ] as Case[];
 });
 cases.linear = [
-  ["rows", linear, [[3, 5], [2, 5]]],
+  [
+    "rows",
+    linear,
+    [
+      [3, 5],
+      [2, 5],
+    ],
+  ],
   ["bias", linear, [[3, 5], [2, 5], [2]]],
   ["one vector", linear, [[5], [3, 5], [3]]],
-  ["three axes", linear, [[2, 3, 1], [4, 1]]],
-  ["computed weight", (x, w) => linear(x as Tensor, affine(w as Tensor, 2)), [[3, 5], [2, 5]]],
+  [
+    "three axes",
+    linear,
+    [
+      [2, 3, 1],
+      [4, 1],
+    ],
+  ],
+  [
+    "computed weight",
+    (x, w) => linear(x as Tensor, affine(w as Tensor, 2)),
+    [
+      [3, 5],
+      [2, 5],
+    ],
+  ],
 ];
 cases.groupedLinear = [
-  ["three experts, one idle", (x, w) => groupedLinear(x as Tensor, w as Tensor, ints([0, 2, 2, 5])), [[5, 3], [3, 2, 3]]],
-  ["one expert", (x, w) => groupedLinear(x as Tensor, w as Tensor, ints([0, 3])), [[3, 4], [1, 5, 4]]],
+  [
+    "three experts, one idle",
+    (x, w) => groupedLinear(x as Tensor, w as Tensor, ints([0, 2, 2, 5])),
+    [
+      [5, 3],
+      [3, 2, 3],
+    ],
+  ],
+  [
+    "one expert",
+    (x, w) => groupedLinear(x as Tensor, w as Tensor, ints([0, 3])),
+    [
+      [3, 4],
+      [1, 5, 4],
+    ],
+  ],
 ];
 
 // ---- network ----------------------------------------------------------------------------------------------------
@@ -165,7 +239,11 @@ cases.rmsNorm = [
   ["more rows than a chunk", (x, w) => rmsNorm(x as Tensor, w as Tensor, eps6), [[67, 3], [3]]],
 ];
 const angles = (f: (x: number) => number, rows: number, half: number): Tensor =>
-  fromArray(device, Float64Array.from({ length: rows * half }, (_, i) => f(0.7 * i + 0.1)), [rows, half]);
+  fromArray(
+    device,
+    Float64Array.from({ length: rows * half }, (_, i) => f(0.7 * i + 0.1)),
+    [rows, half],
+  );
 const rotated = (positions: number[], offset: number, dims: number, interleaved: boolean): Op => {
   return (x) => {
     const tables = { cos: angles(Math.cos, 4, dims / 2), sin: angles(Math.sin, 4, dims / 2) };
@@ -198,16 +276,60 @@ const attend = (first: number[], last: number[], scale: number, parts?: number):
 };
 const causal = [0, 1, 2, 3, 4];
 cases.attention = [
-  ["causal", attend([0, 0, 0, 0, 0], causal, 0.7), [[5, 2, 3], [5, 2, 3], [5, 2, 3]]],
-  ["packed, grouped heads, Dv differs", attend([0, 0, 2, 2, 2], causal, 0.5), [[5, 4, 3], [5, 2, 3], [5, 2, 1]]],
-  ["one key head, ragged, one row sees nothing", attend([1, 3, 0], [2, 2, 6], 1.1), [[3, 3, 2], [7, 1, 2], [7, 1, 5]]],
-  ["two parts", attend([0, 0, 2, 2], [0, 1, 2, 3], 0.6, 2), [[4, 2, 2], [4, 1, 2], [4, 1, 3]]],
+  [
+    "causal",
+    attend([0, 0, 0, 0, 0], causal, 0.7),
+    [
+      [5, 2, 3],
+      [5, 2, 3],
+      [5, 2, 3],
+    ],
+  ],
+  [
+    "packed, grouped heads, Dv differs",
+    attend([0, 0, 2, 2, 2], causal, 0.5),
+    [
+      [5, 4, 3],
+      [5, 2, 3],
+      [5, 2, 1],
+    ],
+  ],
+  [
+    "one key head, ragged, one row sees nothing",
+    attend([1, 3, 0], [2, 2, 6], 1.1),
+    [
+      [3, 3, 2],
+      [7, 1, 2],
+      [7, 1, 5],
+    ],
+  ],
+  [
+    "two parts",
+    attend([0, 0, 2, 2], [0, 1, 2, 3], 0.6, 2),
+    [
+      [4, 2, 2],
+      [4, 1, 2],
+      [4, 1, 3],
+    ],
+  ],
   ["q, k and v are one tensor", (x) => attend([0, 0, 0], [0, 1, 2], 0.8)(x as Tensor, x as Tensor, x as Tensor), [[3, 2, 3]]],
-  ["k and v are one tensor", (q, x) => attend([0, 0, 0], [0, 1, 2], 0.8)(q as Tensor, x as Tensor, x as Tensor), [[3, 2, 3], [3, 2, 3]]],
+  [
+    "k and v are one tensor",
+    (q, x) => attend([0, 0, 0], [0, 1, 2], 0.8)(q as Tensor, x as Tensor, x as Tensor),
+    [
+      [3, 2, 3],
+      [3, 2, 3],
+    ],
+  ],
 ];
 
 // ---- mixture of experts -----------------------------------------------------------------------------------------
-const bias = (E: number): Tensor => fromArray(device, Float64Array.from({ length: E }, (_, e) => 0.3 * Math.sin(e)), [E]);
+const bias = (E: number): Tensor =>
+  fromArray(
+    device,
+    Float64Array.from({ length: E }, (_, e) => 0.3 * Math.sin(e)),
+    [E],
+  );
 const gate = (options: Partial<Parameters<typeof route>[2]>): Op => {
   const all = { K: 2, groups: 1, topkGroups: 1, groupTop: 1, masked: Number.NEGATIVE_INFINITY, normalise: true, scale: 2.5, ...options };
   return (scores) => route(scores as Tensor, bias((scores as Tensor).shape[1] as number), all).weights;
@@ -228,8 +350,22 @@ cases.route = [
 const slots = [2, 0, 0, 1, 2, 1]; // three rows, two experts each, of four
 cases.expertGather = [["three rows, K 2", (x) => expertGather(x as Tensor, dispatch(ints(slots, [3, 2]), 4), 2), [[3, 5]]]];
 cases.expertCombine = [
-  ["three rows, K 2", (y, w) => expertCombine(y as Tensor, dispatch(ints(slots, [3, 2]), 4), w as Tensor), [[6, 5], [3, 2]]],
-  ["K 1", (y, w) => expertCombine(y as Tensor, dispatch(ints([1, 0], [2, 1]), 2), w as Tensor), [[2, 1], [2, 1]]],
+  [
+    "three rows, K 2",
+    (y, w) => expertCombine(y as Tensor, dispatch(ints(slots, [3, 2]), 4), w as Tensor),
+    [
+      [6, 5],
+      [3, 2],
+    ],
+  ],
+  [
+    "K 1",
+    (y, w) => expertCombine(y as Tensor, dispatch(ints([1, 0], [2, 1]), 2), w as Tensor),
+    [
+      [2, 1],
+      [2, 1],
+    ],
+  ],
 ];
 
 for (const [name, list] of Object.entries(cases)) {
@@ -249,46 +385,85 @@ describe("shared use", () => {
     ["linear(x, x)", (x) => linear(t(x), t(x)), [[3, 2]]],
     ["residual around a norm", (x, w) => add(t(x), rmsNorm(t(x), t(w), 1e-6)), [[3, 5], [5]]],
     // The gradient of an intermediate is shared with its neighbours and then added to.
-    ["dy shared by two intermediates", (x) => {
-      const a = square(t(x));
-      const b = tanh(t(x));
-      return add(mul(add(a, b), a), b);
-    }, [[3, 2]]],
-    ["through reshape, both shapes used", (x) => {
-      const y = square(t(x));
-      const flat = reshape(y, [6]);
-      return add(mul(reshape(flat, [2, 3]), y), reshape(tanh(flat), [2, 3]));
-    }, [[2, 3]]],
+    [
+      "dy shared by two intermediates",
+      (x) => {
+        const a = square(t(x));
+        const b = tanh(t(x));
+        return add(mul(add(a, b), a), b);
+      },
+      [[3, 2]],
+    ],
+    [
+      "through reshape, both shapes used",
+      (x) => {
+        const y = square(t(x));
+        const flat = reshape(y, [6]);
+        return add(mul(reshape(flat, [2, 3]), y), reshape(tanh(flat), [2, 3]));
+      },
+      [[2, 3]],
+    ],
     ["reshape of a parameter, twice", (x) => add(reshape(t(x), [6]), square(reshape(t(x), [6]))), [[2, 3]]],
-    ["a chain of additions", (x) => {
-      let y = square(t(x));
-      for (let i = 0; i < 5; i++) y = add(y, i % 2 ? tanh(y) : y);
-      return y;
-    }, [[3]]],
-    ["one branch unused", (x) => {
-      const y = square(t(x));
-      tanh(y);
-      return add(y, slice(y, 0, 0, 3));
-    }, [[3]]],
+    [
+      "a chain of additions",
+      (x) => {
+        let y = square(t(x));
+        for (let i = 0; i < 5; i++) y = add(y, i % 2 ? tanh(y) : y);
+        return y;
+      },
+      [[3]],
+    ],
+    [
+      "one branch unused",
+      (x) => {
+        const y = square(t(x));
+        tanh(y);
+        return add(y, slice(y, 0, 0, 3));
+      },
+      [[3]],
+    ],
     ["cross-entropy of tied weights", (w) => crossEntropy(linear(embedding(t(w), ints([1, 3, 0])), t(w)), ints([3, 0, 2])), [[4, 3]]],
-    ["mixture of experts", (x, g, w) => {
-      const { indices, weights } = route(sigmoid(linear(t(x), t(g))), bias(4), {
-        K: 2, groups: 2, topkGroups: 2, groupTop: 2, masked: Number.NEGATIVE_INFINITY, normalise: true, scale: 2,
-      });
-      const d = dispatch(indices, 4);
-      return add(t(x), expertCombine(silu(groupedLinear(expertGather(t(x), d, 2), t(w), d.offsets)), d, weights));
-    }, [[3, 2], [4, 2], [4, 2, 2]]],
-    ["attention from one projection", (x, w) => {
-      const qkv = linear(t(x), t(w)); // [3, 6]
-      const part = (i: number): Tensor => reshape(slice(qkv, 1, 2 * i, 2 * i + 2), [3, 1, 2]);
-      return attend([0, 0, 0], [0, 1, 2], 0.7)(part(0), part(1), part(2));
-    }, [[3, 4], [6, 4]]],
+    [
+      "mixture of experts",
+      (x, g, w) => {
+        const { indices, weights } = route(sigmoid(linear(t(x), t(g))), bias(4), {
+          K: 2,
+          groups: 2,
+          topkGroups: 2,
+          groupTop: 2,
+          masked: Number.NEGATIVE_INFINITY,
+          normalise: true,
+          scale: 2,
+        });
+        const d = dispatch(indices, 4);
+        return add(t(x), expertCombine(silu(groupedLinear(expertGather(t(x), d, 2), t(w), d.offsets)), d, weights));
+      },
+      [
+        [3, 2],
+        [4, 2],
+        [4, 2, 2],
+      ],
+    ],
+    [
+      "attention from one projection",
+      (x, w) => {
+        const qkv = linear(t(x), t(w)); // [3, 6]
+        const part = (i: number): Tensor => reshape(slice(qkv, 1, 2 * i, 2 * i + 2), [3, 1, 2]);
+        return attend([0, 0, 0], [0, 1, 2], 0.7)(part(0), part(1), part(2));
+      },
+      [
+        [3, 4],
+        [6, 4],
+      ],
+    ],
   ];
   for (const [what, f, shapes, data] of shared) test(what, () => checkGradients(f, shapes, data));
 });
 
 test("every differentiable op is in the table", async () => {
-  const noGradient = "zeros ones full fillWith scatterRows lessEqual less sumSquares entropy attentionStrided dispatch expertLoad".split(" ");
+  const noGradient = "zeros ones full fillWith scatterRows lessEqual less sumSquares entropy attentionStrided dispatch expertLoad".split(
+    " ",
+  );
   const folder = new URL("../../src/ops/", import.meta.url);
   const files = readdirSync(folder).filter((file) => file.endsWith(".ts") && file !== "check.ts");
   expect(files.length).toBeGreaterThan(15);

@@ -68,4 +68,6 @@ export const commands = [
   command("balanceBias", "balance-bias", "!bias @counts E ~gamma"),
   command("clipFactor", "clip-factor", "!out @sumSquares ?guard ~maxNorm"),
   command("adamw", "adamw", "!param @grad !m !v n @factor ~beta1 ~beta2 ~rest1 ~rest2 ~eps ~decay ~stepSize ~inverseRoot"),
+  command("probeRead", "probe", "x bytes out"),
+  command("probeFma", "probe", "out rounds"),
 ] as const satisfies readonly Command[];

@@ -68,6 +68,31 @@ export class WasmDevice implements Device {
     await this.#pool.settle(this.#recorder.submit());
   }
 
+  /** What this machine can do with these threads and this build: the limits that kernels are held against. `now` in seconds. Takes half a second. */
+  async measureLimits(now: () => number): Promise<{ read_gb_s: number; fma_gflop_s: number }> {
+    const bytes = 256 * 2 ** 20;
+    const rounds = 2_000_000;
+    const x = this.#heap.allocate(bytes);
+    const out = this.#heap.allocate(512 * this.info.threads);
+    const best = async (run: () => void): Promise<number> => {
+      let seconds = Number.POSITIVE_INFINITY;
+      for (let i = 0; i < 7; i++) {
+        const start = now();
+        run();
+        await this.finish();
+        seconds = Math.min(seconds, now() - start);
+      }
+      return seconds;
+    };
+    this.#heap.words.fill(1, x >> 2, (x + bytes) >> 2);
+    const read = await best(() => this.#recorder.record("probeRead", { x, bytes, out }));
+    this.#heap.words.fill(0, out >> 2, (out >> 2) + 128 * this.info.threads);
+    const fma = await best(() => this.#recorder.record("probeFma", { out, rounds }));
+    this.#heap.release(x, bytes);
+    this.#heap.release(out, 512 * this.info.threads);
+    return { read_gb_s: bytes / read / 1e9, fma_gflop_s: (24 * 8 * rounds * this.info.threads) / fma / 1e9 };
+  }
+
   memory(): { used: number; reserved: number } {
     return { used: this.#heap.usedBytes, reserved: this.#heap.reservedBytes };
   }

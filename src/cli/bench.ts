@@ -1,0 +1,84 @@
+// `gradually bench kernels` and `gradually bench train`: how fast this machine is with this program, beside its limits.
+
+import type { Command } from "commander";
+import { openDevice } from "../backend/open.ts";
+import { WasmDevice } from "../backend/wasm/device.ts";
+import { ConfigError } from "../core/errors.ts";
+import { nodeHost } from "../platform/node.ts";
+import { benchKernels } from "./bench-kernels.ts";
+import { benchTrain, llamaShape } from "./bench-train.ts";
+
+type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };
+
+export function benchCommand(program: Command): void {
+  const bench = program.command("bench").description("measure kernels or training on this machine");
+  const withCommon = (command: Command) =>
+    command
+      .option("--threads <n>", "threads; default all")
+      .option("--build <name>", "wide, relaxed or simd128; default the fastest that works")
+      .option("--json", "print one JSON document", false);
+
+  withCommon(bench.command("kernels"))
+    .description("GFLOP/s and GB/s of the kernels, and their share of this machine's measured limits")
+    .addHelpText("after", "\nExamples:\n  gradually bench kernels\n  gradually bench kernels --build relaxed --threads 2 --json\n")
+    .action(async (options: Common) => {
+      const host = nodeHost();
+      const device = await open(options);
+      try {
+        if (!(device instanceof WasmDevice)) throw new ConfigError({ operation: "bench kernels", got: device.info.name, expected: "the cpu device", cure: "leave --device out" });
+        const limits = await device.measureLimits(host.now);
+        const kernels = await benchKernels(device, limits, host.now);
+        const { name, build, threads } = device.info;
+        if (options.json) process.stdout.write(`${JSON.stringify({ device: `${name} ${build}`, threads, limits, kernels })}\n`);
+        else {
+          process.stdout.write(`${name} ${build}, ${threads} threads: ${limits.fma_gflop_s.toFixed(0)} GFLOP/s of multiply-adds, reads ${limits.read_gb_s.toFixed(1)} GB/s\n\n`);
+          process.stdout.write(`${"kernel".padEnd(24)}${"shape".padEnd(26)}${"ms".padStart(8)}${"GFLOP/s".padStart(9)}${"GB/s".padStart(7)}${"limit".padStart(6)}\n`);
+          for (const k of kernels) {
+            const share = `${Math.round(100 * k.of_limit)}%`;
+            process.stdout.write(
+              `${k.name.padEnd(24)}${k.shape.padEnd(26)}${k.ms.toFixed(3).padStart(8)}${(k.gflop_s > 0 ? k.gflop_s.toFixed(0) : "").padStart(9)}${k.gb_s.toFixed(1).padStart(7)}${share.padStart(6)}\n`,
+            );
+          }
+          process.stderr.write("\nnext:   gradually bench train --shape d128,l4,ff384,h4,v256\n");
+        }
+      } finally {
+        await device.close();
+      }
+    });
+
+  withCommon(bench.command("train"))
+    .description("tokens/s of a full training step (forward, backward, AdamW) of a Llama shape")
+    .option("--shape <shape>", "width, layers, feed-forward, heads (kv heads), vocabulary", "d128,l4,ff384,h4,v256")
+    .option("--batch <n>", "sequences in a step", "16")
+    .option("--seq <n>", "tokens in a sequence", "128")
+    .option("--steps <n>", "timed steps", "15")
+    .addHelpText("after", "\nExamples:\n  gradually bench train --shape d128,l4,ff384,h4,v256 --batch 16 --seq 128 --json\n")
+    .action(async (options: Common & { shape: string; batch: string; seq: string; steps: string }) => {
+      const config = llamaShape(options.shape);
+      const [B, T, steps] = [whole("--batch", options.batch, 4096), whole("--seq", options.seq, 4096), whole("--steps", options.steps, 100_000)];
+      const device = await open(options);
+      try {
+        const result = await benchTrain(device, config, B, T, steps, nodeHost().now);
+        if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
+        else {
+          process.stdout.write(
+            `${Math.round(result.tok_s).toLocaleString("en-US")} tokens/s, ${result.ms_per_step.toFixed(0)} ms a step, ${result.gflop_s.toFixed(0)} GFLOP/s; ` +
+              `${(result.params / 1e6).toFixed(2)} M parameters, ${result.threads} threads, ${result.device}\n`,
+          );
+        }
+      } finally {
+        await device.close();
+      }
+    });
+}
+
+function whole(flag: string, text: string, max: number): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 1 && value <= max) return value;
+  throw new ConfigError({ operation: flag, got: JSON.stringify(text), expected: `a whole number from 1 to ${max}`, cure: `give ${flag} such a number` });
+}
+
+function open({ threads, build }: Common) {
+  const wanted = threads === undefined ? {} : { threads: whole("--threads", threads, 256) };
+  return openDevice(nodeHost(), { ...wanted, ...(build !== undefined && { build: build as "wide" }) });
+}

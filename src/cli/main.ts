@@ -1,0 +1,65 @@
+#!/usr/bin/env node
+// The `gradually` command. In: argv. Out: exit code 0 (done), 1 (failed: one line says why), 2 (usage). Only the module of the verb that was
+// asked for is loaded; the others appear in the help by the summaries below.
+
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { explainError } from "./output.ts";
+
+type Verb = { readonly summary: string; readonly load: () => Promise<(program: Command) => void> };
+
+const verbs: Readonly<Record<string, Verb>> = {
+  speedrun: {
+    summary: "from random weights to a reasoning model, with a report",
+    load: async () => (await import("./speedrun.ts")).speedrunCommand,
+  },
+  run: { summary: "continue a prompt", load: async () => (await import("./run.ts")).runCommand },
+  train: { summary: "train a model by a recipe", load: async () => (await import("./train.ts")).trainCommand },
+  eval: { summary: "measure accuracy on a task, and what it cost", load: async () => (await import("./eval.ts")).evalCommand },
+  bench: { summary: "measure speed: generation, kernels, training", load: async () => (await import("./bench.ts")).benchCommand },
+  logits: { summary: "print a model's logits for given ids", load: async () => (await import("./logits.ts")).logitsCommand },
+  tokenize: { summary: "turn text into ids", load: async () => (await import("./tokenize.ts")).tokenizeCommand },
+  inspect: { summary: "show what is in a model's files and what running it needs", load: async () => (await import("./inspect.ts")).inspectCommand },
+  doctor: { summary: "check this machine", load: async () => (await import("./doctor.ts")).doctorCommand },
+};
+
+async function main(args: readonly string[]): Promise<number> {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+  const program = new Command("gradually")
+    .description("Own your reasoning model: train, reinforce, evaluate and run DeepSeek-style models on any CPU.")
+    .version(version)
+    .showHelpAfterError(false)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`${usageLine(text)}\n`) })
+    .addHelpText("after", "\nStart here:\n  $ gradually doctor\n  $ gradually speedrun\n  $ gradually run MODEL \"3 5 7=22\"");
+  const asked = args[0] === "help" ? args[1] : args[0];
+  try {
+    for (const [name, { summary, load }] of Object.entries(verbs)) {
+      if (name === asked) (await load())(program);
+      else program.command(name);
+      program.commands.find((command) => command.name() === name)?.summary(summary);
+    }
+    if (args.length === 0) program.outputHelp();
+    else await program.parseAsync([...args], { from: "user" });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 || error.code === "commander.help" ? 0 : 2;
+    process.stderr.write(`${explainError(asked ?? "gradually", error)}\n`);
+    return 1;
+  }
+}
+
+/** Commander's complaint, a hint on its second line included, as one line. */
+function usageLine(text: string): string {
+  return `${text.trim().replaceAll(/\s*\n\s*/g, " ")}; see --help`;
+}
+
+// `gradually … | head` closes our output early: that is not a failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+// Not process.exit: what is still on its way to a pipe would be lost.
+const code = await main(process.argv.slice(2));
+process.exitCode ??= code;

@@ -1,0 +1,143 @@
+// From the word MODEL to a loaded model. In: a Hugging Face folder, the name of a bundled model, or nothing (the bundled model). Out: device,
+// model, tokenizer and what the folder says about generation, closed when `use` is done, whatever happens.
+
+import { fileURLToPath } from "node:url";
+import { type Command, Option } from "commander";
+import type { Device } from "../backend/backend.ts";
+import { openDevice } from "../backend/open.ts";
+import { ConfigError, quote } from "../core/errors.ts";
+import type { Files, Host } from "../core/host.ts";
+import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
+import { type HfFolder, openHfFolder } from "../formats/hf-folder.ts";
+import { loadModel } from "../models/load.ts";
+import type { Model } from "../models/model.ts";
+import { nodeHost } from "../platform/node.ts";
+import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { integer } from "./flags.ts";
+import { note } from "./output.ts";
+
+export const modelHelp = "a Hugging Face model folder, or the name of a bundled model";
+
+/** Where package.json, models/ and recipes/ lie. */
+export const packageRoot = fileURLToPath(new URL("../../", import.meta.url));
+const bundledName = "countdown-reasoner";
+
+export type DeviceFlags = { readonly device: "cpu" | "reference"; readonly threads?: number };
+
+export function addDeviceFlags(command: Command): Command {
+  return command
+    .addOption(new Option("--device <name>", "cpu (WebAssembly) or reference (plain loops, slow)").choices(["cpu", "reference"]).default("cpu"))
+    .option("-t, --threads <n>", "threads (default: all cores)", integer(1, 256));
+}
+
+export async function withDevice<T>(flags: DeviceFlags, use: (device: Device, host: Host) => Promise<T>): Promise<T> {
+  const host = nodeHost();
+  const device = await openDevice(host, flags);
+  try {
+    return await use(device, host);
+  } finally {
+    await device.close();
+  }
+}
+
+/** The folder that MODEL means. Throws ConfigError when there is none. */
+export async function findModel(files: Files, reference: string | undefined): Promise<string> {
+  const shelf = files.join(packageRoot, "models");
+  if (reference === undefined) return await findBundled(files, shelf);
+  const operation = `open model ${quote(reference, 300)}`;
+  if (reference.startsWith("hf:") || reference.endsWith(".gguf")) {
+    const got = reference.startsWith("hf:") ? "a name of the Hugging Face hub" : "a GGUF file";
+    throw new ConfigError({ operation, got, expected: modelHelp, cure: "fetch the safetensors folder yourself and name it" });
+  }
+  if (reference !== "" && (await files.isFolder(reference))) return reference;
+  const isBareName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(reference);
+  if (isBareName && (await files.isFolder(files.join(shelf, reference)))) return files.join(shelf, reference);
+  const got = reference !== "" && (await files.exists(reference)) ? "a file" : "no such folder";
+  throw new ConfigError({ operation, got, expected: modelHelp, cure: "check the path" });
+}
+
+async function findBundled(files: Files, shelf: string): Promise<string> {
+  const folders: string[] = [];
+  for (const name of await files.list(shelf)) if (await files.exists(files.join(shelf, name, "config.json"))) folders.push(name);
+  const chosen = folders.includes(bundledName) ? bundledName : folders.length === 1 ? folders[0] : undefined;
+  if (chosen !== undefined) return files.join(shelf, chosen);
+  const got = folders.length === 0 ? `no bundled model in ${quote(shelf, 300)}` : `bundled models ${folders.join(", ")}`;
+  throw new ConfigError({ operation: "open the bundled model", got, expected: "one", cure: "name a model folder, or make one: gradually speedrun" });
+}
+
+export async function readTokenizer(folder: Pick<HfFolder, "readText" | "path">, files: Files): Promise<Tokenizer> {
+  const json = await folder.readText("tokenizer.json");
+  const path = files.join(folder.path, "tokenizer.json");
+  if (json === undefined) {
+    throw new ConfigError({
+      operation: `open model ${quote(folder.path, 300)}`,
+      got: "no tokenizer.json",
+      expected: "a folder with one",
+      cure: "put the tokenizer.json of the model's publisher there",
+    });
+  }
+  return loadTokenizer(json, await folder.readText("tokenizer_config.json"), path);
+}
+
+export type LoadedModel = {
+  readonly host: Host;
+  readonly device: Device;
+  /** As the user could name it. */
+  readonly path: string;
+  readonly model: Model;
+  readonly tokenizer: Tokenizer;
+  /** generation_config.json over config.json: special ids and sampling defaults. */
+  readonly generationConfig: JsonObject;
+  readonly hasChatTemplate: boolean;
+};
+
+/** Loads device, model and tokenizer. */
+export async function withModel<T>(reference: string | undefined, flags: DeviceFlags, use: (loaded: LoadedModel) => Promise<T>): Promise<T> {
+  return await withWeights(reference, flags, async ({ folder, ...loaded }) => {
+    const tokenizer = await readTokenizer(folder, loaded.host.files);
+    const generationConfig = { ...pick(folder.config, "eos_token_id"), ...folder.generationConfig };
+    return await use({ ...loaded, tokenizer, generationConfig, hasChatTemplate: await hasChatTemplate(folder) });
+  });
+}
+
+type Weighted = Pick<LoadedModel, "host" | "device" | "path" | "model"> & { readonly folder: HfFolder };
+
+/** Loads device and model: for verbs that need no text. */
+export async function withWeights<T>(reference: string | undefined, flags: DeviceFlags, use: (loaded: Weighted) => Promise<T>): Promise<T> {
+  // The folder first: a wrong path is told without starting threads.
+  const { files } = nodeHost();
+  const path = await findModel(files, reference);
+  const folder = await openHfFolder(files, path);
+  try {
+    for (const warning of folder.warnings) note(`note: ${warning}`);
+    return await withDevice(flags, async (device, host) => {
+      const model = await loadModel(device, folder);
+      try {
+        return await use({ host, device, path, model, folder });
+      } finally {
+        model.dispose();
+      }
+    });
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Ids that end a generation. */
+export function stopIds({ generationConfig, tokenizer, model }: Pick<LoadedModel, "generationConfig" | "tokenizer" | "model">): number[] {
+  const named = generationConfig.eos_token_id ?? tokenizer.specialIds.eos;
+  const ids = Array.isArray(named) ? named : [named];
+  return ids.filter((id): id is number => typeof id === "number" && Number.isSafeInteger(id) && id >= 0 && id < model.vocabSize);
+}
+
+async function hasChatTemplate(folder: HfFolder): Promise<boolean> {
+  if ((await folder.readText("chat_template.jinja")) !== undefined) return true;
+  const text = await folder.readText("tokenizer_config.json");
+  const config = text === undefined ? undefined : parseJson(text, { source: "tokenizer_config.json", unsafeIntegers: "round" });
+  return isJsonObject(config) && config.chat_template !== undefined && config.chat_template !== null;
+}
+
+function pick(object: JsonObject, key: string): JsonObject {
+  const value = object[key];
+  return value === undefined || value === null ? {} : { [key]: value };
+}
