@@ -1,7 +1,7 @@
 // Chooses a device. The only file that names concrete backends, by dynamic import, so a program loads no more than it uses.
 // "cpu" is WebAssembly; GRADUALLY_WASM names a build where the caller did not.
 
-import { ConfigError } from "../core/errors.ts";
+import { ConfigError, DeviceError } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import type { Device } from "./backend.ts";
 
@@ -41,7 +41,7 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
     case "reference":
       return (await import("./reference/open.ts")).openReference({ precision: "f32" });
     case "cpu":
-      return (await import("./wasm/open.ts")).openWasm(host, { threads, build });
+      return await openTrusted(host, threads, build);
     default:
       throw new ConfigError({
         operation: "open device",
@@ -50,6 +50,25 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
         cure: "name one of them",
       });
   }
+}
+
+/** The fastest build; the experimental wide one only when every kernel agrees with the reference here and now. */
+async function openTrusted(host: Host, threads: number | undefined, build: WasmBuild | undefined): Promise<Device> {
+  const { openWasm } = await import("./wasm/open.ts");
+  const device = await openWasm(host, { threads, build });
+  if (device.info.build !== "wide") return device;
+  const failed = await (await import("./self-test.ts")).selfTest(device);
+  if (failed.length === 0) return device;
+  await device.close();
+  if (build === "wide") {
+    throw new DeviceError({
+      operation: "open the wide build",
+      got: `other results than the reference in ${failed.join(", ")}`,
+      expected: "the same",
+      cure: "leave the build out, or choose relaxed",
+    });
+  }
+  return await openWasm(host, { threads, build: "relaxed" });
 }
 
 function isBuild(name: string): name is WasmBuild {

@@ -118,8 +118,8 @@ export async function latestCheckpoint(
 
 /** Removes all but the `keep` newest up to `newest`, and those of `kept`. Later ones (damaged, from before a resume) are left alone. */
 export async function pruneCheckpoints(files: Files, root: string, newest: number, keep: number, kept: readonly number[]): Promise<void> {
-  const old = (await listCheckpoints(files, root)).filter((step) => step <= newest && !kept.includes(step)).slice(keep);
-  for (const step of old) await files.remove(checkpointPath(files, root, step));
+  const old = (await listCheckpoints(files, root)).filter((step) => step <= newest).slice(keep);
+  for (const step of old) if (!kept.includes(step)) await files.remove(checkpointPath(files, root, step));
 }
 
 async function readCheckpoint(files: Files, path: string): Promise<SavedCheckpoint> {

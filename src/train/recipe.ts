@@ -32,7 +32,7 @@ export const recipeFields = {
   model: object<Partial<ModelConfig>>({}),
   /** Steps between two checkpoints within a stage; each stage ends with one anyway. */
   checkpointEvery: whole(100, { min: 1, max: 1e9 }),
-  /** Checkpoints kept beside those at the ends of stages. */
+  /** How many of the newest checkpoints are kept; those at the ends of stages always are. */
   keepCheckpoints: whole(2, { min: 1, max: 1e6 }),
   /** Steps between two measurements of accuracy and entropy. */
   detailEvery: whole(10, { min: 1, max: 1e9 }),

@@ -394,6 +394,27 @@ describe("shared use", () => {
       },
       [[3, 2]],
     ],
+    // b, c and z all get the same dy; z then adds to b's before c has used its own.
+    [
+      "dy shared by two intermediates, one added to while the other waits",
+      (x) => {
+        const c = square(t(x));
+        const b = tanh(t(x));
+        const z = exp(b);
+        return add(add(b, c), z);
+      },
+      [[3, 2]],
+    ],
+    [
+      "dy shared through a reshape, one added to while the other waits",
+      (x) => {
+        const c = square(t(x));
+        const b = reshape(tanh(t(x)), [6]);
+        const z = exp(b);
+        return add(reshape(add(b, reshape(c, [6])), [3, 2]), reshape(z, [3, 2]));
+      },
+      [[3, 2]],
+    ],
     [
       "through reshape, both shapes used",
       (x) => {

@@ -337,13 +337,28 @@ describe("gradients", () => {
 
   test("two parameters that receive the same dy do not share it", async () => {
     const [p, q] = [parameter([1, 2]), parameter([3, 4])];
-    for (let i = 0; i < 2; i++) scope(() => backward(trackGradients(() => sum(add(p, q)))));
-    expect(await values(p.grad)).toEqual([2, 2]);
-    expect(await values(q.grad)).toEqual([2, 2]);
-    expect(p.grad?.storage).not.toBe(q.grad?.storage);
+    for (const twice of [1, 2]) {
+      scope(() => backward(trackGradients(() => sum(add(p, q)))));
+      expect(p.grad?.storage).not.toBe(q.grad?.storage);
+      expect(await values(p.grad)).toEqual([twice, twice]);
+      expect(await values(q.grad)).toEqual([twice, twice]);
+    }
     dispose(p);
     expect(await values(q.grad)).toEqual([2, 2]);
     dispose(q);
+    expect(grown()).toBe(0);
+  });
+
+  test("an optimiser may lay all gradients in one storage: they are added to in place", async () => {
+    const [p, q] = [parameter([1, 2]), parameter([3])];
+    const flat = zeros(device, [3]);
+    p.grad = alias(flat, [2], 0);
+    q.grad = alias(flat, [1], 2);
+    for (let i = 0; i < 2; i++) scope(() => backward(trackGradients(() => add(sum(mul(p, q)), sum(q)))));
+    expect(await values(flat)).toEqual([6, 6, 8]);
+    dispose(p, q);
+    expect(flat.storage.isFreed).toBe(false);
+    dispose(flat);
     expect(grown()).toBe(0);
   });
 

@@ -70,7 +70,7 @@ export class WasmDevice implements Device {
 
   /** What this machine can do with these threads and this build: the limits that kernels are held against. `now` in seconds. Takes half a second. */
   async measureLimits(now: () => number): Promise<{ read_gb_s: number; fma_gflop_s: number }> {
-    const bytes = 256 * 2 ** 20;
+    const bytes = 64 * 2 ** 20; // as much as the elementwise benchmarks touch
     const rounds = 2_000_000;
     const x = this.#heap.allocate(bytes);
     const out = this.#heap.allocate(512 * this.info.threads);
