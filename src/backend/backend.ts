@@ -215,6 +215,8 @@ export interface Device {
   read(buffer: DeviceBuffer, offset: number, length: number): Promise<HostArray>;
   /** Runs what is recorded. */
   finish(): Promise<void>;
+  /** What this machine can do at most on this device, measured now (about half a second): the limits that kernels are held against. `now` in seconds. */
+  measureLimits?(now: () => number): Promise<{ readonly read_gb_s: number; readonly fma_gflop_s: number }>;
   /** Bytes in live buffers, and reserved from the system. */
   memory(): { readonly used: number; readonly reserved: number };
   close(): Promise<void>;

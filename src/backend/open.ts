@@ -71,6 +71,11 @@ async function openTrusted(host: Host, threads: number | undefined, build: WasmB
   return await openWasm(host, { threads, build: "relaxed" });
 }
 
+/** WebAssembly builds that this engine can run, fastest first. */
+export async function availableWasmBuilds(host: Host): Promise<readonly WasmBuild[]> {
+  return (await import("./wasm/open.ts")).availableBuilds(host);
+}
+
 function isBuild(name: string): name is WasmBuild {
   return builds.some((build) => build === name);
 }

@@ -2,7 +2,6 @@
 
 import type { Command } from "commander";
 import { openDevice } from "../backend/open.ts";
-import { WasmDevice } from "../backend/wasm/device.ts";
 import { ConfigError } from "../core/errors.ts";
 import { nodeHost } from "../platform/node.ts";
 import { benchKernels } from "./bench-kernels.ts";
@@ -25,7 +24,7 @@ export function benchCommand(program: Command): void {
       const host = nodeHost();
       const device = await open(options);
       try {
-        if (!(device instanceof WasmDevice)) throw new ConfigError({ operation: "bench kernels", got: device.info.name, expected: "the cpu device", cure: "leave --device out" });
+        if (!device.measureLimits) throw new ConfigError({ operation: "bench kernels", got: device.info.name, expected: "the cpu device", cure: "leave --device out" });
         const limits = await device.measureLimits(host.now);
         const kernels = await benchKernels(device, limits, host.now);
         const { name, build, threads } = device.info;

@@ -39,7 +39,7 @@ export function evalCommand(program: Command): void {
     .description("Measure accuracy on held-out problems of a task. Without MODEL the bundled model is measured.")
     .argument("[model]", modelHelp)
     .addOption(new Option("--task <name>", "default: the task that the model was trained on, else countdown").choices(taskNames))
-    .option("--task-options <json>", 'e.g. \'{"count":4}\'; default: those of the run that made the model')
+    .option("--task-options <json>", "e.g. '{\"count\":4}'; default: those of the run that made the model")
     .option("--problems <n>", "different held-out problems", integer(1, 1_000_000), 200)
     .option("--samples <k>", "sampled answers for each problem, beside the greedy one", integer(0, 10_000), 0)
     .option("--temperature <t>", "of the sampled answers", real(0, 100, true), 1)
@@ -77,7 +77,12 @@ async function runEval(reference: string | undefined, flags: Flags): Promise<voi
   });
 }
 
-async function measure(loaded: LoadedModel, task: ReturnType<typeof openTask>["task"], rows: readonly unknown[], flags: Flags): Promise<void> {
+async function measure(
+  loaded: LoadedModel,
+  task: ReturnType<typeof openTask>["task"],
+  rows: readonly unknown[],
+  flags: Flags,
+): Promise<void> {
   const { model, tokenizer, host, device } = loaded;
   const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
   if (tokenizer.idOf(thinkClose) === undefined && (flags.thinkingBudget?.length ?? 0) > 0) {
@@ -110,7 +115,12 @@ async function measure(loaded: LoadedModel, task: ReturnType<typeof openTask>["t
   const generate: Generate = async (requests) => {
     const results = await engine.generate(requests, {
       onProgress: ({ finished, tokens: made }) =>
-        progress.update({ stage: "eval", step: done + finished, total, tokensPerSecond: (tokens + made) / Math.max(host.now() - start, 1e-9) }),
+        progress.update({
+          stage: "eval",
+          step: done + finished,
+          total,
+          tokensPerSecond: (tokens + made) / Math.max(host.now() - start, 1e-9),
+        }),
     });
     done += requests.length;
     for (const { ids } of results) tokens += ids.length;
@@ -131,7 +141,11 @@ async function measure(loaded: LoadedModel, task: ReturnType<typeof openTask>["t
   let free: Outcome;
   let sampled: Outcome | undefined;
   try {
-    const whole = await evaluate(generate, task, rows, codec, { ...common, samples: flags.samples, sampling: { temperature: flags.temperature } });
+    const whole = await evaluate(generate, task, rows, codec, {
+      ...common,
+      samples: flags.samples,
+      sampling: { temperature: flags.temperature },
+    });
     free = whole.greedy;
     sampled = whole.sampled;
     outcomes.push(free, ...(sampled ? [sampled] : []));
@@ -178,7 +192,8 @@ async function measure(loaded: LoadedModel, task: ReturnType<typeof openTask>["t
   }
   const percent = ([p, low, high]: Interval) => [`${(p * 100).toFixed(1)} %`, `${(low * 100).toFixed(1)} to ${(high * 100).toFixed(1)} %`];
   const lines = [["", "right", "95 % interval", "thinking tokens"]];
-  const line = (name: string, { accuracy, meanThinkingTokens }: Outcome) => lines.push([name, ...percent(accuracy), meanThinkingTokens.toFixed(1)]);
+  const line = (name: string, { accuracy, meanThinkingTokens }: Outcome) =>
+    lines.push([name, ...percent(accuracy), meanThinkingTokens.toFixed(1)]);
   line("greedy", free);
   if (sampled) line(`${flags.samples} sampled`, sampled);
   for (const { mode, budget, accuracy, thinking_tokens } of curve) {
@@ -192,11 +207,19 @@ function parseTaskOptions({ taskOptions }: Flags): JsonValue | undefined {
   if (taskOptions === undefined) return undefined;
   const value = parseJson(taskOptions, { source: "--task-options" });
   if (isJsonObject(value)) return value;
-  throw new ConfigError({ operation: "eval: --task-options", got: quote(taskOptions), expected: "a JSON object", cure: `write it like '{"count":4}'` });
+  throw new ConfigError({
+    operation: "eval: --task-options",
+    got: quote(taskOptions),
+    expected: "a JSON object",
+    cure: `write it like '{"count":4}'`,
+  });
 }
 
 /** What recipe.json beside the weights, or of the run that the checkpoint lies in, says about the task. */
-async function trainedTask(files: Files, folder: string): Promise<{ name: JsonValue; options?: JsonValue; testShare?: JsonValue } | undefined> {
+async function trainedTask(
+  files: Files,
+  folder: string,
+): Promise<{ name: JsonValue; options?: JsonValue; testShare?: JsonValue } | undefined> {
   const candidates = [files.join(folder, "recipe.json")];
   if (/^checkpoint-\d+$/.test(files.baseName(folder))) candidates.push(files.join(folder, "..", "..", "recipe.json"));
   for (const path of candidates) {

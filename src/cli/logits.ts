@@ -21,7 +21,10 @@ export function logitsCommand(program: Command): void {
     .option("--all", "for every position, not only the last")
     .option("--json", 'print {"logits": […]}; with --all one list for each position');
   addDeviceFlags(command)
-    .addHelpText("after", "\nExamples:\n  $ gradually logits ./my-model --ids 1,403,407\n  $ gradually logits ./my-model --ids 1,403,407 --all --json")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ gradually logits ./my-model --ids 1,403,407\n  $ gradually logits ./my-model --ids 1,403,407 --all --json",
+    )
     .action(runLogits);
 }
 
@@ -34,7 +37,10 @@ async function runLogits(reference: string, flags: Flags): Promise<void> {
     }
     const first = flags.all ? 0 : flags.ids.length - 1;
     for (const [i, row] of rows.entries()) {
-      const best = row.map((value, id) => ({ id, value })).sort((a, b) => b.value - a.value).slice(0, 5);
+      const best = row
+        .map((value, id) => ({ id, value }))
+        .sort((a, b) => b.value - a.value)
+        .slice(0, 5);
       say(`position ${first + i}: ${best.map(({ id, value }) => `${id} (${value.toFixed(4)})`).join("  ")}`);
     }
   });
@@ -78,7 +84,12 @@ export async function computeLogits(model: Model, ids: readonly number[], all: b
   const numbers = Array.from(await read(logits));
   dispose(logits);
   if (!numbers.every(Number.isFinite)) {
-    throw new DeviceError({ operation: "logits", got: "NaN or infinity", expected: "finite numbers", cure: "check the weights of this model" });
+    throw new DeviceError({
+      operation: "logits",
+      got: "NaN or infinity",
+      expected: "finite numbers",
+      cure: "check the weights of this model",
+    });
   }
   return outputs.map((_, m) => numbers.slice(m * model.vocabSize, (m + 1) * model.vocabSize));
 }

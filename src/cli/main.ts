@@ -19,7 +19,10 @@ const verbs: Readonly<Record<string, Verb>> = {
   bench: { summary: "measure speed: generation, kernels, training", load: async () => (await import("./bench.ts")).benchCommand },
   logits: { summary: "print a model's logits for given ids", load: async () => (await import("./logits.ts")).logitsCommand },
   tokenize: { summary: "turn text into ids", load: async () => (await import("./tokenize.ts")).tokenizeCommand },
-  inspect: { summary: "show what is in a model's files and what running it needs", load: async () => (await import("./inspect.ts")).inspectCommand },
+  inspect: {
+    summary: "show what is in a model's files and what running it needs",
+    load: async () => (await import("./inspect.ts")).inspectCommand,
+  },
   doctor: { summary: "check this machine", load: async () => (await import("./doctor.ts")).doctorCommand },
 };
 
@@ -31,7 +34,7 @@ async function main(args: readonly string[]): Promise<number> {
     .showHelpAfterError(false)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${usageLine(text)}\n`) })
-    .addHelpText("after", "\nStart here:\n  $ gradually doctor\n  $ gradually speedrun\n  $ gradually run MODEL \"3 5 7=22\"");
+    .addHelpText("after", '\nStart here:\n  $ gradually doctor\n  $ gradually speedrun\n  $ gradually run MODEL "3 5 7=22"');
   const asked = args[0] === "help" ? args[1] : args[0];
   try {
     for (const [name, { summary, load }] of Object.entries(verbs)) {

@@ -26,7 +26,9 @@ export type DeviceFlags = { readonly device: "cpu" | "reference"; readonly threa
 
 export function addDeviceFlags(command: Command): Command {
   return command
-    .addOption(new Option("--device <name>", "cpu (WebAssembly) or reference (plain loops, slow)").choices(["cpu", "reference"]).default("cpu"))
+    .addOption(
+      new Option("--device <name>", "cpu (WebAssembly) or reference (plain loops, slow)").choices(["cpu", "reference"]).default("cpu"),
+    )
     .option("-t, --threads <n>", "threads (default: all cores)", integer(1, 256));
 }
 
@@ -62,7 +64,12 @@ async function findBundled(files: Files, shelf: string): Promise<string> {
   const chosen = folders.includes(bundledName) ? bundledName : folders.length === 1 ? folders[0] : undefined;
   if (chosen !== undefined) return files.join(shelf, chosen);
   const got = folders.length === 0 ? `no bundled model in ${quote(shelf, 300)}` : `bundled models ${folders.join(", ")}`;
-  throw new ConfigError({ operation: "open the bundled model", got, expected: "one", cure: "name a model folder, or make one: gradually speedrun" });
+  throw new ConfigError({
+    operation: "open the bundled model",
+    got,
+    expected: "one",
+    cure: "name a model folder, or make one: gradually speedrun",
+  });
 }
 
 export async function readTokenizer(folder: Pick<HfFolder, "readText" | "path">, files: Files): Promise<Tokenizer> {
@@ -92,7 +99,11 @@ export type LoadedModel = {
 };
 
 /** Loads device, model and tokenizer. */
-export async function withModel<T>(reference: string | undefined, flags: DeviceFlags, use: (loaded: LoadedModel) => Promise<T>): Promise<T> {
+export async function withModel<T>(
+  reference: string | undefined,
+  flags: DeviceFlags,
+  use: (loaded: LoadedModel) => Promise<T>,
+): Promise<T> {
   return await withWeights(reference, flags, async ({ folder, ...loaded }) => {
     const tokenizer = await readTokenizer(folder, loaded.host.files);
     const generationConfig = { ...pick(folder.config, "eos_token_id"), ...folder.generationConfig };

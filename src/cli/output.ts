@@ -39,8 +39,9 @@ export function progressLine(now: () => number): ProgressLine {
 
 /** All but tab and newline of the control characters as `\u001b`. */
 export function showControls(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return text.replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, (c) =>
+    c === "\n" || c === "\t" ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** One line: operation, got, expected, cure. GRADUALLY_DEBUG=1 shows where it was thrown. */
@@ -48,7 +49,9 @@ export function explainError(verb: string, thrown: unknown): string {
   if (env("GRADUALLY_DEBUG") && thrown instanceof Error && thrown.stack) return thrown.stack;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const known = thrown instanceof GraduallyError;
-  const line = known ? message : `${verb}: got an unexpected failure (${message}); expected none; report it with what GRADUALLY_DEBUG=1 shows`;
+  const line = known
+    ? message
+    : `${verb}: got an unexpected failure (${message}); expected none; report it with what GRADUALLY_DEBUG=1 shows`;
   return `error: ${showControls(line.replaceAll(/\s*\n\s*/g, " "))}`;
 }
 

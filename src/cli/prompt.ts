@@ -63,7 +63,13 @@ function taskPrompt(loaded: Pick<LoadedModel, "tokenizer" | "hasChatTemplate">, 
 
 /** The prompt of the task that the words belong to: an equation of numbers is countdown, an expression is arithmetic. */
 function readProblem(words: string): { text: string; countdown?: CountdownRow } {
-  const tidy = words.trim().replace(/<think>$/, "").replace(/\s*=\s*/, "=").replace(/\s*,\s*/g, ",").trim().replace(/\s+/g, " ");
+  const tidy = words
+    .trim()
+    .replace(/<think>$/, "")
+    .replace(/\s*=\s*/, "=")
+    .replace(/\s*,\s*/g, ",")
+    .trim()
+    .replace(/\s+/g, " ");
   if (/^[\d ,]+=\d+$/.test(tidy)) {
     const countdown = parseCountdown(tidy);
     return { text: createCountdown().prompt(countdown), countdown };

@@ -37,7 +37,11 @@ export function runCommand(program: Command): void {
     .argument("[model]", modelHelp)
     .argument("[prompt]", "the text; - reads standard input")
     .option("--raw", "send the text as it is, after what the tokenizer puts before every text")
-    .option("-n, --max-tokens <n>", `most tokens to generate (default: what generation_config.json says, else ${defaultMaxTokens})`, integer(1))
+    .option(
+      "-n, --max-tokens <n>",
+      `most tokens to generate (default: what generation_config.json says, else ${defaultMaxTokens})`,
+      integer(1),
+    )
     .option("--temperature <t>", "0 always takes the likeliest token (default: generation_config.json, else 0)", real(0, 100))
     .option("--top-k <n>", "draw from the n likeliest tokens; 0: from all", integer(0))
     .option("--top-p <p>", "draw from the likeliest tokens that together have this probability", real(0, 1, true))
@@ -74,7 +78,12 @@ async function sortArguments(first: string | undefined, second: string | undefin
   if (isPrompt) return [undefined, first];
   if (flags.raw && process.stdin.isTTY) return [first, ""];
   if (!process.stdin.isTTY) return [first, "-"];
-  throw new ConfigError({ operation: "run", got: "no prompt", expected: "one", cure: 'give it after MODEL, as in: gradually run MODEL "3 5 7=22"' });
+  throw new ConfigError({
+    operation: "run",
+    got: "no prompt",
+    expected: "one",
+    cure: 'give it after MODEL, as in: gradually run MODEL "3 5 7=22"',
+  });
 }
 
 async function generate(loaded: LoadedModel, prompt: Prompt, flags: Flags): Promise<void> {
@@ -149,7 +158,7 @@ async function generate(loaded: LoadedModel, prompt: Prompt, flags: Flags): Prom
   note(`${result.promptTokens} prompt tokens, ${completion} tokens at ${tokensPerSecond.toFixed(0)} tok/s, ended by ${result.stop}`);
   const next = prompt.countdown
     ? `gradually eval ${shellWord(loaded.path)} --task countdown`
-    : `gradually bench ${shellWord(loaded.path)}`;
+    : `gradually inspect ${shellWord(loaded.path)}`;
   note(`next: ${next}`);
 }
 

@@ -1,9 +1,9 @@
-// `gradually speedrun`: from random weights to a small reasoner, measured after every stage, with a report. In: recipes/speedrun.ts. Out: a run folder with
+// `gradually speedrun`: from random weights to a small reasoner, measured after every stage, with a report. In: speedrun-recipe.ts. Out: a run folder with
 // report.md, plots and the model as a Hugging Face folder; `--json` prints the numbers. All evaluation is on problems that no stage
 // saw: held out by a hash of the problem, and checked against every problem that training drew.
 
 import type { Command } from "commander";
-import { speedrunRecipe } from "../../recipes/speedrun.ts";
+import { speedrunRecipe } from "./speedrun-recipe.ts";
 import { openDevice } from "../backend/open.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";

@@ -12,13 +12,23 @@ export async function readInput(operation: string): Promise<string> {
     chunks.push(chunk as Uint8Array);
     size += (chunk as Uint8Array).length;
     if (size > limit) {
-      throw new RequestError({ operation: `${operation}: standard input`, got: `more than ${limit} bytes`, expected: "less", cure: "cut the text into parts" });
+      throw new RequestError({
+        operation: `${operation}: standard input`,
+        got: `more than ${limit} bytes`,
+        expected: "less",
+        cure: "cut the text into parts",
+      });
     }
   }
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
   } catch (cause) {
-    const complaint = { operation: `${operation}: standard input`, got: "bytes that are not UTF-8", expected: "UTF-8 text", cure: "convert it to UTF-8" };
+    const complaint = {
+      operation: `${operation}: standard input`,
+      got: "bytes that are not UTF-8",
+      expected: "UTF-8 text",
+      cure: "convert it to UTF-8",
+    };
     throw new FormatError(complaint, { cause });
   }
 }

@@ -16,7 +16,10 @@ export function tokenizeCommand(program: Command): void {
     .argument("<text>", "the text; - reads standard input")
     .option("--no-special", "leave out what the tokenizer adds around a text (the beginning-of-text token)")
     .option("--json", 'print {"ids": […]}')
-    .addHelpText("after", '\nExamples:\n  $ gradually tokenize ./my-model "Once upon a time"\n  $ gradually tokenize ./my-model - --json < story.txt')
+    .addHelpText(
+      "after",
+      '\nExamples:\n  $ gradually tokenize ./my-model "Once upon a time"\n  $ gradually tokenize ./my-model - --json < story.txt',
+    )
     .action(runTokenize);
 }
 
@@ -28,5 +31,11 @@ async function runTokenize(reference: string, text: string, flags: Flags): Promi
   const tokenizer = await readTokenizer({ path, readText }, files);
   const ids = tokenizer.encode(text === "-" ? await readInput("tokenize") : text, { addSpecialTokens: flags.special });
   if (flags.json) writeJson({ ids });
-  else if (ids.length > 0) say(table(ids.map((id) => [String(id), showControls(JSON.stringify(tokenizer.tokenOf(id) ?? ""))]), [0]));
+  else if (ids.length > 0)
+    say(
+      table(
+        ids.map((id) => [String(id), showControls(JSON.stringify(tokenizer.tokenOf(id) ?? ""))]),
+        [0],
+      ),
+    );
 }

@@ -7,10 +7,10 @@ import type { Command } from "commander";
 import { ConfigError, GraduallyError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { parseJson } from "../core/json.ts";
+import { nodeHost } from "../platform/node.ts";
 import { defineRecipe, type Recipe, type RecipeInput } from "../train/recipe.ts";
 import { applyOverrides } from "../train/recipe-overrides.ts";
 import { type RunResult, runRecipe } from "../train/run.ts";
-import { nodeHost } from "../platform/node.ts";
 import { collect } from "./flags.ts";
 import { addDeviceFlags, type DeviceFlags, packageRoot, withDevice } from "./model.ts";
 import { note, progressLine, say, shellWord, writeJson } from "./output.ts";
@@ -105,7 +105,8 @@ function tell(result: RunResult, { out, name, seconds, json }: { out: string; na
 export async function loadRecipe(files: Files, name: string): Promise<Recipe> {
   const operation = `load recipe ${quote(name, 300)}`;
   const path = await findRecipe(files, name, operation);
-  if (extname(path) === ".json") return defineRecipe(parseJson(await files.readText(path, 10_000_000), { source: path }) as unknown as RecipeInput);
+  if (extname(path) === ".json")
+    return defineRecipe(parseJson(await files.readText(path, 10_000_000), { source: path }) as unknown as RecipeInput);
   let module: { readonly recipe?: unknown; readonly default?: unknown };
   try {
     module = await import(pathToFileURL(resolve(path)).href);
@@ -117,7 +118,12 @@ export async function loadRecipe(files: Files, name: string): Promise<Recipe> {
   const recipe = module.recipe ?? module.default;
   if (recipe === undefined) {
     const got = `exports ${Object.keys(module).join(", ") || "(none)"}`;
-    throw new ConfigError({ operation, got, expected: "an export named recipe, or a default export", cure: "export const recipe = defineRecipe({…})" });
+    throw new ConfigError({
+      operation,
+      got,
+      expected: "an export named recipe, or a default export",
+      cure: "export const recipe = defineRecipe({…})",
+    });
   }
   return defineRecipe(recipe as RecipeInput);
 }

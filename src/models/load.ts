@@ -19,7 +19,8 @@ export type SavedModel = { readonly config: Readonly<Record<string, unknown>>; r
 
 const families: readonly Family[] = [llama, deepseek];
 
-function familyOf(model_type: unknown): Family {
+/** The family that config.json names; ConfigError when it is none of ours. */
+export function familyOf(model_type: unknown): Family {
   const family = families.find(({ modelType }) => modelType === model_type);
   return (
     family ??

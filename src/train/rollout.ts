@@ -145,7 +145,7 @@ function lengthMetrics(rollouts: readonly Rollout[]): Record<string, number> {
     "completions/mean_length": meanOf(lengths),
     "completions/min_length": Math.min(...lengths),
     "completions/max_length": Math.max(...lengths),
-    "completions/clipped_ratio": 1 - finished.length / rollouts.length,
+    "completions/clipped_ratio": (rollouts.length - finished.length) / rollouts.length,
     "completions/mean_terminated_length": meanOf(finished),
   };
 }

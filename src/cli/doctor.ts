@@ -1,0 +1,168 @@
+// `gradually doctor`: is this machine ready? Each line is ok or warn, with the cure. Measures a matrix product for a moment, so the speed that it
+// names is this machine's, now. Exit code 0 even with warnings: they are advice.
+
+import { constants } from "node:fs";
+import { access } from "node:fs/promises";
+import { cpus, freemem, tmpdir, totalmem } from "node:os";
+import type { Command } from "commander";
+import type { Device } from "../backend/backend.ts";
+import { openDevice } from "../backend/open.ts";
+import { availableBuilds } from "../backend/wasm/open.ts";
+import type { Host } from "../core/host.ts";
+import { matmul } from "../ops/matmul.ts";
+import { nodeHost } from "../platform/node.ts";
+import { dispose, fromArray, keep, read, scope } from "../tensor/tensor.ts";
+import { noGradients } from "../tensor/tracking.ts";
+import { findModel } from "./model.ts";
+import { formatBytes, hasColour, say, writeJson } from "./output.ts";
+
+export type Check = { readonly name: string; readonly status: "ok" | "warn"; readonly detail: string; readonly cure?: string };
+
+export function doctorCommand(program: Command): void {
+  program
+    .command("doctor")
+    .description("Check this machine: Node, processor, kernel builds, speed, memory, folders.")
+    .option("--json", "print one JSON document")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ gradually doctor\n  $ gradually doctor --json\n  $ GRADUALLY_WASM=relaxed gradually doctor      with another build of the kernels",
+    )
+    .action(doctor);
+}
+
+async function doctor(flags: { readonly json?: boolean }): Promise<void> {
+  const host = nodeHost();
+  const checks: Check[] = [checkNode(), checkProcessor(host)];
+  const available = availableBuilds(host);
+  const { checks: deviceChecks, measured } = await checkDevice(host, available);
+  checks.push(...deviceChecks, checkMemory(), checkWebGpu(), ...(await checkFolders()), await checkModel(host));
+  if (flags.json) {
+    writeJson({
+      ok: checks.every(({ status }) => status === "ok"),
+      node: process.versions.node,
+      platform: `${process.platform} ${process.arch}`,
+      cpu: cpus()[0]?.model ?? null,
+      threads: host.parallelism,
+      builds: { available, chosen: measured?.build ?? null },
+      gflop_s: measured?.gflops ?? null,
+      memory: { total: totalmem(), free: freemem() },
+      webgpu: false,
+      checks,
+    });
+    return;
+  }
+  const paint = hasColour(process.stdout)
+    ? (code: number, text: string) => `\u001b[${code}m${text}\u001b[0m`
+    : (_: number, text: string) => text;
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  for (const { name, status, detail, cure } of checks) {
+    say(`${paint(status === "ok" ? 32 : 33, status.padEnd(4))}  ${name.padEnd(width)}  ${detail}${cure === undefined ? "" : `; ${cure}`}`);
+  }
+}
+
+function checkNode(): Check {
+  const version = process.versions.node;
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  const name = "node";
+  if (major < 22 || (major === 22 && minor < 13)) return { name, status: "warn", detail: version, cure: "install Node 22.13 or newer" };
+  if (major < 24) return { name, status: "ok", detail: `${version}; Node 24 has faster kernels on x64` };
+  return { name, status: "ok", detail: version };
+}
+
+function checkProcessor(host: Host): Check {
+  const detail = `${cpus()[0]?.model.trim() ?? "unknown"}, ${process.arch}, ${host.parallelism} threads`;
+  if (host.parallelism > 1) return { name: "cpu", status: "ok", detail };
+  return { name: "cpu", status: "warn", detail, cure: "give this process more cores" };
+}
+
+async function checkDevice(
+  host: Host,
+  available: readonly string[],
+): Promise<{ checks: Check[]; measured?: { build: string; gflops: number } }> {
+  const asked = host.env("GRADUALLY_WASM");
+  const fast = available.includes("relaxed");
+  try {
+    const device = await openDevice(host);
+    try {
+      const { build, threads } = device.info;
+      const why =
+        asked === build
+          ? "GRADUALLY_WASM asks for it"
+          : build === available[0]
+            ? "the fastest that this engine runs"
+            : `${available[0]} did not pass its self-test`;
+      const detail = `${build} chosen: ${why}; available: ${available.join(", ")}`;
+      const kernels: Check = fast
+        ? { name: "kernels", status: "ok", detail }
+        : { name: "kernels", status: "warn", detail, cure: "use an engine with relaxed SIMD (Node 22 or newer)" };
+      const gflops = await measure(device, host);
+      const speed: Check = {
+        name: "speed",
+        status: "ok",
+        detail: `${gflops.toFixed(0)} GFLOP/s in f32 matrix products, ${threads} threads`,
+      };
+      return { checks: [kernels, speed], measured: { build, gflops } };
+    } finally {
+      await device.close();
+    }
+  } catch (error) {
+    const detail = error instanceof Error ? error.message.replaceAll("\n", " ") : String(error);
+    return { checks: [{ name: "kernels", status: "warn", detail, cure: asked ? "unset GRADUALLY_WASM" : "report this" }] };
+  }
+}
+
+/** Best of several products of 768 x 768 matrices in some 0.3 s, in GFLOP/s. */
+async function measure(device: Device, host: Host): Promise<number> {
+  const n = 768;
+  const numbers = Float32Array.from({ length: n * n }, (_, i) => ((i * 7919) % 1000) / 1000 - 0.5);
+  const [a, b] = keep(() => [fromArray(device, numbers, [n, n]), fromArray(device, numbers, [n, n])] as const);
+  let best = 0;
+  const end = host.now() + 0.3;
+  for (let i = 0; i < 3 || host.now() < end; i++) {
+    const start = host.now();
+    const c = noGradients(() => scope(() => matmul(a, b)));
+    await device.finish();
+    best = Math.max(best, (2 * n ** 3) / (host.now() - start) / 1e9);
+    if (i === 0) await read(c);
+    dispose(c);
+  }
+  dispose(a, b);
+  return best;
+}
+
+function checkMemory(): Check {
+  const [total, free] = [totalmem(), freemem()];
+  const detail = `${formatBytes(free)} free of ${formatBytes(total)}; a model may take up to 4 GiB`;
+  if (free >= 2 ** 30) return { name: "memory", status: "ok", detail };
+  return { name: "memory", status: "warn", detail, cure: "close other programs" };
+}
+
+function checkWebGpu(): Check {
+  return { name: "webgpu", status: "ok", detail: "not used by this version, and not needed: the CPU does it all" };
+}
+
+async function checkFolders(): Promise<Check[]> {
+  const folders = [
+    ["work folder", process.cwd(), "change to a folder that you may write to, or give --out"],
+    ["temporary", tmpdir(), "set TMPDIR to a folder that you may write to"],
+  ] as const;
+  return await Promise.all(
+    folders.map(async ([name, path, cure]): Promise<Check> => {
+      const isWritable = await access(path, constants.W_OK).then(
+        () => true,
+        () => false,
+      );
+      return isWritable
+        ? { name, status: "ok", detail: `${path} is writable` }
+        : { name, status: "warn", detail: `${path} is not writable`, cure };
+    }),
+  );
+}
+
+async function checkModel(host: Host): Promise<Check> {
+  try {
+    return { name: "model", status: "ok", detail: `bundled: ${await findModel(host.files, undefined)}` };
+  } catch {
+    return { name: "model", status: "warn", detail: "no bundled model", cure: "make one: gradually speedrun" };
+  }
+}

@@ -1,0 +1,45 @@
+import { expect, test } from "vitest";
+import { cli, expectUsage } from "./cli.ts";
+
+test("without arguments: the help, exit 0", async () => {
+  const ran = await cli([]);
+  expect(ran).toMatchObject({ code: 0, err: "" });
+  for (const verb of ["run", "train", "eval", "bench", "logits", "tokenize", "inspect", "doctor", "speedrun"]) {
+    expect(ran.out).toMatch(new RegExp(`^ {2}${verb} +\\S`, "m"));
+  }
+});
+
+test("--version prints package.json's", async () => {
+  expect(await cli(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
+});
+
+test.each(["run", "train", "eval", "logits", "tokenize", "inspect", "doctor"])(
+  "help of %s has examples, in both spellings",
+  async (verb) => {
+    const [flag, word] = await Promise.all([cli([verb, "--help"]), cli(["help", verb])]);
+    expect(flag).toMatchObject({ code: 0, err: "" });
+    expect(flag.out).toContain(`Usage: gradually ${verb}`);
+    expect(flag.out).toContain(`$ gradually ${verb}`);
+    expect(flag.out).toContain("--json");
+    expect(word.out).toBe(flag.out);
+  },
+);
+
+test("usage errors: exit 2, one line, nothing on standard output", async () => {
+  await Promise.all([
+    expectUsage(["fly"], "unknown command 'fly'"),
+    expectUsage(["--fly"], "unknown option '--fly'"),
+    expectUsage(["run", "x", "y", "--tempature", "1"], "--tempature", "--temperature"),
+    expectUsage(["logits", "x"], "--ids"),
+    expectUsage(["logits", "x", "--ids", "1,b"], "1,b"),
+    expectUsage(["logits", "x", "--ids", ""], "integers"),
+    expectUsage(["logits", "x", "--ids", "1,-2"], "integers"),
+    expectUsage(["run", "x", "y", "--max-tokens", "0"], "an integer of 1 or more"),
+    expectUsage(["run", "x", "y", "--temperature", "-1"], "a number from 0 to 100"),
+    expectUsage(["run", "x", "y", "--top-p", "0"], "above 0"),
+    expectUsage(["run", "x", "y", "--threads", "1e3"], "an integer from 1 to 256"),
+    expectUsage(["run", "x", "y", "--device", "cuda"], "cpu, reference"),
+    expectUsage(["run", "x", "y", "z"], "too many arguments"),
+    expectUsage(["eval", "x", "--task", "chess"], "countdown, arithmetic"),
+  ]);
+});

@@ -1,0 +1,116 @@
+// Kills a training run (recipes/tiny.ts) with SIGKILL at random moments, resumes it, kills it again, and compares what comes out with a run that was left alone.
+//   node test/train/kill.ts [--kills 200] [--device reference|cpu] [--seed 1] [--folder DIR]
+// Prints one JSON line; exit 1 when a checkpoint was damaged or a resumed run differed by one byte.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { Random } from "../../src/core/random.ts";
+import { nodeHost } from "../../src/platform/node.ts";
+import { checkpointPath, listCheckpoints } from "../../src/train/checkpoint.ts";
+import { findDamage } from "../../src/train/manifest.ts";
+
+export type KillOptions = { readonly kills: number; readonly device: "reference" | "cpu"; readonly seed: number; readonly folder: string; readonly onKill?: (kills: number) => void };
+
+export type KillReport = {
+  readonly kills: number;
+  /** Kills that met a checkpoint being written. */
+  readonly duringSave: number;
+  /** Runs that came to their end after kills. */
+  readonly runs: number;
+  /** Checkpoints that did not verify after a kill. */
+  readonly damaged: number;
+  /** Finished runs whose metrics or final weights were not those of the unbroken run. */
+  readonly different: number;
+  readonly steps: number;
+  readonly seconds: number;
+};
+
+const child = fileURLToPath(new URL("./kill-child.ts", import.meta.url));
+
+/** Throws when a run fails otherwise than by being killed. */
+export async function killAgainAndAgain(options: KillOptions): Promise<KillReport> {
+  const { kills, device, seed, folder } = options;
+  const { files } = nodeHost();
+  const began = performance.now();
+  const random = new Random(seed);
+  const whole = join(folder, "whole");
+  const start = performance.now();
+  await settled(launch(whole, device));
+  const duration = performance.now() - start;
+  const expected = results(whole);
+
+  const report = { kills: 0, duringSave: 0, runs: 0, damaged: 0, different: 0 };
+  let out = join(folder, "broken-0");
+  while (report.kills < kills || report.runs === 0) {
+    const victim = launch(out, device);
+    // Once there were enough kills, the last run may finish.
+    const timer = report.kills < kills ? setTimeout(() => victim.kill("SIGKILL"), random.uniform() * duration) : undefined;
+    const killed = await settled(victim);
+    clearTimeout(timer);
+    const checkpoints = join(out, "checkpoints");
+    for (const step of await listCheckpoints(files, checkpoints)) {
+      if ((await findDamage(files, checkpointPath(files, checkpoints, step), step)) !== undefined) report.damaged++;
+    }
+    if (killed) {
+      report.kills++;
+      if (existsSync(checkpoints) && readdirSync(checkpoints).some((name) => name.includes(".tmp-"))) report.duringSave++;
+      options.onKill?.(report.kills);
+    } else {
+      report.runs++;
+      if (results(out) !== expected) report.different++;
+      rmSync(out, { recursive: true, force: true });
+      out = join(folder, `broken-${report.runs}`);
+    }
+  }
+  return { ...report, steps: expected.split("\n").length - 2, seconds: Math.round((performance.now() - began) / 1000) };
+}
+
+/** What must be the same: every byte of the metrics, and the final checkpoint's hashes. */
+function results(out: string): string {
+  const metrics = readFileSync(join(out, "metrics.jsonl"), "utf8");
+  const last = Math.max(...readdirSync(join(out, "checkpoints")).map((name) => Number(name.split("-")[1])));
+  const manifest = JSON.parse(readFileSync(join(out, "checkpoints", `checkpoint-${last}`, "manifest.json"), "utf8"));
+  const hashes = manifest.files.filter(({ name }: { name: string }) => name !== "timing.json");
+  return `${metrics}${JSON.stringify([last, hashes])}\n`;
+}
+
+function launch(out: string, device: string): ChildProcess {
+  return spawn(process.execPath, [child, out, device], { stdio: ["ignore", "pipe", "pipe"] });
+}
+
+/** True when it was killed, false when it finished. */
+async function settled(process: ChildProcess): Promise<boolean> {
+  let output = "";
+  let complaint = "";
+  process.stdout?.on("data", (text) => (output += text));
+  process.stderr?.on("data", (text) => (complaint += text));
+  const { code, signal } = await new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
+    process.on("error", reject);
+    process.on("close", (exitCode, exitSignal) => resolve({ code: exitCode, signal: exitSignal }));
+  });
+  if (signal === "SIGKILL") return true;
+  if (code === 0 && output.includes("finished")) return false;
+  throw new Error(`the run ended with code ${code}, signal ${signal}: ${complaint.slice(-2000)}`);
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { kills: { type: "string" }, device: { type: "string" }, seed: { type: "string" }, folder: { type: "string" } } });
+  const folder = values.folder ?? mkdtempSync(join(tmpdir(), "gradually-kill-"));
+  const device = values.device === "cpu" ? "cpu" : "reference";
+  const report = await killAgainAndAgain({
+    kills: Number(values.kills ?? 200),
+    device,
+    seed: Number(values.seed ?? 1),
+    folder,
+    onKill: (kills) => void (kills % 20 === 0 && process.stderr.write(`${kills} kills\n`)),
+  });
+  if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
+  process.stdout.write(`${JSON.stringify({ ...report, device })}\n`);
+  if (report.damaged + report.different > 0) process.exitCode = 1;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
