@@ -13,8 +13,8 @@ import { type EvaluateOptions, evaluate, type Generate, type Outcome } from "../
 import type { BudgetPoint } from "../eval/budget-curve.ts";
 import type { Interval } from "../eval/intervals.ts";
 import { thinkClose } from "../tasks/completion.ts";
-import { distinctRows } from "../tasks/split.ts";
-import { openTask, taskNames } from "../train/task-table.ts";
+import { distinctRows, sampleFrom } from "../tasks/split.ts";
+import { openTask, type TrainingTask, taskNames } from "../train/task-table.ts";
 import { integer, integers, real } from "./flags.ts";
 import { addDeviceFlags, type DeviceFlags, findModel, type LoadedModel, modelHelp, stopIds, withModel } from "./model.ts";
 import { note, progressLine, say, table, writeJson } from "./output.ts";
@@ -22,7 +22,7 @@ import { note, progressLine, say, table, writeJson } from "./output.ts";
 type Flags = DeviceFlags & {
   readonly task?: string;
   readonly taskOptions?: string;
-  readonly problems: number;
+  readonly problems?: number;
   readonly samples: number;
   readonly temperature: number;
   readonly thinkingBudget?: number[];
@@ -33,6 +33,8 @@ type Flags = DeviceFlags & {
   readonly json?: boolean;
 };
 
+const defaultProblems = 200;
+
 export function evalCommand(program: Command): void {
   const command = program
     .command("eval")
@@ -40,7 +42,7 @@ export function evalCommand(program: Command): void {
     .argument("[model]", modelHelp)
     .addOption(new Option("--task <name>", "default: the task that the model was trained on, else countdown").choices(taskNames))
     .option("--task-options <json>", "e.g. '{\"count\":4}'; default: those of the run that made the model")
-    .option("--problems <n>", "different held-out problems", integer(1, 1_000_000), 200)
+    .option("--problems <n>", `different held-out problems (default: all, at most ${defaultProblems})`, integer(1, 1_000_000))
     .option("--samples <k>", "sampled answers for each problem, beside the greedy one", integer(0, 10_000), 0)
     .option("--temperature <t>", "of the sampled answers", real(0, 100, true), 1)
     .option("--thinking-budget <list>", "also measure with the reasoning ended after so many tokens, e.g. 0,16,64", integers(0))
@@ -72,17 +74,28 @@ async function runEval(reference: string | undefined, flags: Flags): Promise<voi
     const options = given ?? (trained?.name === name ? trained.options : undefined) ?? {};
     const testShare = trained?.name === name && !given ? trained.testShare : undefined;
     const task = openTask({ name, options, ...(testShare !== undefined && { testShare }) });
-    const rows = distinctRows(task.task, "test", flags.problems, new Random(flags.seed).fork("eval"), task.testShare);
+    const random = new Random(flags.seed).fork("eval");
+    const rows =
+      flags.problems === undefined
+        ? upTo(task, defaultProblems, random)
+        : distinctRows(task.task, "test", flags.problems, random, task.testShare);
     await measure(loaded, task.task, rows, flags);
   });
 }
 
-async function measure(
-  loaded: LoadedModel,
-  task: ReturnType<typeof openTask>["task"],
-  rows: readonly unknown[],
-  flags: Flags,
-): Promise<void> {
+/** As distinctRows, but content with fewer when the task has not so many. */
+function upTo({ task, testShare }: TrainingTask, most: number, random: Random): unknown[] {
+  const rows = new Map<string, unknown>();
+  for (let misses = 0; rows.size < most && misses < 2000; ) {
+    const row = sampleFrom(task, "test", random, testShare);
+    const key = task.key(row);
+    misses = rows.has(key) ? misses + 1 : 0;
+    if (misses === 0) rows.set(key, row);
+  }
+  return [...rows.values()];
+}
+
+async function measure(loaded: LoadedModel, task: TrainingTask["task"], rows: readonly unknown[], flags: Flags): Promise<void> {
   const { model, tokenizer, host, device } = loaded;
   const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
   if (tokenizer.idOf(thinkClose) === undefined && (flags.thinkingBudget?.length ?? 0) > 0) {

@@ -58,7 +58,8 @@ export async function findModel(files: Files, reference: string | undefined): Pr
   throw new ConfigError({ operation, got, expected: modelHelp, cure: "check the path" });
 }
 
-async function findBundled(files: Files, shelf: string): Promise<string> {
+/** The model on the shelf: countdown-reasoner, or the only one. Throws ConfigError. */
+export async function findBundled(files: Files, shelf: string): Promise<string> {
   const folders: string[] = [];
   for (const name of await files.list(shelf)) if (await files.exists(files.join(shelf, name, "config.json"))) folders.push(name);
   const chosen = folders.includes(bundledName) ? bundledName : folders.length === 1 ? folders[0] : undefined;

@@ -10,21 +10,22 @@ let counter = 0;
 
 export async function lockFile(path: string): Promise<{ release(): Promise<void> }> {
   return await translated("lock", path, async () => {
-    const mine = `${process.pid} ${await startOf(process.pid)} ${++counter}\n`;
+    const token = `${process.pid}-${++counter}`;
+    const mine = `${process.pid} ${await startOf(process.pid)} ${token}\n`;
     for (let tries = 0; tries < 100; tries++) {
-      if (await create(path, mine)) return { release: () => release(path, mine) };
+      if (await create(path, token, mine)) return { release: () => release(path, mine) };
       const found = await fs.readFile(path, "utf8").catch(() => undefined);
       if (found === undefined) continue; // released just now
       if (await isAlive(found)) throw inUse(path, found);
-      await removeStale(path, found);
+      await removeStale(path, token, found);
     }
     throw inUse(path, "another process");
   });
 }
 
 /** Content and name appear at once: a half-written lock is never seen. */
-async function create(path: string, content: string): Promise<boolean> {
-  const temporary = `${path}.${process.pid}-${counter}`;
+async function create(path: string, token: string, content: string): Promise<boolean> {
+  const temporary = `${path}.${token}`;
   await fs.writeFile(temporary, content);
   try {
     await fs.link(temporary, path);
@@ -38,8 +39,8 @@ async function create(path: string, content: string): Promise<boolean> {
 }
 
 /** Moves the lock aside and looks again: if somebody else took it over meanwhile, it is put back. */
-async function removeStale(path: string, stale: string): Promise<void> {
-  const aside = `${path}.stale-${process.pid}-${counter}`;
+async function removeStale(path: string, token: string, stale: string): Promise<void> {
+  const aside = `${path}.stale-${token}`;
   try {
     await fs.rename(path, aside);
     if ((await fs.readFile(aside, "utf8")) !== stale) await fs.link(aside, path).catch(() => {});

@@ -5,11 +5,10 @@
 import type { Device } from "../backend/backend.ts";
 import { ConfigError, DeviceError, quote } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
-import { isJsonObject, type JsonValue } from "../core/json.ts";
+import type { JsonValue } from "../core/json.ts";
 import { Random } from "../core/random.ts";
-import { Ledger, type LedgerState } from "../cost/ledger.ts";
-import { openHfFolder } from "../formats/hf-folder.ts";
-import { createModel, loadModel } from "../models/load.ts";
+import type { Ledger } from "../cost/ledger.ts";
+import { createModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { pruneCheckpoints, type SavedCheckpoint, saveCheckpoint, stateFormat } from "./checkpoint.ts";
@@ -18,6 +17,7 @@ import { sha256 } from "./manifest.ts";
 import { AdamW, nonFinite } from "./optimizer.ts";
 import { defineRecipe, openStage, type Recipe, type RecipeInput } from "./recipe.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
+import { completeConfig, openLedger, openSavedTensors, readModel, type SavedTensors } from "./run-parts.ts";
 import type { StageContext, StageRunner } from "./stage.ts";
 import { openTask, type TrainingTask } from "./task-table.ts";
 import { makeTokenizer, openTokenizer, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-setup.ts";
@@ -338,52 +338,4 @@ class Run {
     const { files } = this.#options.host;
     await files.writeAtomic(files.join(this.#folder.path, "cost.json"), `${JSON.stringify(this.#ledger.report(), null, 2)}\n`);
   }
-}
-
-/** What the tokenizer decides about a new model, where the recipe does not say otherwise. */
-function completeConfig(recipe: Recipe, tokenizer: Tokenizer): Record<string, unknown> {
-  const { bos, eos } = tokenizer.specialIds;
-  return {
-    vocab_size: tokenizer.vocabSize,
-    ...(bos !== undefined && { bos_token_id: bos }),
-    ...(eos !== undefined && { eos_token_id: eos }),
-    ...recipe.model.config,
-  };
-}
-
-async function readModel(host: Host, device: Device, path: string): Promise<Model> {
-  const folder = await openHfFolder(host.files, path);
-  try {
-    return await loadModel(device, folder);
-  } finally {
-    await folder.close();
-  }
-}
-
-function openLedger(recipe: Recipe, saved: SavedCheckpoint | undefined): Ledger {
-  const state = isJsonObject(saved?.timing) ? saved.timing.ledger : undefined;
-  if (!isJsonObject(state)) return new Ledger({ hourlyUsd: recipe.hourlyUsd });
-  return Ledger.from({ ...(state as unknown as LedgerState), hourlyUsd: recipe.hourlyUsd });
-}
-
-type SavedTensors = {
-  readonly optimizer: (name: string) => Promise<Float32Array>;
-  readonly frozen: (name: string) => Promise<Float32Array>;
-  close(): Promise<void>;
-};
-
-async function openSavedTensors(saved: SavedCheckpoint): Promise<SavedTensors> {
-  const optimizer = await saved.openTensors("optimizer.safetensors");
-  let reference: Awaited<ReturnType<SavedCheckpoint["openTensors"]>> | undefined;
-  return {
-    optimizer: optimizer.read,
-    frozen: async (name) => {
-      reference ??= await saved.openTensors("reference.safetensors");
-      return await reference.read(name);
-    },
-    close: async () => {
-      await optimizer.close();
-      await reference?.close();
-    },
-  };
 }

@@ -4,7 +4,10 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
-import { expect } from "vitest";
+import { expect, vi } from "vitest";
+
+// Processes on a busy machine take their time.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 export const root = path.join(import.meta.dirname, "../..");
 export const fixtures = path.join(root, "test/fixtures/models");

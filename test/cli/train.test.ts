@@ -11,7 +11,7 @@ let model = "";
 
 beforeAll(async () => {
   model = await trainTiny(runFolder);
-}, 60_000);
+});
 afterAll(() => temporary.remove());
 
 test("train leaves a run folder with its resolved recipe and its cost", () => {
@@ -44,9 +44,9 @@ test("run: refused prompts", async () => {
 });
 
 test("eval: the held-out problems of the recipe's task, greedy, sampled and under budgets", async () => {
-  const args = ["eval", model, "--problems", "4", "--samples", "3", "--thinking-budget", "0,4", "-n", "16"];
+  const args = ["eval", model, "--problems", "3", "--samples", "3", "--thinking-budget", "0,4", "-n", "16"];
   const report = await json(args);
-  expect(report).toMatchObject({ task: "arithmetic", n: 4, samples: 3, max_tokens: 16 });
+  expect(report).toMatchObject({ task: "arithmetic", n: 3, samples: 3, max_tokens: 16 });
   const [p, low, high] = report.accuracy as number[];
   expect(low).toBeLessThanOrEqual(p as number);
   expect(high).toBeGreaterThan(p as number);
@@ -62,8 +62,12 @@ test("eval: the held-out problems of the recipe's task, greedy, sampled and unde
   expect({ ...again, accuracy: 0 }).toMatchObject({ sampled: report.sampled, budget_curve: curve, tokens: report.tokens });
 });
 
+test("eval: without --problems as many as there are, at most 200", async () => {
+  expect(await json(["eval", model, "-n", "4"])).toMatchObject({ task: "arithmetic", n: 3 });
+});
+
 test("eval: refused tasks and settings", async () => {
-  await expectFailure(["eval", model, "--problems", "1000000"], "different problems");
+  await expectFailure(["eval", model, "--problems", "4"], "only 3 different problems");
   await expectFailure(["eval", model, "--task", "countdown", "--task-options", '{"cuont":3}'], "cuont");
   await expectFailure(["eval", model, "--task-options", "[1]"], "a JSON object");
 });
@@ -105,4 +109,4 @@ test("train: Ctrl-C ends it with a checkpoint and exit 0; --resume gives the met
   await json(args(whole));
   expect(lines(stopped)).toBe(lines(whole));
   expect(before).toBeLessThan(lines(whole).split("\n").length);
-}, 60_000);
+});

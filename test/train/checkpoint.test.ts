@@ -7,7 +7,14 @@ import { openHfFolder } from "../../src/formats/hf-folder.ts";
 import { loadModel } from "../../src/models/load.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import { read } from "../../src/tensor/tensor.ts";
-import { latestCheckpoint, listCheckpoints, pruneCheckpoints, saveCheckpoint, stateFormat, type TrainerState } from "../../src/train/checkpoint.ts";
+import {
+  latestCheckpoint,
+  listCheckpoints,
+  pruneCheckpoints,
+  saveCheckpoint,
+  stateFormat,
+  type TrainerState,
+} from "../../src/train/checkpoint.ts";
 import { findDamage, sha256 } from "../../src/train/manifest.ts";
 import { AdamW, adamwFields } from "../../src/train/optimizer.ts";
 import { resolveOptions } from "../../src/train/options.ts";
@@ -19,14 +26,33 @@ const { files } = nodeHost();
 
 const tokenizer = { tokenizerJson: "{}", tokenizerConfig: { eos_token: "x" } };
 const stateOf = (step: number): TrainerState => ({
-  format: stateFormat, step, seed: 1, stage: 0, stageStep: step, tokens: 10, skipped: 0, consecutiveSkips: 0, optimizerSteps: step,
-  stageState: { rollouts: [{ logprobs: [Math.fround(-0.1), -1e-30] }] }, recipe: "r", inputs: {}, stageEnds: [], logs: { "metrics.jsonl": 5 },
+  format: stateFormat,
+  step,
+  seed: 1,
+  stage: 0,
+  stageStep: step,
+  tokens: 10,
+  skipped: 0,
+  consecutiveSkips: 0,
+  optimizerSteps: step,
+  stageState: { rollouts: [{ logprobs: [Math.fround(-0.1), -1e-30] }] },
+  recipe: "r",
+  inputs: {},
+  stageEnds: [],
+  logs: { "metrics.jsonl": 5 },
 });
 
 async function save(folder: string, step: number): Promise<string> {
   const model = tinyModel(deepseekConfig, "f32", step);
   const optimizer = new AdamW(model.device, model.parameters, resolveOptions("test", adamwFields, {}));
-  return await saveCheckpoint(files, folder, { model, tokenizer, optimizer, frozen: new Map([["a", model.parameters.get("lm_head.weight")!]]), state: stateOf(step), timing: { length: 3 } });
+  return await saveCheckpoint(files, folder, {
+    model,
+    tokenizer,
+    optimizer,
+    frozen: new Map([["a", model.parameters.get("lm_head.weight")!]]),
+    state: stateOf(step),
+    timing: { length: 3 },
+  });
 }
 
 test("what is saved is a Hugging Face folder with everything to go on", async () => {
@@ -48,7 +74,11 @@ test("what is saved is a Hugging Face folder with everything to go on", async ()
   expect(await reference.read("a")).toEqual(await read(model.parameters.get("lm_head.weight")!));
   await reference.close();
   const manifest = JSON.parse(readFileSync(join(path, "manifest.json"), "utf8"));
-  expect(manifest.files.map(({ name }: { name: string }) => name).sort()).toEqual(readdirSync(path).filter((name) => name !== "manifest.json").sort());
+  expect(manifest.files.map(({ name }: { name: string }) => name).sort()).toEqual(
+    readdirSync(path)
+      .filter((name) => name !== "manifest.json")
+      .sort(),
+  );
 });
 
 test("SHA-256 is SHA-256", async () => {
@@ -103,7 +133,9 @@ test("a failed save leaves the one before as it was", async () => {
       await files.writeAtomic(path, data);
     },
   });
-  await expect(saveCheckpoint(host.files, folder, { model: tinyModel(deepseekConfig), tokenizer, state: stateOf(1), timing: null })).rejects.toThrow();
+  await expect(
+    saveCheckpoint(host.files, folder, { model: tinyModel(deepseekConfig), tokenizer, state: stateOf(1), timing: null }),
+  ).rejects.toThrow();
   expect(readFileSync(join(folder, "checkpoint-1", "manifest.json"))).toEqual(before);
   expect(await findDamage(files, join(folder, "checkpoint-1"), 1)).toBeUndefined();
   expect(readdirSync(folder)).toEqual(["checkpoint-1"]);

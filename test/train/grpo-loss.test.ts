@@ -6,39 +6,86 @@ import { neg } from "../../src/ops/unary.ts";
 import { backward } from "../../src/tensor/autograd.ts";
 import { fromArray, keep, read, scope, type Tensor } from "../../src/tensor/tensor.ts";
 import { trackGradients } from "../../src/tensor/tracking.ts";
-import { advantagesOf, grpoLoss, type LossType, standardDeviation, type StepShape, tokenWeight } from "../../src/train/grpo-loss.ts";
+import { advantagesOf, grpoLoss, type LossType, type StepShape, standardDeviation, tokenWeight } from "../../src/train/grpo-loss.ts";
 
 type Sequence = { ids: number[]; truncated: boolean; logits: number[]; old: number[]; reference: number[]; gradient: number[] };
 type Case = {
-  lossType: LossType; microbatches: number; beta: number; epsilon: number; epsilonHigh: number; masked: boolean; maxCompletionLength: number;
-  groupSize: number; V: number; rewards: number[]; advantages: number[]; sequences: Sequence[]; loss: number; kl: number; low: number; high: number;
+  lossType: LossType;
+  microbatches: number;
+  beta: number;
+  epsilon: number;
+  epsilonHigh: number;
+  masked: boolean;
+  maxCompletionLength: number;
+  groupSize: number;
+  V: number;
+  rewards: number[];
+  advantages: number[];
+  sequences: Sequence[];
+  loss: number;
+  kl: number;
+  low: number;
+  high: number;
 };
 
-const fixture: { cases: Case[]; rewards: number[]; advantages: Record<"group" | "batch" | "none", number[]>; rewardStd: number } = JSON.parse(
-  readFileSync(new URL("../fixtures/train/grpo.json", import.meta.url), "utf8"),
-);
+const fixture: { cases: Case[]; rewards: number[]; advantages: Record<"group" | "batch" | "none", number[]>; rewardStd: number } =
+  JSON.parse(readFileSync(new URL("../fixtures/train/grpo.json", import.meta.url), "utf8"));
 
 const device = openReference({ precision: "f64" });
 
-describe.each(fixture.cases.map((c) => [`${c.lossType}, ${c.microbatches} microbatches, beta ${c.beta}, epsilon_high ${c.epsilonHigh}${c.masked ? ", truncated masked" : ""}`, c] as const))("%s", (_name, c) => {
+describe.each(
+  fixture.cases.map(
+    (c) =>
+      [
+        `${c.lossType}, ${c.microbatches} microbatches, beta ${c.beta}, epsilon_high ${c.epsilonHigh}${c.masked ? ", truncated masked" : ""}`,
+        c,
+      ] as const,
+  ),
+)("%s", (_name, c) => {
   test("loss, clip shares and gradient are PyTorch's", async () => {
     const { advantages } = advantagesOf(c.rewards, c.groupSize, "group");
     const active = (s: Sequence) => !(c.masked && s.truncated);
     const tokens = c.sequences.filter(active).reduce((sum, s) => sum + s.ids.length, 0);
-    const shape: StepShape = { lossType: c.lossType, sequences: c.sequences.length, tokensPerStep: tokens, microbatches: c.microbatches, maxCompletionLength: c.maxCompletionLength };
+    const shape: StepShape = {
+      lossType: c.lossType,
+      sequences: c.sequences.length,
+      tokensPerStep: tokens,
+      microbatches: c.microbatches,
+      maxCompletionLength: c.maxCompletionLength,
+    };
     const size = c.sequences.length / c.microbatches;
     const totals: Record<string, number> = {};
     for (let start = 0; start < c.sequences.length; start += size) {
-      const part = c.sequences.slice(start, start + size).map((s, i) => ({ s, advantage: advantages[start + i] as number })).filter(({ s }) => active(s));
+      const part = c.sequences
+        .slice(start, start + size)
+        .map((s, i) => ({ s, advantage: advantages[start + i] as number }))
+        .filter(({ s }) => active(s));
       const M = part.reduce((sum, { s }) => sum + s.ids.length, 0);
-      const logits = keep(() => fromArray(device, part.flatMap(({ s }) => s.logits), [M, c.V]));
+      const logits = keep(() =>
+        fromArray(
+          device,
+          part.flatMap(({ s }) => s.logits),
+          [M, c.V],
+        ),
+      );
       logits.requiresGrad = true;
-      const perToken = (value: (entry: (typeof part)[number]) => number) => Float32Array.from(part.flatMap((entry) => entry.s.ids.map(() => value(entry))));
+      const perToken = (value: (entry: (typeof part)[number]) => number) =>
+        Float32Array.from(part.flatMap((entry) => entry.s.ids.map(() => value(entry))));
       const made = scope(() => {
         const { loss, sums } = trackGradients(() =>
           grpoLoss(
             {
-              logprobs: neg(crossEntropy(logits, fromArray(device, part.flatMap(({ s }) => s.ids), [M], "i32"))),
+              logprobs: neg(
+                crossEntropy(
+                  logits,
+                  fromArray(
+                    device,
+                    part.flatMap(({ s }) => s.ids),
+                    [M],
+                    "i32",
+                  ),
+                ),
+              ),
               old: Float32Array.from(part.flatMap(({ s }) => s.old)),
               ...(c.beta > 0 && { reference: Float32Array.from(part.flatMap(({ s }) => s.reference)) }),
               advantages: perToken(({ advantage }) => advantage),
@@ -94,7 +141,13 @@ test.each([100, -100, 1e9])("a log-ratio of %d gives a finite loss and gradient"
     const loss = scope(() => {
       const made = trackGradients(() =>
         grpoLoss(
-          { logprobs, old: Float32Array.of(-1 - far, -2), reference: Float32Array.of(-1 + far, -2), advantages: Float32Array.of(advantage, advantage), weights: Float32Array.of(0.5, 0.5) },
+          {
+            logprobs,
+            old: Float32Array.of(-1 - far, -2),
+            reference: Float32Array.of(-1 + far, -2),
+            advantages: Float32Array.of(advantage, advantage),
+            weights: Float32Array.of(0.5, 0.5),
+          },
           { epsilon: 0.2, epsilonHigh: 0.2, beta: 0.1 },
           0.5,
         ),

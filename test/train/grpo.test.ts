@@ -27,24 +27,49 @@ function talkative(config: object, precision: "f32" | "f64" = "f32"): Model {
   const model = createModel(openReference({ precision }), { ...config, vocab_size: tokenizer.vocabSize }, new Random(5));
   const likely = new Set(["2", "4", "</think>", "<|eos|>"].flatMap((text) => tokenizer.encode(text, { addSpecialTokens: false })));
   const random = new Random(9);
-  for (const [name, first] of [["model.embed_tokens.weight", () => 2], ["lm_head.weight", (id: number) => (likely.has(id) ? 0 : -6)]] as const) {
+  for (const [name, first] of [
+    ["model.embed_tokens.weight", () => 2],
+    ["lm_head.weight", (id: number) => (likely.has(id) ? 0 : -6)],
+  ] as const) {
     const tensor = model.parameters.get(name) as Tensor;
     const C = tensor.shape[1] as number;
-    write(tensor, Array.from({ length: size(tensor) }, (_, i) => (i % C === 0 ? first(Math.floor(i / C)) : 0.1 * random.normal())));
+    write(
+      tensor,
+      Array.from({ length: size(tensor) }, (_, i) => (i % C === 0 ? first(Math.floor(i / C)) : 0.1 * random.normal())),
+    );
   }
   return model;
 }
 
-const fakeTask = (reward: (completion: string, row: unknown) => unknown): TrainingTask => ({ ...task, task: { ...task.task, reward: reward as (completion: string) => number } });
+const fakeTask = (reward: (completion: string, row: unknown) => unknown): TrainingTask => ({
+  ...task,
+  task: { ...task.task, reward: reward as (completion: string) => number },
+});
 
 function contextOf(model: Model, over: Partial<StageContext> = {}): StageContext {
   return {
-    host, device: model.device, model, tokenizer, task, random: new Random(3).fork("stage"), ledger: new Ledger(), name: "grpo",
-    noteInput: async () => {}, ...over,
+    host,
+    device: model.device,
+    model,
+    tokenizer,
+    task,
+    random: new Random(3).fork("stage"),
+    ledger: new Ledger(),
+    name: "grpo",
+    noteInput: async () => {},
+    ...over,
   };
 }
 
-const small = { promptsPerGeneration: 3, numGenerations: 4, maxPromptLength: 12, maxCompletionLength: 6, slots: 5, microbatchTokens: 64, learningRate: 0.01 };
+const small = {
+  promptsPerGeneration: 3,
+  numGenerations: 4,
+  maxPromptLength: 12,
+  maxCompletionLength: 6,
+  slots: 5,
+  microbatchTokens: 64,
+  learningRate: 0.01,
+};
 
 /** Rewards that differ within a group: how often the completion says 2. */
 const counting = fakeTask((completion) => completion.split("2").length - 1);
@@ -60,12 +85,17 @@ async function step(runner: StageRunner, optimizer: AdamW, index: number, learni
   return { work, ...values };
 }
 
-async function open(options: GrpoOptions, context: StageContext): Promise<{ stage: GrpoStage; runner: StageRunner; optimizer: AdamW; close: () => Promise<void> }> {
+async function open(
+  options: GrpoOptions,
+  context: StageContext,
+): Promise<{ stage: GrpoStage; runner: StageRunner; optimizer: AdamW; close: () => Promise<void> }> {
   const stage = grpo({ ...small, ...options });
   const runner = await openGrpo(stage, context);
   const optimizer = new AdamW(context.device, runner.trained, runner.adamw);
   return {
-    stage, runner, optimizer,
+    stage,
+    runner,
+    optimizer,
     close: async () => {
       optimizer.dispose();
       await runner.dispose();
@@ -84,7 +114,8 @@ describe.each([
     const { rollouts, metrics } = await makeRollouts(engine, task, tokenizer, settings, new Random(1));
     expect(rollouts).toHaveLength(12);
     expect(new Set(rollouts.map(({ ids }) => ids.join())).size).toBeGreaterThan(6);
-    for (const tokens of [20, 64, 4096]) expect(await scoreRollouts(model, rollouts, 1, tokens)).toEqual(rollouts.map(({ logprobs }) => logprobs));
+    for (const tokens of [20, 64, 4096])
+      expect(await scoreRollouts(model, rollouts, 1, tokens)).toEqual(rollouts.map(({ logprobs }) => logprobs));
     expect(rollouts.every(({ ids, truncated }) => truncated === (ids.at(-1) !== 1) && ids.length <= 6 && ids.length > 0)).toBe(true);
     expect(metrics["completions/clipped_ratio"]).toBe(rollouts.filter(({ truncated }) => truncated).length / 12);
     // The same generator and weights: the same rollouts, whatever the number of slots.
@@ -98,7 +129,10 @@ describe.each([
   test("the first update is exactly on-policy, and reward goes up", async () => {
     const model = talkative(config);
     const before = liveStorageCount();
-    const { runner, optimizer, close } = await open({ maxCompletionLength: 4, promptsPerGeneration: 6 }, contextOf(model, { task: fakeTask((completion) => (completion.includes("2") ? 1 : 0)) }));
+    const { runner, optimizer, close } = await open(
+      { maxCompletionLength: 4, promptsPerGeneration: 6 },
+      contextOf(model, { task: fakeTask((completion) => (completion.includes("2") ? 1 : 0)) }),
+    );
     const rewards: number[] = [];
     for (let i = 0; i < 40; i++) {
       const { work, sums } = await step(runner, optimizer, i, 0.004);
@@ -121,7 +155,10 @@ test("completions with advantage 0 add no gradient: leaving them out changes not
   for (const skipZeroAdvantage of [true, false]) {
     calls = 0;
     const model = talkative(llamaConfig, "f64");
-    const { runner, optimizer, close } = await open({ skipZeroAdvantage, maxCompletionLength: 3 }, contextOf(model, { task: fakeTask(reward) }));
+    const { runner, optimizer, close } = await open(
+      { skipZeroAdvantage, maxCompletionLength: 3 },
+      contextOf(model, { task: fakeTask(reward) }),
+    );
     const { work } = await step(runner, optimizer, 0);
     expect(work.metrics.reward_std).toBeGreaterThan(0);
     gradients.push((await Promise.all([...model.parameters.values()].map(async (p) => Array.from(await read(p.grad!))))).flat());
@@ -156,12 +193,18 @@ describe("rewards that misbehave", () => {
     ["infinity", () => Number.POSITIVE_INFINITY],
     ["a string", () => "1"],
     ["nothing", () => undefined],
-    ["an error", () => {
-      throw new Error("boom");
-    }],
+    [
+      "an error",
+      () => {
+        throw new Error("boom");
+      },
+    ],
   ])("%s counts as 0, is counted, and the run goes on", async (_name, reward) => {
     const model = talkative(llamaConfig);
-    const { runner, optimizer, close } = await open({ maxCompletionLength: 30, maxPromptLength: 12 }, contextOf(model, { task: fakeTask(reward) }));
+    const { runner, optimizer, close } = await open(
+      { maxCompletionLength: 30, maxPromptLength: 12 },
+      contextOf(model, { task: fakeTask(reward) }),
+    );
     const { work, factor } = await step(runner, optimizer, 0);
     expect(work.metrics).toMatchObject({ reward: 0, frac_reward_zero_std: 1 });
     expect(work.metrics["rewards/arithmetic/invalid"]).toBeGreaterThan(0);
@@ -172,7 +215,10 @@ describe("rewards that misbehave", () => {
 
   test("equal rewards, most of them truncated: advantage 0, the group is counted, nothing breaks", async () => {
     const model = talkative(llamaConfig);
-    for (const options of [{ maskTruncatedCompletions: true, skipZeroAdvantage: false, maxCompletionLength: 1, beta: 0.1 }, { maxCompletionLength: 1 }]) {
+    for (const options of [
+      { maskTruncatedCompletions: true, skipZeroAdvantage: false, maxCompletionLength: 1, beta: 0.1 },
+      { maxCompletionLength: 1 },
+    ]) {
       const { runner, optimizer, close } = await open(options, contextOf(model, { task: fakeTask(() => 0) }));
       const { work, sums, factor } = await step(runner, optimizer, 0);
       expect(Object.values(sums).every((x) => x !== null && Number.isFinite(x))).toBe(true);
@@ -195,7 +241,10 @@ test("a truncated completion earns nothing even where the reward function would 
 
 test("rollouts are used numIterations times over stepsPerGeneration steps, then made anew", async () => {
   const model = talkative(llamaConfig);
-  const { runner, optimizer, close } = await open({ numIterations: 2, stepsPerGeneration: 3, skipZeroAdvantage: false, beta: 0.01, steps: 12 }, contextOf(model, { task: counting }));
+  const { runner, optimizer, close } = await open(
+    { numIterations: 2, stepsPerGeneration: 3, skipZeroAdvantage: false, beta: 0.01, steps: 12 },
+    contextOf(model, { task: counting }),
+  );
   const fresh: boolean[] = [];
   const tokens: number[] = [];
   for (let i = 0; i < 12; i++) {
@@ -219,7 +268,11 @@ test("a state in the middle of a generation goes on exactly", async () => {
     for (let i = 0; i < 5; i++) {
       if (i === breakAt) {
         const state = JSON.parse(JSON.stringify(runner.state()));
-        const frozen = new Map(await Promise.all(Array.from(runner.frozen?.() ?? [], async ([name, tensor]) => [name, Float32Array.from(await read(tensor))] as const)));
+        const frozen = new Map(
+          await Promise.all(
+            Array.from(runner.frozen?.() ?? [], async ([name, tensor]) => [name, Float32Array.from(await read(tensor))] as const),
+          ),
+        );
         const moments = new Map(await Promise.all(optimizer.tensors().map(async ({ name, data }) => [name, await data()] as const)));
         const { steps } = optimizer;
         await close();

@@ -13,7 +13,13 @@ import { nodeHost } from "../../src/platform/node.ts";
 import { checkpointPath, listCheckpoints } from "../../src/train/checkpoint.ts";
 import { findDamage } from "../../src/train/manifest.ts";
 
-export type KillOptions = { readonly kills: number; readonly device: "reference" | "cpu"; readonly seed: number; readonly folder: string; readonly onKill?: (kills: number) => void };
+export type KillOptions = {
+  readonly kills: number;
+  readonly device: "reference" | "cpu";
+  readonly seed: number;
+  readonly folder: string;
+  readonly onKill?: (kills: number) => void;
+};
 
 export type KillReport = {
   readonly kills: number;
@@ -98,7 +104,9 @@ async function settled(process: ChildProcess): Promise<boolean> {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { kills: { type: "string" }, device: { type: "string" }, seed: { type: "string" }, folder: { type: "string" } } });
+  const { values } = parseArgs({
+    options: { kills: { type: "string" }, device: { type: "string" }, seed: { type: "string" }, folder: { type: "string" } },
+  });
   const folder = values.folder ?? mkdtempSync(join(tmpdir(), "gradually-kill-"));
   const device = values.device === "cpu" ? "cpu" : "reference";
   const report = await killAgainAndAgain({

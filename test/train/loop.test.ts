@@ -17,7 +17,11 @@ import { deepseekConfig, documents, llamaConfig, pack, tinyModel, weightsOf } fr
 type Sabotage = (step: number, work: StepWork) => StepWork;
 
 /** One batch again and again, in `parts` microbatches. */
-function stageOf(model: Model, steps: number, options: { learningRate?: number; biasRate?: number; sabotage?: Sabotage } = {}): StageRunner {
+function stageOf(
+  model: Model,
+  steps: number,
+  options: { learningRate?: number; biasRate?: number; sabotage?: Sabotage } = {},
+): StageRunner {
   const batches = [pack(documents(4, true), 3, 16), pack(documents(3, true, 8), 3, 16)];
   const totals = totalsOf(batches);
   const { learningRate = 0.02, biasRate = 0, sabotage } = options;
@@ -41,12 +45,26 @@ function stageOf(model: Model, steps: number, options: { learningRate?: number; 
   };
 }
 
-async function run(model: Model, stage: StageRunner, each: (report: StepReport) => void | Promise<void> = () => {}, maxSkipped = 3): Promise<StepReport[]> {
+async function run(
+  model: Model,
+  stage: StageRunner,
+  each: (report: StepReport) => void | Promise<void> = () => {},
+  maxSkipped = 3,
+): Promise<StepReport[]> {
   const optimizer = new AdamW(model.device, stage.trained, stage.adamw);
   const from = { step: 0, tokens: 0, skipped: 0, consecutiveSkips: 0 };
   const reports: StepReport[] = [];
   try {
-    for await (const report of trainStage({ name: "test", device: model.device, stage, optimizer, from, detailEvery: 5, maxSkipped, lastCheckpoint: () => "runs/x/checkpoint-7" })) {
+    for await (const report of trainStage({
+      name: "test",
+      device: model.device,
+      stage,
+      optimizer,
+      from,
+      detailEvery: 5,
+      maxSkipped,
+      lastCheckpoint: () => "runs/x/checkpoint-7",
+    })) {
       reports.push(report);
       await each(report);
     }
@@ -77,7 +95,9 @@ describe.each([
 
   test("two runs are the same, bit for bit", async () => {
     const [a, b] = [tinyModel(config), tinyModel(config)];
-    const rows = await Promise.all([a, b].map(async (model) => (await run(model, stageOf(model, 6, { biasRate: 1e-2 }))).map(({ metrics }) => metrics)));
+    const rows = await Promise.all(
+      [a, b].map(async (model) => (await run(model, stageOf(model, 6, { biasRate: 1e-2 }))).map(({ metrics }) => metrics)),
+    );
     expect(rows[0]).toEqual(rows[1]);
     expect(await weightsOf(a)).toEqual(await weightsOf(b));
   });
@@ -99,7 +119,8 @@ describe.each([
 ] as const)("NaN or infinity in %s", (_name, poison) => {
   test("skips that step, changes no weight, and training goes on", async () => {
     const model = tinyModel(deepseekConfig);
-    const sabotage: Sabotage = (step, work) => (step === 2 || step === 4 || step === 5 ? { ...work, microbatches: [...work.microbatches, poison(model)] } : work);
+    const sabotage: Sabotage = (step, work) =>
+      step === 2 || step === 4 || step === 5 ? { ...work, microbatches: [...work.microbatches, poison(model)] } : work;
     const states: number[][] = [];
     const reports = await run(model, stageOf(model, 8, { biasRate: 0.01, sabotage }), async () => {
       states.push(await weightsOf(model));

@@ -10,7 +10,11 @@ import { deepseekConfig, documents, gradientsOf, llamaConfig, pack, tinyModel } 
 const weights = { mtpWeight: 0.3, balanceWeight: 0.1 };
 
 /** Sums and gradients over microbatches, as the loop adds them up. */
-async function measure(model: Model, batches: readonly Batch[], options = weights): Promise<{ sums: Record<string, number>; gradients: Map<string, number[]>; loads: number[] }> {
+async function measure(
+  model: Model,
+  batches: readonly Batch[],
+  options = weights,
+): Promise<{ sums: Record<string, number>; gradients: Map<string, number[]>; loads: number[] }> {
   for (const parameter of model.parameters.values()) {
     if (parameter.grad) dispose(parameter.grad);
     parameter.grad = undefined;
@@ -38,7 +42,8 @@ function expectSame(a: Map<string, number[]>, b: Map<string, number[]>, toleranc
   for (const [name, numbers] of a) {
     const other = b.get(name) as number[];
     const size = Math.max(...numbers.map(Math.abs), 1e-30);
-    for (const [i, x] of numbers.entries()) if (!(Math.abs(x - other[i]!) <= tolerance * size)) expect.fail(`${name}[${i}]: ${x} and ${other[i]}`);
+    for (const [i, x] of numbers.entries())
+      if (!(Math.abs(x - other[i]!) <= tolerance * size)) expect.fail(`${name}[${i}]: ${x} and ${other[i]}`);
   }
 }
 
@@ -102,7 +107,11 @@ describe.each([
 
   test("a batch without targets costs 0 and moves nothing", async () => {
     const model = tinyModel(config, "f64");
-    const silent = pack(documents(2, false).map(({ ids }) => ({ ids, mask: ids.map(() => 0) })), 2, 16);
+    const silent = pack(
+      documents(2, false).map(({ ids }) => ({ ids, mask: ids.map(() => 0) })),
+      2,
+      16,
+    );
     const { sums, gradients } = await measure(model, [silent], { mtpWeight: 0.3, balanceWeight: 0 });
     expect(sums.total).toBe(0);
     for (const numbers of gradients.values()) expect(numbers.every((x) => x === 0)).toBe(true);
@@ -112,7 +121,7 @@ describe.each([
     const model = tinyModel(config, "f64");
     const batches = [pack(docs.slice(0, 3), 2, 16)];
     const { gradients, sums } = await measure(model, batches);
-    expect(sums.total).toBeGreaterThan(sums.loss as number * 0.9);
+    expect(sums.total).toBeGreaterThan((sums.loss as number) * 0.9);
     for (const [key, numbers] of gradients) {
       const tensor = model.parameters.get(key) as Tensor;
       const before = Array.from(await read(tensor));
@@ -145,7 +154,9 @@ test("the balance loss and the loads are those of the definition", async () => {
       const chosen = rows.filter((r) => indices.slice(r * K, r * K + K).includes(e)).length;
       counted[e] = (counted[e] as number) + chosen;
       const f = (E / (K * rows.length)) * chosen;
-      const P = rows.reduce((sum, r) => sum + (scores[r * E + e] as number) / scores.slice(r * E, r * E + E).reduce((a, x) => a + x, 0), 0) / rows.length;
+      const P =
+        rows.reduce((sum, r) => sum + (scores[r * E + e] as number) / scores.slice(r * E, r * E + E).reduce((a, x) => a + x, 0), 0) /
+        rows.length;
       expected += f * P;
     }
   }
@@ -190,7 +201,10 @@ test("the bias falls for experts above the mean load and rises below it, over al
   const balancer = new BiasBalancer(0.25);
   for (let step = 0; step < 2; step++) {
     balancer.clear();
-    for (const counts of [[9, 1, 0, 2], [0, 1, 2, 1]]) {
+    for (const counts of [
+      [9, 1, 0, 2],
+      [0, 1, 2, 1],
+    ]) {
       scope(() => balancer.add([{ layer: 1, bias, counts: fromArray(model.device, counts, [4]) }]));
     }
     balancer.apply();
@@ -238,7 +252,14 @@ function cut(batch: Batch, from: number, to: number): Batch {
 function inputOf(model: Model, batch: Batch, next: boolean) {
   const indices = (data: Int32Array) => fromArray(model.device, data, [data.length], "i32");
   const { ids, positions, first, last, nextIds, B } = batch;
-  return { ids: indices(ids), positions: indices(positions), first: indices(first), last: indices(last), parts: B, ...(next && { nextIds: indices(nextIds) }) };
+  return {
+    ids: indices(ids),
+    positions: indices(positions),
+    first: indices(first),
+    last: indices(last),
+    parts: B,
+    ...(next && { nextIds: indices(nextIds) }),
+  };
 }
 
 async function logitsOf(model: Model, batch: Batch, next = false): Promise<number[]> {

@@ -17,7 +17,8 @@ const defaults = resolveOptions("test", adamwFields, {});
 function setUp(precision: "f32" | "f64", options = defaults) {
   const device = openReference({ precision });
   const parameters = new Map<string, Tensor>();
-  for (const [name, shape] of Object.entries(fixture.shapes)) parameters.set(name, fromArray(device, fixture.start[name] as number[], shape));
+  for (const [name, shape] of Object.entries(fixture.shapes))
+    parameters.set(name, fromArray(device, fixture.start[name] as number[], shape));
   const optimizer = new AdamW(device, parameters, options);
   const packed = fromArray(device, [0, 0, 0], [3]);
   const at = (offset: number) => ({ buffer: packed.storage.buffer, offset });
@@ -30,7 +31,10 @@ function setUp(precision: "f32" | "f64", options = defaults) {
     optimizer.settle((factor as number) >= 0);
     return { norm: Math.sqrt(sumSquares as number), factor: factor as number };
   }
-  const numbers = async () => Object.fromEntries(await Promise.all(Array.from(parameters, async ([name, tensor]) => [name, Array.from(await read(tensor))] as const)));
+  const numbers = async () =>
+    Object.fromEntries(
+      await Promise.all(Array.from(parameters, async ([name, tensor]) => [name, Array.from(await read(tensor))] as const)),
+    );
   return { device, parameters, optimizer, packed, step, numbers };
 }
 

@@ -11,7 +11,13 @@ const fields = {
 } as const;
 
 test("defaults are filled in, given values kept, undefined is not given", () => {
-  expect(resolveOptions("test", fields, { steps: 3, on: true, kind: undefined })).toEqual({ learningRate: 1e-3, steps: 3, kind: "a", on: true, path: null });
+  expect(resolveOptions("test", fields, { steps: 3, on: true, kind: undefined })).toEqual({
+    learningRate: 1e-3,
+    steps: 3,
+    kind: "a",
+    on: true,
+    path: null,
+  });
 });
 
 test("an unknown key names the nearest one", () => {

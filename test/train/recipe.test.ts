@@ -36,7 +36,11 @@ test("a model from a folder brings its tokenizer", () => {
 describe("what is refused", () => {
   const cases: [string, unknown, RegExp][] = [
     ["an unknown key", { ...input, sede: 1 }, /unknown key "sede".*did you mean "seed"/],
-    ["an unknown key of a stage", { ...input, stages: [{ kind: "pretrain", learnigRate: 1 }] }, /pretrain.*"learnigRate".*did you mean "learningRate"/],
+    [
+      "an unknown key of a stage",
+      { ...input, stages: [{ kind: "pretrain", learnigRate: 1 }] },
+      /pretrain.*"learnigRate".*did you mean "learningRate"/,
+    ],
     ["an unknown key of data", { ...input, stages: [{ kind: "sft", data: { exmples: 3 } }] }, /"exmples".*did you mean "examples"/],
     ["an unknown trace option", { ...input, stages: [{ kind: "sft", data: { trace: { wait: 3 } } }] }, /"wait".*did you mean "waits"/],
     ["an unknown stage", { ...input, stages: [{ kind: "dpo" }] }, /kind "dpo"/],
@@ -47,7 +51,11 @@ describe("what is refused", () => {
     ["stages of one name", { ...input, stages: [{ kind: "sft" }, { kind: "sft" }] }, /two stages named "sft"/],
     ["no model", { ...input, model: {} }, /neither config nor path/],
     ["two models", { ...input, model: { config: {}, path: "x" } }, /both config and path/],
-    ["a learning rate that is not finite", { ...input, stages: [{ kind: "pretrain", learningRate: Number.NaN }] }, /learningRate.*NaN.*finite/],
+    [
+      "a learning rate that is not finite",
+      { ...input, stages: [{ kind: "pretrain", learningRate: Number.NaN }] },
+      /learningRate.*NaN.*finite/,
+    ],
     ["a negative learning rate", { ...input, stages: [{ kind: "grpo", learningRate: -1e-3 }] }, /learningRate.*above 0/],
     ["a loss type that is none", { ...input, stages: [{ kind: "grpo", lossType: "gprt" }] }, /"grpo", "bnpo", "dapo", "dr_grpo"/],
     ["a group of one", { ...input, stages: [{ kind: "grpo", numGenerations: 1 }] }, /at least 2/],
@@ -80,7 +88,12 @@ describe("overrides", () => {
     expect(changed.stages[0]).toMatchObject({ learningRate: 1e-2 });
     expect(changed.stages[1]).toMatchObject({ epochs: 5, data: { trace: { waits: 2 } } });
     expect(changed.stages[2]).toMatchObject({ epsilonHigh: 0.28 });
-    expect(changed).toMatchObject({ seed: 9, name: "second", task: { options: { count: 4 } }, model: { config: { hidden_size: 32, rope_scaling: { factor: 8 } } } });
+    expect(changed).toMatchObject({
+      seed: 9,
+      name: "second",
+      task: { options: { count: 4 } },
+      model: { config: { hidden_size: 32, rope_scaling: { factor: 8 } } },
+    });
     expect(recipe.seed).toBe(1); // the old one is as it was
     expect(differences(recipe, changed)).toContain("seed: 1 -> 9");
     expect(differences(recipe, changed)).toContain("stages.1.epochs: 3 -> 5");

@@ -35,7 +35,11 @@ const short = defineRecipe({
   ],
 });
 
-async function run(recipe: Recipe, out: string, options: Partial<RunOptions> = {}): Promise<Omit<RunResult, "model"> & { weights: number[] }> {
+async function run(
+  recipe: Recipe,
+  out: string,
+  options: Partial<RunOptions> = {},
+): Promise<Omit<RunResult, "model"> & { weights: number[] }> {
   const device = openReference();
   const { model, ...result } = await runRecipe(recipe, { out, host: nodeHost(), device, ...options });
   const weights = await weightsOf(model);
@@ -111,7 +115,16 @@ test("the folder holds what it should, and files of the run are what they say", 
   expect(readdirSync(out).sort()).toEqual(["checkpoints", "cost.json", "metrics.jsonl", "recipe.json", "samples.jsonl", "timing.jsonl"]);
   expect(readdirSync(join(out, "checkpoints")).sort()).toEqual(["checkpoint-10", "checkpoint-5", "checkpoint-7", "checkpoint-9"].sort());
   expect(readdirSync(result.checkpoint).sort()).toEqual(
-    ["config.json", "generation_config.json", "manifest.json", "model.safetensors", "timing.json", "tokenizer.json", "tokenizer_config.json", "trainer_state.json"].sort(),
+    [
+      "config.json",
+      "generation_config.json",
+      "manifest.json",
+      "model.safetensors",
+      "timing.json",
+      "tokenizer.json",
+      "tokenizer_config.json",
+      "trainer_state.json",
+    ].sort(),
   );
   expect(events).toEqual([
     ["start", 0, undefined],
@@ -127,12 +140,22 @@ test("the folder holds what it should, and files of the run are what they say", 
     expect(row).not.toHaveProperty("tokens_per_second");
   }
   for (const key of [
-    "reward", "reward_std", "frac_reward_zero_std", "completions/mean_length", "completions/min_length", "completions/max_length", "completions/clipped_ratio",
-    "completions/mean_terminated_length", "rewards/arithmetic/mean", "rewards/arithmetic/std",
+    "reward",
+    "reward_std",
+    "frac_reward_zero_std",
+    "completions/mean_length",
+    "completions/min_length",
+    "completions/max_length",
+    "completions/clipped_ratio",
+    "completions/mean_terminated_length",
+    "rewards/arithmetic/mean",
+    "rewards/arithmetic/std",
   ]) {
     expect(rows[7]).toHaveProperty([key]);
   }
-  expect(JSON.parse(readFileSync(join(out, "cost.json"), "utf8"))).toMatchObject({ stages: [{ name: "pretrain" }, { name: "sft" }, { name: "grpo" }] });
+  expect(JSON.parse(readFileSync(join(out, "cost.json"), "utf8"))).toMatchObject({
+    stages: [{ name: "pretrain" }, { name: "sft" }, { name: "grpo" }],
+  });
   expect(readFileSync(join(out, "timing.jsonl"), "utf8").trimEnd().split("\n")).toHaveLength(10);
   expect(result.task?.seenKeys.size).toBeGreaterThan(0);
 });
@@ -160,7 +183,10 @@ describe("damage", () => {
     ["one bit of the moments", (folder) => flip(join(folder, "optimizer.safetensors"), 7000)],
     ["one bit of the state", (folder) => flip(join(folder, "trainer_state.json"), 40)],
     ["one bit of the manifest", (folder) => flip(join(folder, "manifest.json"), 60)],
-    ["weights cut short", (folder) => writeFileSync(join(folder, "model.safetensors"), readFileSync(join(folder, "model.safetensors")).subarray(0, 1000))],
+    [
+      "weights cut short",
+      (folder) => writeFileSync(join(folder, "model.safetensors"), readFileSync(join(folder, "model.safetensors")).subarray(0, 1000)),
+    ],
     ["a byte too many", (folder) => appendFileSync(join(folder, "tokenizer.json"), " ")],
     ["a missing file", (folder) => rmSync(join(folder, "config.json"))],
     ["a missing manifest", (folder) => rmSync(join(folder, "manifest.json"))],
@@ -277,7 +303,10 @@ describe("a full disk", () => {
       await expect(attempt).rejects.toBeInstanceOf(GraduallyError);
       const checkpoints = join(out, "checkpoints");
       const names = existsSync(checkpoints) ? readdirSync(checkpoints) : [];
-      expect(names.every((name) => /^checkpoint-\d+$/.test(name)), names.join()).toBe(true); // nothing half-written
+      expect(
+        names.every((name) => /^checkpoint-\d+$/.test(name)),
+        names.join(),
+      ).toBe(true); // nothing half-written
       const damaged: string[] = [];
       const latest = await latestCheckpoint(nodeHost().files, checkpoints, (path) => void damaged.push(path));
       expect(damaged).toEqual([]);
@@ -327,7 +356,10 @@ describe("what is refused", () => {
     const path = join(root, "rows.jsonl");
     writeFileSync(path, Array.from({ length: 6 }, (_, i) => JSON.stringify({ prompt: `${i}+1=`, completion: `${i + 1}` })).join("\n"));
     const { stages: _stages, ...rest } = short;
-    const recipe = defineRecipe({ ...rest, stages: [{ kind: "sft", data: { kind: "file", path }, steps: 4, batchSize: 1, sequenceLength: 16 }] });
+    const recipe = defineRecipe({
+      ...rest,
+      stages: [{ kind: "sft", data: { kind: "file", path }, steps: 4, batchSize: 1, sequenceLength: 16 }],
+    });
     const out = fresh();
     await runAndCrash(recipe, out, 3);
     appendFileSync(path, '\n{"prompt":"7+1=","completion":"8"}');
@@ -345,7 +377,7 @@ describe("what is refused", () => {
     ["rollouts beyond the context", "stages.2.maxCompletionLength=60", /72 tokens/],
     ["prompts that are too long", "stages.2.maxPromptLength=2", /maxPromptLength/],
     ["documents that do not fit", "stages.0.sequenceLength=4", /at most T = 4/],
-    ["a tokenizer folder that is not there", "tokenizer={\"kind\":\"folder\",\"path\":\"/nowhere\"}", /nowhere/],
+    ["a tokenizer folder that is not there", 'tokenizer={"kind":"folder","path":"/nowhere"}', /nowhere/],
   ])("%s", async (_name, override, said) => {
     const attempt = run(applyOverrides(short, [override]), fresh());
     await expect(attempt).rejects.toThrow(said);
