@@ -6,8 +6,7 @@ import { access } from "node:fs/promises";
 import { cpus, freemem, tmpdir, totalmem } from "node:os";
 import type { Command } from "commander";
 import type { Device } from "../backend/backend.ts";
-import { openDevice } from "../backend/open.ts";
-import { availableBuilds } from "../backend/wasm/open.ts";
+import { availableWasmBuilds, openDevice } from "../backend/open.ts";
 import type { Host } from "../core/host.ts";
 import { matmul } from "../ops/matmul.ts";
 import { nodeHost } from "../platform/node.ts";
@@ -33,7 +32,7 @@ export function doctorCommand(program: Command): void {
 async function doctor(flags: { readonly json?: boolean }): Promise<void> {
   const host = nodeHost();
   const checks: Check[] = [checkNode(), checkProcessor(host)];
-  const available = availableBuilds(host);
+  const available = await availableWasmBuilds(host);
   const { checks: deviceChecks, measured } = await checkDevice(host, available);
   checks.push(...deviceChecks, checkMemory(), checkWebGpu(), ...(await checkFolders()), await checkModel(host));
   if (flags.json) {

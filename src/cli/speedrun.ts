@@ -33,7 +33,7 @@ export type SpeedrunOptions = {
 };
 
 const caps = [0, 12, 24, 36, 48, 72, 96];
-const maxTokens = 160;
+const maxTokens = 180;
 const slots = 256;
 
 export function speedrunCommand(program: Command): void {

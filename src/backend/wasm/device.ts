@@ -45,7 +45,7 @@ export class WasmDevice implements Device {
     buffer.version++;
     const direct = this.#recorder.idle;
     const address = direct ? buffer.address + offset * 4 : this.#recorder.stage(data.length * 4);
-    (buffer.dtype === "i32" ? this.#heap.words : this.#heap.floats).set(data, address >> 2);
+    (buffer.dtype === "i32" ? this.#heap.words : this.#heap.floats).set(data, address >>> 2);
     if (direct) return;
     const x = { buffer: { address } as WasmBuffer, offset: 0 };
     // Rows of 1,024 so that all threads take part.
@@ -60,7 +60,7 @@ export class WasmDevice implements Device {
     const buffer = this.#live(given, "read");
     this.#check(buffer, offset, length, "read");
     await this.finish();
-    const from = (buffer.address >> 2) + offset;
+    const from = (buffer.address >>> 2) + offset;
     return (buffer.dtype === "i32" ? this.#heap.words : this.#heap.floats).slice(from, from + length);
   }
 
@@ -84,9 +84,9 @@ export class WasmDevice implements Device {
       }
       return seconds;
     };
-    this.#heap.words.fill(1, x >> 2, (x + bytes) >> 2);
+    this.#heap.words.fill(1, x >>> 2, (x + bytes) >>> 2);
     const read = await best(() => this.#recorder.record("probeRead", { x, bytes, out }));
-    this.#heap.words.fill(0, out >> 2, (out >> 2) + 128 * this.info.threads);
+    this.#heap.words.fill(0, out >>> 2, (out >>> 2) + 128 * this.info.threads);
     const fma = await best(() => this.#recorder.record("probeFma", { out, rounds }));
     this.#heap.release(x, bytes);
     this.#heap.release(out, 512 * this.info.threads);

@@ -193,7 +193,7 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
   /** A broadcast copy of one staged integer, for the few bit patterns that a float cannot carry. */
   function integerFill(out: View, n: number, value: number): object {
     const address = recorder.stage(4);
-    heap.words[address >> 2] = value;
+    heap.words[address >>> 2] = value;
     const x = { buffer: { address } as WasmBuffer, offset: 0 };
     return { out, x, n0: 1, n1: n, n2: 1, n3: 1, o0: 0, o1: 1, o2: 0, o3: 0, x0: 0, x1: 0, x2: 0, x3: 0 };
   }

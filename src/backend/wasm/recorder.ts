@@ -67,7 +67,7 @@ export class Recorder {
   record(name: CommandName, args: object): void {
     const plan = plans.get(name) as Plan;
     if (this.#next + largestCommand > listWords) this.submit();
-    const base = (this.#list >> 2) + this.#next;
+    const base = (this.#list >>> 2) + this.#next;
     const words = this.#heap.words;
     const floats = this.#heap.floats;
     const values = args as Readonly<Record<string, Value>>;
