@@ -12,13 +12,15 @@ const out = "src/backend/wasm/generated";
 
 function entryText(): string {
   const imports = new Map<string, string[]>();
-  for (const { name, file } of commands) imports.set(file, [...(imports.get(file) ?? []), name]);
+  for (const { name, file } of commands) {
+    imports.set(file, [...(imports.get(file) ?? []), name]);
+  }
   const lines = ["// Made by tools/build-kernels.ts from the command table. The dispatcher of all threads.", ""];
   lines.push('import { barrier, DONE, QUEUE, STOP, SUBMITTED, sleepWhile } from "../assembly/control";');
   for (const [file, names] of imports) lines.push(`import { ${names.join(", ")} } from "../assembly/${file}";`);
   lines.push("", "function run(list: usize, end: usize, thread: i32, threads: i32): void {", "  while (list < end) {");
   lines.push("    const p = list + 8;", "    switch (load<i32>(list)) {");
-  commands.forEach(({ name }, i) => lines.push(`      case ${i}: ${name}(p, thread, threads); break;`));
+  for (const [i, { name }] of commands.entries()) lines.push(`      case ${i}: ${name}(p, thread, threads); break;`);
   lines.push("      default: unreachable();", "    }", "    list += <usize>load<i32>(list, 4);", "    barrier(threads);", "  }", "}", "");
   lines.push("export function runAlone(list: usize, end: usize): void {", "  run(list, end, 0, 1);", "}", "");
   lines.push(

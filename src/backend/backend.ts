@@ -35,7 +35,14 @@ export interface Kernels {
    * Strided copy over at most 4 dimensions: out[Σ i_d·outStrides_d] = x[Σ i_d·xStrides_d]. An x stride of 0 broadcasts; out strides
    * must address distinct elements. f32 or i32 alike; accumulate is f32 only.
    */
-  copy(a: { out: View; x: View; shape: readonly number[]; outStrides: readonly number[]; xStrides: readonly number[]; accumulate?: boolean }): void;
+  copy(a: {
+    out: View;
+    x: View;
+    shape: readonly number[];
+    outStrides: readonly number[];
+    xStrides: readonly number[];
+    accumulate?: boolean;
+  }): void;
   /** out[r] = x[index[r]] by rows of `width`. x has `xRows` rows; an index outside 0..xRows-1 gives a row of zeros. f32 or i32 alike. */
   gatherRows(a: { out: View; x: View; index: View; rows: number; width: number; xRows: number }): void;
   /** out[index[r]] = x[r]. Indices must be distinct; those outside 0..outRows-1 are skipped. f32 or i32 alike. */
@@ -76,9 +83,19 @@ export interface Kernels {
    * `cacheB`: B is a weight that is used again before it is written: the device may keep a packed copy.
    */
   matmul(a: {
-    out: View; a: View; b: View; M: number; N: number; K: number;
-    transposeA?: boolean; transposeB?: boolean; accumulate?: boolean;
-    batch?: number; outBatchStride?: number; aBatchStride?: number; bBatchStride?: number;
+    out: View;
+    a: View;
+    b: View;
+    M: number;
+    N: number;
+    K: number;
+    transposeA?: boolean;
+    transposeB?: boolean;
+    accumulate?: boolean;
+    batch?: number;
+    outBatchStride?: number;
+    aBatchStride?: number;
+    bBatchStride?: number;
     cacheB?: boolean;
   }): void;
   /**
@@ -86,7 +103,18 @@ export interface Kernels {
    * (transposeW true) or out[s] = x[s]·w[e] with w [E, K, N] (transposeW false). Rows beyond offsets[E] are left alone.
    * offsets (i32, [E+1], ascending) are on the device; the kernel clamps them to 0..S. Rows before offsets[0] are left alone too.
    */
-  groupedMatmul(a: { out: View; x: View; w: View; offsets: View; S: number; E: number; N: number; K: number; transposeW: boolean; cacheW?: boolean }): void;
+  groupedMatmul(a: {
+    out: View;
+    x: View;
+    w: View;
+    offsets: View;
+    S: number;
+    E: number;
+    N: number;
+    K: number;
+    transposeW: boolean;
+    cacheW?: boolean;
+  }): void;
   /** dw[e] [N, K] += Σ over the rows s of expert e of dy[s, n]·x[s, k]: the finished sum is added, an expert without rows adds 0. offsets as above. */
   groupedMatmulWeightGrad(a: { dw: View; dy: View; x: View; offsets: View; S: number; E: number; N: number; K: number }): void;
 
@@ -102,9 +130,21 @@ export interface Kernels {
    * x and out have row strides xRowStride, outRowStride (elements); heads lie side by side in a row. In place allowed (same offset and stride).
    */
   rope(a: {
-    out: View; x: View; positions: View; cos: View; sin: View; tableRows: number;
-    rows: number; heads: number; width: number; offset: number; dims: number;
-    interleaved: boolean; inverse?: boolean; xRowStride: number; outRowStride: number;
+    out: View;
+    x: View;
+    positions: View;
+    cos: View;
+    sin: View;
+    tableRows: number;
+    rows: number;
+    heads: number;
+    width: number;
+    offset: number;
+    dims: number;
+    interleaved: boolean;
+    inverse?: boolean;
+    xRowStride: number;
+    outRowStride: number;
   }): void;
   /** out[r] = table[ids[r]], table [vocab, width]; ids outside give zeros. */
   embedding(a: { out: View; table: View; ids: View; rows: number; width: number; vocab: number }): void;
@@ -132,9 +172,24 @@ export interface Kernels {
    * (k and v are the cache) and MLA's absorbed form (G = 1, v = the first Dv elements of the key rows).
    */
   attention(a: {
-    out: View; lse: View; q: View; k: View; v: View; first: View; last: View;
-    R: number; S: number; H: number; G: number; D: number; Dv: number; scale: number;
-    kRowStride: number; kHeadStride: number; vRowStride: number; vHeadStride: number;
+    out: View;
+    lse: View;
+    q: View;
+    k: View;
+    v: View;
+    first: View;
+    last: View;
+    R: number;
+    S: number;
+    H: number;
+    G: number;
+    D: number;
+    Dv: number;
+    scale: number;
+    kRowStride: number;
+    kHeadStride: number;
+    vRowStride: number;
+    vHeadStride: number;
   }): void;
   /**
    * Gradients of attention; dq [R, H, D] is overwritten, dk and dv (strides as k and v) are added to. Rows and key rows fall into
@@ -142,10 +197,33 @@ export interface Kernels {
    * the unit of parallel work. Sums run over queries in ascending order, then are added to dk and dv. Empty ranges give dq 0.
    */
   attentionBackward(a: {
-    dq: View; dk: View; dv: View; dOut: View; out: View; lse: View; q: View; k: View; v: View; first: View; last: View;
-    R: number; S: number; H: number; G: number; D: number; Dv: number; scale: number; batch: number;
-    kRowStride: number; kHeadStride: number; vRowStride: number; vHeadStride: number;
-    dkRowStride: number; dkHeadStride: number; dvRowStride: number; dvHeadStride: number;
+    dq: View;
+    dk: View;
+    dv: View;
+    dOut: View;
+    out: View;
+    lse: View;
+    q: View;
+    k: View;
+    v: View;
+    first: View;
+    last: View;
+    R: number;
+    S: number;
+    H: number;
+    G: number;
+    D: number;
+    Dv: number;
+    scale: number;
+    batch: number;
+    kRowStride: number;
+    kHeadStride: number;
+    vRowStride: number;
+    vHeadStride: number;
+    dkRowStride: number;
+    dkHeadStride: number;
+    dvRowStride: number;
+    dvHeadStride: number;
   }): void;
 
   // ---- mixture of experts -------------------------------------------------------------------------------------
@@ -156,11 +234,32 @@ export interface Kernels {
    * indices [T, K] i32 in descending order of choice; weights [T, K] = scores[chosen], divided by (their sum + 1e-20) if normalise, times scale.
    */
   route(a: {
-    indices: View; weights: View; scores: View; bias: View; T: number; E: number; K: number;
-    groups: number; topkGroups: number; groupTop: number; masked: number; normalise: boolean; scale: number;
+    indices: View;
+    weights: View;
+    scores: View;
+    bias: View;
+    T: number;
+    E: number;
+    K: number;
+    groups: number;
+    topkGroups: number;
+    groupTop: number;
+    masked: number;
+    normalise: boolean;
+    scale: number;
   }): void;
   /** dscores [T, E] is overwritten: gradient of the weights with respect to the scores (selection has none). Indices outside 0..E-1 are skipped, the others of a row are distinct. */
-  routeBackward(a: { dscores: View; dweights: View; scores: View; indices: View; T: number; E: number; K: number; normalise: boolean; scale: number }): void;
+  routeBackward(a: {
+    dscores: View;
+    dweights: View;
+    scores: View;
+    indices: View;
+    T: number;
+    E: number;
+    K: number;
+    normalise: boolean;
+    scale: number;
+  }): void;
   /**
    * Stable counting sort of slots by expert. indices [slots] i32 (slot = token·K + k). offsets [E+1]; sorted [slots]: slot at each sorted place; place [slots]: place of each slot.
    * Indices outside 0..E-1 are clamped.
@@ -188,8 +287,19 @@ export interface Kernels {
    * with c1 = 1 - beta1^step, c2 = 1 - beta2^step given by the caller. factor[0] < 0 skips everything.
    */
   adamw(a: {
-    param: View; grad: View; m: View; v: View; n: number; factor: View;
-    lr: number; beta1: number; beta2: number; eps: number; weightDecay: number; c1: number; c2: number;
+    param: View;
+    grad: View;
+    m: View;
+    v: View;
+    n: number;
+    factor: View;
+    lr: number;
+    beta1: number;
+    beta2: number;
+    eps: number;
+    weightDecay: number;
+    c1: number;
+    c2: number;
   }): void;
 }
 

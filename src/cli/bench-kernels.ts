@@ -56,7 +56,11 @@ function makeCases(device: Device, own: (buffer: DeviceBuffer) => void): Case[] 
   const floats = (n: number): View => {
     const buffer = device.allocate("f32", n);
     own(buffer);
-    device.write(buffer, 0, Float32Array.from({ length: n }, () => random.uniform() - 0.5));
+    device.write(
+      buffer,
+      0,
+      Float32Array.from({ length: n }, () => random.uniform() - 0.5),
+    );
     return { buffer, offset: 0 };
   };
   const integers = (values: number[]): View => {
@@ -69,7 +73,14 @@ function makeCases(device: Device, own: (buffer: DeviceBuffer) => void): Case[] 
   const cases: Case[] = [];
   const add = (name: string, shape: string, flop: number, bytes: number, run: () => void) => cases.push({ name, shape, flop, bytes, run });
 
-  for (const [M, N, K] of [[512, 512, 512], [2048, 128, 128], [2048, 384, 128], [128, 384, 2048], [64, 384, 128], [1, 2048, 2048]] as const) {
+  for (const [M, N, K] of [
+    [512, 512, 512],
+    [2048, 128, 128],
+    [2048, 384, 128],
+    [128, 384, 2048],
+    [64, 384, 128],
+    [1, 2048, 2048],
+  ] as const) {
     const [out, a, b] = [floats(M * N), floats(M * K), floats(N * K)];
     const bytes = 4 * (M * N + M * K + N * K);
     add("matmul", `${M}×${N}×${K}`, 2 * M * N * K, bytes, () => kernels.matmul({ out, a, b, M, N, K, transposeB: true, cacheB: true }));
@@ -90,7 +101,17 @@ function makeCases(device: Device, own: (buffer: DeviceBuffer) => void): Case[] 
     const [B, T, H, D] = [16, 128, 4, 32];
     const R = B * T;
     const n = R * H * D;
-    const [out, lse, q, k, v, dq, dk, dv, dOut] = [floats(n), floats(R * H), floats(n), floats(n), floats(n), floats(n), floats(n), floats(n), floats(n)] as [View, View, View, View, View, View, View, View, View];
+    const [out, lse, q, k, v, dq, dk, dv, dOut] = [
+      floats(n),
+      floats(R * H),
+      floats(n),
+      floats(n),
+      floats(n),
+      floats(n),
+      floats(n),
+      floats(n),
+      floats(n),
+    ] as [View, View, View, View, View, View, View, View, View];
     const first = integers(range(R, (r) => r - (r % T)));
     const last = integers(range(R, (r) => r));
     const strides = { kRowStride: H * D, kHeadStride: D, vRowStride: H * D, vHeadStride: D };
@@ -98,7 +119,20 @@ function makeCases(device: Device, own: (buffer: DeviceBuffer) => void): Case[] 
     const pairs = (B * T * (T + 1)) / 2;
     add("attention", `${B}×${T}, ${H} heads of ${D}`, 4 * pairs * H * D, 16 * n, () => kernels.attention({ out, lse, ...common }));
     add("attentionBackward", `${B}×${T}, ${H} heads of ${D}`, 10 * pairs * H * D, 36 * n, () =>
-      kernels.attentionBackward({ dq, dk, dv, dOut, out, lse, ...common, batch: B, dkRowStride: H * D, dkHeadStride: D, dvRowStride: H * D, dvHeadStride: D }),
+      kernels.attentionBackward({
+        dq,
+        dk,
+        dv,
+        dOut,
+        out,
+        lse,
+        ...common,
+        batch: B,
+        dkRowStride: H * D,
+        dkHeadStride: D,
+        dvRowStride: H * D,
+        dvHeadStride: D,
+      }),
     );
   }
   {
@@ -106,7 +140,9 @@ function makeCases(device: Device, own: (buffer: DeviceBuffer) => void): Case[] 
     const n = rows * width;
     const [x, y, z, w] = [floats(n), floats(n), floats(n), floats(width)] as [View, View, View, View];
     add("rmsNorm", `${rows}×${width}`, 0, 8 * n, () => kernels.rmsNorm({ out: y, x, weight: w, rows, width, eps: 1e-6 }));
-    add("rmsNormBackward", `${rows}×${width}`, 0, 12 * n, () => kernels.rmsNormBackward({ dx: z, dy: y, x, weight: w, rows, width, eps: 1e-6 }));
+    add("rmsNormBackward", `${rows}×${width}`, 0, 12 * n, () =>
+      kernels.rmsNormBackward({ dx: z, dy: y, x, weight: w, rows, width, eps: 1e-6 }),
+    );
     add("swiglu", `${n}`, 0, 12 * n, () => kernels.swiglu({ out: z, gate: x, up: y, n }));
     add("binary", `add, ${n}`, 0, 12 * n, () => kernels.binary({ kind: "add", out: z, a: x, b: y, n, bRepeat: 1, bPeriod: n }));
     add("softmax", `${rows}×${width}`, 0, 8 * n, () => kernels.softmax({ out: z, x, rows, width }));

@@ -4,8 +4,8 @@
 import type { Device } from "../backend/backend.ts";
 import { ConfigError } from "../core/errors.ts";
 import { Random } from "../core/random.ts";
-import { type Batch, packBatch } from "../data/pack.ts";
 import { flopShape, trainingFlop } from "../cost/flop.ts";
+import { type Batch, packBatch } from "../data/pack.ts";
 import { createModel } from "../models/load.ts";
 import { PackedScalars, recordStep } from "../train/loop.ts";
 import { BiasBalancer, recordTokenLoss, totalsOf, trainedParameters } from "../train/objective.ts";
@@ -17,7 +17,12 @@ export function llamaShape(text: string): Record<string, unknown> {
   for (const part of text.split(",")) {
     const match = /^(d|l|ff|h|kv|v)([1-9]\d{0,6})$/.exec(part.trim());
     if (!match) {
-      throw new ConfigError({ operation: "bench train --shape", got: JSON.stringify(part), expected: "d128,l4,ff384,h4,v256", cure: "give width, layers, feed-forward, heads and vocabulary" });
+      throw new ConfigError({
+        operation: "bench train --shape",
+        got: JSON.stringify(part),
+        expected: "d128,l4,ff384,h4,v256",
+        cure: "give width, layers, feed-forward, heads and vocabulary",
+      });
     }
     sizes.set(match[1] as string, Number(match[2]));
   }
@@ -49,7 +54,14 @@ export type TrainBench = {
 };
 
 /** Median of `steps` full steps on random tokens, after two to warm up. */
-export async function benchTrain(device: Device, config: Record<string, unknown>, B: number, T: number, steps: number, now: () => number): Promise<TrainBench> {
+export async function benchTrain(
+  device: Device,
+  config: Record<string, unknown>,
+  B: number,
+  T: number,
+  steps: number,
+  now: () => number,
+): Promise<TrainBench> {
   const random = new Random(1);
   const model = createModel(device, config, random);
   const batch = randomBatch(random, B, T, model.vocabSize);
@@ -81,7 +93,14 @@ export async function benchTrain(device: Device, config: Record<string, unknown>
   packed.dispose();
   model.dispose();
   const { name, build, threads } = device.info;
-  return { tok_s: (B * T) / seconds, params, ms_per_step: seconds * 1000, gflop_s: flop / seconds / 1e9, threads, device: `${name} ${build}` };
+  return {
+    tok_s: (B * T) / seconds,
+    params,
+    ms_per_step: seconds * 1000,
+    gflop_s: flop / seconds / 1e9,
+    threads,
+    device: `${name} ${build}`,
+  };
 }
 
 /** B documents of T tokens each, one to a row. */

@@ -24,14 +24,24 @@ export function benchCommand(program: Command): void {
       const host = nodeHost();
       const device = await open(options);
       try {
-        if (!device.measureLimits) throw new ConfigError({ operation: "bench kernels", got: device.info.name, expected: "the cpu device", cure: "leave --device out" });
+        if (!device.measureLimits)
+          throw new ConfigError({
+            operation: "bench kernels",
+            got: device.info.name,
+            expected: "the cpu device",
+            cure: "leave --device out",
+          });
         const limits = await device.measureLimits(host.now);
         const kernels = await benchKernels(device, limits, host.now);
         const { name, build, threads } = device.info;
         if (options.json) process.stdout.write(`${JSON.stringify({ device: `${name} ${build}`, threads, limits, kernels })}\n`);
         else {
-          process.stdout.write(`${name} ${build}, ${threads} threads: ${limits.fma_gflop_s.toFixed(0)} GFLOP/s of multiply-adds, reads ${limits.read_gb_s.toFixed(1)} GB/s\n\n`);
-          process.stdout.write(`${"kernel".padEnd(24)}${"shape".padEnd(26)}${"ms".padStart(8)}${"GFLOP/s".padStart(9)}${"GB/s".padStart(7)}${"limit".padStart(6)}\n`);
+          process.stdout.write(
+            `${name} ${build}, ${threads} threads: ${limits.fma_gflop_s.toFixed(0)} GFLOP/s of multiply-adds, reads ${limits.read_gb_s.toFixed(1)} GB/s\n\n`,
+          );
+          process.stdout.write(
+            `${"kernel".padEnd(24)}${"shape".padEnd(26)}${"ms".padStart(8)}${"GFLOP/s".padStart(9)}${"GB/s".padStart(7)}${"limit".padStart(6)}\n`,
+          );
           for (const k of kernels) {
             const share = `${Math.round(100 * k.of_limit)}%`;
             process.stdout.write(
@@ -54,7 +64,11 @@ export function benchCommand(program: Command): void {
     .addHelpText("after", "\nExamples:\n  gradually bench train --shape d128,l4,ff384,h4,v256 --batch 16 --seq 128 --json\n")
     .action(async (options: Common & { shape: string; batch: string; seq: string; steps: string }) => {
       const config = llamaShape(options.shape);
-      const [B, T, steps] = [whole("--batch", options.batch, 4096), whole("--seq", options.seq, 4096), whole("--steps", options.steps, 100_000)];
+      const [B, T, steps] = [
+        whole("--batch", options.batch, 4096),
+        whole("--seq", options.seq, 4096),
+        whole("--steps", options.steps, 100_000),
+      ];
       const device = await open(options);
       try {
         const result = await benchTrain(device, config, B, T, steps, nodeHost().now);
@@ -74,7 +88,12 @@ export function benchCommand(program: Command): void {
 function whole(flag: string, text: string, max: number): number {
   const value = Number(text);
   if (Number.isSafeInteger(value) && value >= 1 && value <= max) return value;
-  throw new ConfigError({ operation: flag, got: JSON.stringify(text), expected: `a whole number from 1 to ${max}`, cure: `give ${flag} such a number` });
+  throw new ConfigError({
+    operation: flag,
+    got: JSON.stringify(text),
+    expected: `a whole number from 1 to ${max}`,
+    cure: `give ${flag} such a number`,
+  });
 }
 
 function open({ threads, build }: Common) {

@@ -3,7 +3,6 @@
 // saw: held out by a hash of the problem, and checked against every problem that training drew.
 
 import type { Command } from "commander";
-import { speedrunRecipe } from "./speedrun-recipe.ts";
 import { openDevice } from "../backend/open.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
@@ -21,6 +20,7 @@ import { assertDisjoint, distinctRows } from "../tasks/split.ts";
 import type { Recipe } from "../train/recipe.ts";
 import { applyOverrides } from "../train/recipe-overrides.ts";
 import { runRecipe, type StageEvent } from "../train/run.ts";
+import { speedrunRecipe } from "./speedrun-recipe.ts";
 
 export type SpeedrunOptions = {
   readonly out: string;
@@ -32,8 +32,8 @@ export type SpeedrunOptions = {
   readonly threads?: number;
 };
 
-const caps = [0, 12, 24, 36, 48, 72, 96];
-const maxTokens = 180;
+const caps = [0, 12, 24, 48, 72, 96, 144, 192];
+const maxTokens = 248;
 const slots = 256;
 
 export function speedrunCommand(program: Command): void {
@@ -47,7 +47,10 @@ export function speedrunCommand(program: Command): void {
     .option("--set <path=value>", "change one setting of the recipe (repeatable)", (value: string, all: string[]) => [...all, value], [])
     .option("--threads <n>", "threads; default all", wholeNumber("--threads"))
     .option("--json", "print the numbers as one JSON document", false)
-    .addHelpText("after", "\nExamples:\n  gradually speedrun\n  gradually speedrun --out runs/long --scale 4\n  gradually speedrun --seed 2 --json > numbers.json\n")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  gradually speedrun\n  gradually speedrun --out runs/long --scale 4\n  gradually speedrun --seed 2 --json > numbers.json\n",
+    )
     .action(async (options: SpeedrunOptions) => {
       await speedrun(options);
     });
@@ -57,7 +60,12 @@ function wholeNumber(flag: string): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (!Number.isSafeInteger(value) || value < 0) {
-      throw new ConfigError({ operation: flag, got: JSON.stringify(text), expected: "a whole number of 0 or more", cure: `give ${flag} a number` });
+      throw new ConfigError({
+        operation: flag,
+        got: JSON.stringify(text),
+        expected: "a whole number of 0 or more",
+        cure: `give ${flag} a number`,
+      });
     }
     return value;
   };
@@ -67,7 +75,12 @@ function wholeNumber(flag: string): (text: string) => number {
 export async function speedrun(options: SpeedrunOptions): Promise<SpeedrunResults> {
   const host = nodeHost();
   if (!(Number.isFinite(options.scale) && options.scale > 0 && options.scale <= 1000)) {
-    throw new ConfigError({ operation: "speedrun --scale", got: String(options.scale), expected: "a number above 0, at most 1000", cure: "1 is the ten-minute run" });
+    throw new ConfigError({
+      operation: "speedrun --scale",
+      got: String(options.scale),
+      expected: "a number above 0, at most 1000",
+      cure: "1 is the ten-minute run",
+    });
   }
   const recipe = applyOverrides(speedrunRecipe(options.scale, options.seed), options.set);
   const began = host.now();
@@ -192,14 +205,24 @@ class Examiner {
     return [...right, ...this.#answers.filter((answer) => !answer.right)].slice(0, 3);
   }
 
-  async #with(event: Pick<StageEvent, "model" | "tokenizer" | "task" | "ledger">, stage: string, ask: (engine: Engine, exam: Exam) => Promise<Outcome[]>): Promise<void> {
+  async #with(
+    event: Pick<StageEvent, "model" | "tokenizer" | "task" | "ledger">,
+    stage: string,
+    ask: (engine: Engine, exam: Exam) => Promise<Outcome[]>,
+  ): Promise<void> {
     const { model, tokenizer, task, ledger } = event;
     if (!task) throw new ConfigError({ operation: "speedrun", got: "a recipe without a task", expected: "one", cure: "set task" });
     const began = this.#host.now();
-    const rows = distinctRows(task.task, "test", this.#options.problems, new Random(this.#recipe.seed).fork("test problems"), task.testShare);
+    const rows = distinctRows(
+      task.task,
+      "test",
+      this.#options.problems,
+      new Random(this.#recipe.seed).fork("test problems"),
+      task.testShare,
+    );
     assertDisjoint(task.task, task.seenKeys, rows);
     const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-    const engine = new Engine(model, { slots, contextLength: 256, prefillTokens: 2048, absorbed: true, seed: this.#recipe.seed });
+    const engine = new Engine(model, { slots, contextLength: 320, prefillTokens: 2048, absorbed: true, seed: this.#recipe.seed });
     try {
       const { bos, eos } = tokenizer.specialIds;
       const outcomes = await ask(engine, {
@@ -209,7 +232,8 @@ class Examiner {
         options: { maxTokens, stop: eos === undefined ? [] : [eos], ...(bos !== undefined && { bos }), thinkEnd: encode("</think>") },
       });
       const shape = flopShape(model);
-      for (const { promptTokens, generatedTokens, keys } of outcomes) ledger.infer(`eval ${stage}`, shape, promptTokens + generatedTokens, keys);
+      for (const { promptTokens, generatedTokens, keys } of outcomes)
+        ledger.infer(`eval ${stage}`, shape, promptTokens + generatedTokens, keys);
       ledger.time(`eval ${stage}`, this.#host.now() - began);
     } finally {
       engine.dispose();
@@ -221,7 +245,12 @@ type Exam = {
   readonly task: NonNullable<StageEvent["task"]>["task"];
   readonly rows: unknown[];
   readonly codec: { readonly encode: (text: string) => readonly number[]; readonly decode: (ids: readonly number[]) => string };
-  readonly options: { readonly maxTokens: number; readonly stop: readonly number[]; readonly bos?: number; readonly thinkEnd: readonly number[] };
+  readonly options: {
+    readonly maxTokens: number;
+    readonly stop: readonly number[];
+    readonly bos?: number;
+    readonly thinkEnd: readonly number[];
+  };
 };
 
 function modelLine({ modelType, config, parameterCount }: StageEvent["model"]): string {
@@ -250,7 +279,9 @@ function conclude(results: SpeedrunResults, input: ReportInput, out: string, say
   const percent = (p: number) => `${(100 * p).toFixed(1)} %`;
   say("\nAccuracy on problems that no stage saw (95 % interval)");
   for (const [stage, { greedy, sampled }] of Object.entries(results.accuracy)) {
-    say(`  ${stage.padEnd(9)} greedy ${percent(greedy[0]).padStart(7)} (${percent(greedy[1])} to ${percent(greedy[2])})   sampled ${percent(sampled[0]).padStart(7)}`);
+    say(
+      `  ${stage.padEnd(9)} greedy ${percent(greedy[0]).padStart(7)} (${percent(greedy[1])} to ${percent(greedy[2])})   sampled ${percent(sampled[0]).padStart(7)}`,
+    );
   }
   say("\nAccuracy by thinking budget (tokens)");
   for (const { mode, budget, accuracy, thinking_tokens } of results.budget_curve) {

@@ -28,6 +28,7 @@ export interface Files {
    */
   writeFolderAtomic(path: string, fill: (folder: string) => Promise<void>): Promise<void>;
   makeFolder(path: string): Promise<void>;
+  /** Removes a file or a whole folder, if there; after a crash a folder is whole or gone (or lies under a temporary name, `NAME.tmp-…`). */
   remove(path: string): Promise<void>;
   /** The path after all symbolic links; absent where there are none. */
   realPath?(path: string): Promise<string>;

@@ -10,7 +10,12 @@ export function elementCount(shape: Shape, operation = "shape"): number {
   let count = 1;
   for (const size of shape) {
     if (!Number.isSafeInteger(size) || size < 0) {
-      throw new ShapeError({ operation, got: showShape(shape), expected: "integer sizes of 0 or more", cure: "check the sizes that were given" });
+      throw new ShapeError({
+        operation,
+        got: showShape(shape),
+        expected: "integer sizes of 0 or more",
+        cure: "check the sizes that were given",
+      });
     }
     count *= size;
     if (!Number.isSafeInteger(count)) {

@@ -2,7 +2,7 @@
 // was expected and the cure. Messages are built only on failure, because ops run thousands of times a second.
 
 import { ShapeError } from "../core/errors.ts";
-import { sameShape, type Shape, showShape } from "../core/shape.ts";
+import { type Shape, sameShape, showShape } from "../core/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
 export function wrong(operation: string, got: string, expected: string, cure: string): ShapeError {

@@ -112,6 +112,23 @@ async function replace(temporary: string, target: string, aside: string): Promis
   }
 }
 
+/** Removes a file, a link or a folder. A folder takes a temporary name first: after a crash it is whole or gone, never half of itself. */
+export async function removeWhole(target: string): Promise<void> {
+  const token = freshToken();
+  const aside = `${target}.tmp-${token}`;
+  try {
+    if (!(await fs.lstat(target)).isDirectory()) await fs.rm(target, { force: true });
+    else {
+      await fs.rename(target, aside);
+      await fs.rm(aside, { recursive: true, force: true });
+    }
+  } catch (thrown) {
+    if (!hasCode(thrown, "ENOENT")) throw fileError("remove", target, thrown);
+  } finally {
+    inUse.delete(token);
+  }
+}
+
 const leftover = /^(.+)\.(old|tmp)-(\d+-[0-9a-z]+-\d+)$/;
 
 /** Brings back folders that stepped aside in a process that died before its second rename. Returns the names as they are then. */

@@ -7,7 +7,7 @@ import * as fs from "node:fs/promises";
 import * as path from "node:path";
 import { ConfigError, DeviceError, FormatError, quote } from "../core/errors.ts";
 import type { Appender, FileSource, Files } from "../core/host.ts";
-import { healFolder, writeAtomic, writeFolderAtomic } from "./node-atomic.ts";
+import { healFolder, removeWhole, writeAtomic, writeFolderAtomic } from "./node-atomic.ts";
 import { hasCode, translated } from "./node-errors.ts";
 import { lockFile } from "./node-lock.ts";
 
@@ -238,7 +238,7 @@ export const nodeFiles: Files = {
   makeFolder: async (folder) => {
     await translated("make folder", folder, () => fs.mkdir(folder, { recursive: true }));
   },
-  remove: (target) => translated("remove", target, () => fs.rm(target, { recursive: true, force: true })),
+  remove: removeWhole,
   lock: lockFile,
   realPath: (target) => translated("look at", target, () => fs.realpath(target)),
   join: (...parts) => path.join(...parts),

@@ -20,6 +20,11 @@ export type CountdownTrace = {
   readonly maxAttempts?: number;
   /** How often `Wait` is written where the trace would stop, each time for maxAttempts more. Default 0. */
   readonly waits?: number;
+  /**
+   * Probability that `Wait` is written at each of those places; else the trace stops there, without a solution (with giveUp) or drawn again. Default 1.
+   * A model that saw both can learn from reward alone that going on pays.
+   */
+  readonly waitShare?: number;
   /** Keep a trace without a solution: it ends in its last attempt, which is wrong. For pretraining only. Default false. */
   readonly giveUp?: boolean;
   /**
@@ -47,7 +52,15 @@ export function searchCountdown(
   options: CountdownTrace,
   random: Random,
 ): Search | undefined {
-  const { proposals = "rounds", sharpness = 0.5, maxAttempts = 8, waits = 0, giveUp = false, drill = 0 } = checkTrace(options);
+  const {
+    proposals = "rounds",
+    sharpness = 0.5,
+    maxAttempts = 8,
+    waits = 0,
+    waitShare = 1,
+    giveUp = false,
+    drill = 0,
+  } = checkTrace(options);
   const all = enumerateAttempts(numbers, rules);
   if (all.length === 0 || !(giveUp || all.some((attempt) => attempt.value === target))) return undefined;
   if (drill > 0 && random.uniform() < drill) {
@@ -61,10 +74,13 @@ export function searchCountdown(
         ? inRounds(all, target, sharpness, random)
         : byWeight(all, target, proposals === "random" ? 0 : sharpness, random);
     const right = order.findIndex((attempt) => attempt.value === target);
-    const solved = right !== -1 && right < maxAttempts * (waits + 1);
+    let granted = 0;
+    while (granted < waits && (waitShare === 1 || random.uniform() < waitShare)) granted++;
+    const limit = maxAttempts * (granted + 1);
+    const solved = right !== -1 && right < limit;
     if (!solved && !giveUp) continue;
-    const attempts = order.slice(0, solved ? right + 1 : maxAttempts * (waits + 1));
-    const waitsAfter = Array.from({ length: waits }, (_, i) => maxAttempts * (i + 1)).filter((place) => place < attempts.length);
+    const attempts = order.slice(0, solved ? right + 1 : limit);
+    const waitsAfter = Array.from({ length: granted }, (_, i) => maxAttempts * (i + 1)).filter((place) => place < attempts.length);
     return { attempts, solved, waitsAfter };
   }
   return undefined;
@@ -72,7 +88,7 @@ export function searchCountdown(
 
 /** Throws ConfigError for options that make no sense. */
 export function checkTrace(options: CountdownTrace): CountdownTrace {
-  const { proposals = "rounds", sharpness = 0, maxAttempts = 1, waits = 0, drill = 0 } = options;
+  const { proposals = "rounds", sharpness = 0, maxAttempts = 1, waits = 0, waitShare = 1, drill = 0 } = options;
   const fail = (expected: string): never => {
     throw new ConfigError({
       operation: "set up countdown traces",
@@ -85,6 +101,7 @@ export function checkTrace(options: CountdownTrace): CountdownTrace {
   if (!Number.isFinite(sharpness) || sharpness < 0) fail("sharpness: a finite number of 0 or more");
   if (proposals === "rounds" && sharpness > 1) fail("sharpness: a probability of at most 1 with proposals: rounds");
   if (!Number.isSafeInteger(maxAttempts) || maxAttempts < 1) fail("maxAttempts: an integer of 1 or more");
+  if (!(waitShare >= 0 && waitShare <= 1)) fail("waitShare: a probability");
   if (!(drill >= 0 && drill <= 1)) fail("drill: a probability");
   if (!Number.isSafeInteger(waits) || waits < 0) fail("waits: an integer of 0 or more");
   return options;

@@ -122,6 +122,13 @@ export async function pruneCheckpoints(files: Files, root: string, newest: numbe
   for (const step of old) if (!kept.includes(step)) await files.remove(checkpointPath(files, root, step));
 }
 
+/** Removes what a killed process was writing or removing. Only for whoever holds the lock of the run: nobody else may be writing here. */
+export async function sweepCheckpoints(files: Files, root: string): Promise<void> {
+  for (const name of await files.list(root)) {
+    if (/^checkpoint-\d+\.tmp-/.test(name)) await files.remove(files.join(root, name));
+  }
+}
+
 async function readCheckpoint(files: Files, path: string): Promise<SavedCheckpoint> {
   const readJson = async (name: string) => {
     const file = files.join(path, name);

@@ -5,7 +5,7 @@
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
-import { latestCheckpoint, type SavedCheckpoint } from "./checkpoint.ts";
+import { latestCheckpoint, type SavedCheckpoint, sweepCheckpoints } from "./checkpoint.ts";
 import { sha256 } from "./manifest.ts";
 import { freeKeys, type Recipe, recipeText } from "./recipe.ts";
 import { differences } from "./recipe-overrides.ts";
@@ -40,6 +40,7 @@ export async function openRunFolder(
     if (!resume) await refuseOldRun(files, path);
     else if (before !== undefined) refuseOtherRecipe(path, before, recipe);
     const onDamaged = (damagedPath: string, damage: string) => onWarning(`${damagedPath} is damaged (${damage}) and is not used`);
+    if (resume && lock) await sweepCheckpoints(files, checkpoints);
     const saved = resume ? await latestCheckpoint(files, checkpoints, onDamaged) : undefined;
     if (saved && saved.state.recipe !== recipeHash) {
       throw new ConfigError({

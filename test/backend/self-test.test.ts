@@ -20,6 +20,8 @@ test("a kernel that is wrong by one part in a thousand is named", async () => {
     ...honest.kernels,
     affine: (a: Parameters<typeof honest.kernels.affine>[0]) => honest.kernels.affine({ ...a, scale: a.scale * 1.001 }),
   };
-  const device = new Proxy(honest, { get: (target, key) => (key === "kernels" ? kernels : Reflect.get(target, key).bind?.(target) ?? Reflect.get(target, key)) });
+  const device = new Proxy(honest, {
+    get: (target, key) => (key === "kernels" ? kernels : (Reflect.get(target, key).bind?.(target) ?? Reflect.get(target, key))),
+  });
   expect(await selfTest(device)).toEqual(["affine"]);
 });

@@ -154,3 +154,20 @@ test("the folder of a process that still lives is left alone", async () => {
   await fs.mkdir(path.join(folder, `model.old-${process.ppid}-abc-1`));
   expect(await files.isFolder(path.join(folder, "model"))).toBe(false);
 });
+
+test("a folder that is removed takes another name first: whole or gone", async () => {
+  const target = path.join(folder, "a");
+  await fs.mkdir(path.join(target, "inner"), { recursive: true });
+  await fs.writeFile(path.join(target, "inner", "file"), "x");
+  await fs.symlink(target, path.join(folder, "link"));
+  fault.code = "EACCES";
+  fault.left = 0;
+  await expect(files.remove(target)).rejects.toThrow(DeviceError);
+  expect(await fs.readFile(path.join(target, "inner", "file"), "utf8")).toBe("x");
+  fault.left = Number.POSITIVE_INFINITY;
+  expect(await operationsOf(() => files.remove(path.join(folder, "link")))).toEqual([]);
+  expect(await fs.readdir(folder)).toEqual(["a"]); // not what the link led to
+  expect(await operationsOf(() => files.remove(target))).toEqual(["rename"]);
+  await files.remove(target);
+  expect(await fs.readdir(folder)).toEqual([]);
+});

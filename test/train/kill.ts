@@ -27,8 +27,8 @@ export type KillReport = {
   readonly duringSave: number;
   /** Runs that came to their end after kills. */
   readonly runs: number;
-  /** Checkpoints that did not verify after a kill. */
-  readonly damaged: number;
+  /** Checkpoints that did not verify after a kill, and why. */
+  readonly damaged: readonly string[];
   /** Finished runs whose metrics or final weights were not those of the unbroken run. */
   readonly different: number;
   readonly steps: number;
@@ -49,17 +49,18 @@ export async function killAgainAndAgain(options: KillOptions): Promise<KillRepor
   const duration = performance.now() - start;
   const expected = results(whole);
 
-  const report = { kills: 0, duringSave: 0, runs: 0, damaged: 0, different: 0 };
+  const report = { kills: 0, duringSave: 0, runs: 0, damaged: [] as string[], different: 0 };
   let out = join(folder, "broken-0");
   while (report.kills < kills || report.runs === 0) {
     const victim = launch(out, device);
     // Once there were enough kills, the last run may finish.
-    const timer = report.kills < kills ? setTimeout(() => victim.kill("SIGKILL"), random.uniform() * duration) : undefined;
+    const timer = report.kills < kills ? setTimeout(() => victim.kill("SIGKILL"), random.uniform() * 0.7 * duration) : undefined;
     const killed = await settled(victim);
     clearTimeout(timer);
     const checkpoints = join(out, "checkpoints");
     for (const step of await listCheckpoints(files, checkpoints)) {
-      if ((await findDamage(files, checkpointPath(files, checkpoints, step), step)) !== undefined) report.damaged++;
+      const damage = await findDamage(files, checkpointPath(files, checkpoints, step), step);
+      if (damage !== undefined) report.damaged.push(`checkpoint-${step}: ${damage}`);
     }
     if (killed) {
       report.kills++;
@@ -118,7 +119,7 @@ async function main(): Promise<void> {
   });
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
   process.stdout.write(`${JSON.stringify({ ...report, device })}\n`);
-  if (report.damaged + report.different > 0) process.exitCode = 1;
+  if (report.damaged.length + report.different > 0) process.exitCode = 1;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

@@ -222,6 +222,17 @@ describe("damage", () => {
     expect(contents(out)).toEqual(contents(unbroken));
   });
 
+  test("what a kill left behind is swept when the run resumes", async () => {
+    const out = fresh();
+    await runAndCrash(short, out, 6);
+    for (const name of ["checkpoint-6.tmp-999999999-a-1", "checkpoint-2.tmp-999999999-a-2"]) {
+      mkdirSync(join(out, "checkpoints", name));
+      writeFileSync(join(out, "checkpoints", name, "model.safetensors"), "half");
+    }
+    await run(short, out, { resume: true });
+    expect(readdirSync(join(out, "checkpoints")).filter((name) => !/^checkpoint-\d+$/.test(name))).toEqual([]);
+  });
+
   test("half a line at the end of the metrics is mended", async () => {
     const unbroken = fresh();
     await run(short, unbroken);

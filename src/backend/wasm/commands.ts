@@ -39,7 +39,11 @@ export const commands = [
   command("rmsNorm", "rms-norm", "!out @x @weight rows width ~eps"),
   command("rmsNormBackward", "rms-norm", "!dx @dy @x @weight inverse rows width ~eps"),
   command("rmsNormWeightGrad", "rms-norm", "!dweight @dy @x inverse rows width"),
-  command("rope", "rope", "!out @x @positions @cos @sin tableRows rows heads width offset dims interleaved inverse xRowStride outRowStride"),
+  command(
+    "rope",
+    "rope",
+    "!out @x @positions @cos @sin tableRows rows heads width offset dims interleaved inverse xRowStride outRowStride",
+  ),
   command("embedding", "embedding", "!out @table @ids rows width vocab"),
   command("embeddingBackward", "embedding", "!dtable @dy @ids rows width vocab"),
   command("crossEntropy", "cross-entropy", "!loss !lse @logits @targets rows vocab"),
@@ -58,7 +62,11 @@ export const commands = [
     "!dq !dk !dv @dOut @out @lse @q @k @v @first @last R S H G D Dv ~scale batch kRowStride kHeadStride vRowStride vHeadStride " +
       "dkRowStride dkHeadStride dvRowStride dvHeadStride scratch scratchStride",
   ),
-  command("route", "route", "!indices !weights @scores @bias T E K groups topkGroups groupTop ~masked normalise ~scale scratch scratchStride"),
+  command(
+    "route",
+    "route",
+    "!indices !weights @scores @bias T E K groups topkGroups groupTop ~masked normalise ~scale scratch scratchStride",
+  ),
   command("routeBackward", "route", "!dscores @dweights @scores @indices T E K normalise ~scale"),
   command("dispatch", "dispatch", "!offsets !sorted !place @indices slots E scratch"),
   command("expertGather", "expert-gather", "!out @x @sorted ?weights slots K width"),

@@ -50,10 +50,40 @@ export class WasmDevice implements Device {
     const x = { buffer: { address } as WasmBuffer, offset: 0 };
     // Rows of 1,024 so that all threads take part.
     const whole = Math.floor(data.length / 1024);
-    this.#recorder.record("copy", { out: { buffer, offset }, x, n0: 1, n1: whole, n2: 1, n3: 1024, o0: 0, o1: 1024, o2: 0, o3: 1, x0: 0, x1: 1024, x2: 0, x3: 1 });
+    this.#recorder.record("copy", {
+      out: { buffer, offset },
+      x,
+      n0: 1,
+      n1: whole,
+      n2: 1,
+      n3: 1024,
+      o0: 0,
+      o1: 1024,
+      o2: 0,
+      o3: 1,
+      x0: 0,
+      x1: 1024,
+      x2: 0,
+      x3: 1,
+    });
     const tail = { buffer, offset: offset + whole * 1024 };
     const rest = { buffer: { address: address + whole * 4096 } as WasmBuffer, offset: 0 };
-    this.#recorder.record("copy", { out: tail, x: rest, n0: 1, n1: 1, n2: 1, n3: data.length - whole * 1024, o0: 0, o1: 0, o2: 0, o3: 1, x0: 0, x1: 0, x2: 0, x3: 1 });
+    this.#recorder.record("copy", {
+      out: tail,
+      x: rest,
+      n0: 1,
+      n1: 1,
+      n2: 1,
+      n3: data.length - whole * 1024,
+      o0: 0,
+      o1: 0,
+      o2: 0,
+      o3: 1,
+      x0: 0,
+      x1: 0,
+      x2: 0,
+      x3: 1,
+    });
   }
 
   async read(given: DeviceBuffer, offset: number, length: number): Promise<HostArray> {
@@ -110,7 +140,8 @@ export class WasmDevice implements Device {
   }
 
   #check(buffer: WasmBuffer, offset: number, length: number, operation: string): void {
-    if (Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0 && offset + length <= buffer.length) return;
+    if (Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0 && offset + length <= buffer.length)
+      return;
     throw new DeviceError({
       operation,
       got: `elements ${offset}..${offset + length - 1}`,

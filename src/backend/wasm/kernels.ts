@@ -75,7 +75,23 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
       const [x0, x1, x2, x3] = [...Array(pad).fill(0), ...a.xStrides] as number[];
       // Two dimensions are shared among threads: with few outer ones, swap so that the long one comes first.
       if ((n0 as number) * (n1 as number) === 1) {
-        record("copy", { out: a.out, x: a.x, n0: 1, n1: n2, n2: 1, n3, o0: 0, o1: o2, o2: 0, o3, x0: 0, x1: x2, x2: 0, x3, accumulate: a.accumulate });
+        record("copy", {
+          out: a.out,
+          x: a.x,
+          n0: 1,
+          n1: n2,
+          n2: 1,
+          n3,
+          o0: 0,
+          o1: o2,
+          o2: 0,
+          o3,
+          x0: 0,
+          x1: x2,
+          x2: 0,
+          x3,
+          accumulate: a.accumulate,
+        });
       } else record("copy", { out: a.out, x: a.x, n0, n1, n2, n3, o0, o1, o2, o3, x0, x1, x2, x3, accumulate: a.accumulate });
     },
     gatherRows: (a) => record("gatherRows", a),
@@ -187,7 +203,14 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     balanceBias: (a) => record("balanceBias", a),
     clipFactor: (a) => record("clipFactor", a),
     adamw: ({ lr, weightDecay, c1, c2, ...a }) =>
-      record("adamw", { ...a, rest1: 1 - a.beta1, rest2: 1 - a.beta2, decay: 1 - lr * weightDecay, stepSize: lr / c1, inverseRoot: 1 / Math.sqrt(c2) }),
+      record("adamw", {
+        ...a,
+        rest1: 1 - a.beta1,
+        rest2: 1 - a.beta2,
+        decay: 1 - lr * weightDecay,
+        stepSize: lr / c1,
+        inverseRoot: 1 / Math.sqrt(c2),
+      }),
   };
 
   /** A broadcast copy of one staged integer, for the few bit patterns that a float cannot carry. */

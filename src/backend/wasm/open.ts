@@ -12,7 +12,8 @@ export type WasmBuild = "wide" | "relaxed" | "simd128";
 
 /** (module (func (result v128) (f32x4.relaxed_madd (v128.const 0) …))): valid only where relaxed SIMD is. */
 const relaxedProbe = new Uint8Array([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 0, 253, 15, 65, 0, 253, 15, 65, 0, 253, 15, 253, 133, 2, 11,
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 19, 1, 17, 0, 65, 0, 253, 15, 65, 0, 253, 15, 65, 0, 253, 15, 253,
+  133, 2, 11,
 ]);
 
 export function hasRelaxedSimd(): boolean {
@@ -30,7 +31,12 @@ export async function openWasm(host: Host, options: { threads?: number; build?: 
   const builds = availableBuilds(host);
   const build = options.build ?? (builds[0] as WasmBuild);
   if (!builds.includes(build)) {
-    throw new DeviceError({ operation: "open the wasm device", got: `build ${build}`, expected: builds.join(" or "), cure: "leave the build out" });
+    throw new DeviceError({
+      operation: "open the wasm device",
+      got: `build ${build}`,
+      expected: builds.join(" or "),
+      cure: "leave the build out",
+    });
   }
   const bytes = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
   const module = await WebAssembly.compile(bytes);

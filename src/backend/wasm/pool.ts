@@ -117,7 +117,12 @@ export class Pool {
   #throwIfFailed(): void {
     if (!this.#failure) return;
     throw new DeviceError(
-      { operation: "run on the wasm device", got: `a thread that died: ${this.#failure.message}`, expected: "all threads running", cure: "open the device again; report what was running" },
+      {
+        operation: "run on the wasm device",
+        got: `a thread that died: ${this.#failure.message}`,
+        expected: "all threads running",
+        cure: "open the device again; report what was running",
+      },
       { cause: this.#failure },
     );
   }

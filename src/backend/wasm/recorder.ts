@@ -95,7 +95,8 @@ export class Recorder {
     this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4);
     this.#resting.push({ address: this.#list, busyUntil: this.#lastSubmitted });
     const oldest = this.#resting[0];
-    this.#list = oldest && this.#pool.isDone(oldest.busyUntil) ? (this.#resting.shift()?.address as number) : this.#heap.fresh(listWords * 4);
+    this.#list =
+      oldest && this.#pool.isDone(oldest.busyUntil) ? (this.#resting.shift()?.address as number) : this.#heap.fresh(listWords * 4);
     this.#next = 0;
     return this.#lastSubmitted;
   }
@@ -107,7 +108,9 @@ export class Recorder {
 
   /** A block of `bytes` that no command uses. It is free again once what is recorded up to the next submit is done. */
   stage(bytes: number): number {
-    const index = this.#staging.findIndex((block) => block.bytes >= bytes && block.bytes <= 4 * bytes + 4096 && this.#pool.isDone(block.busyUntil));
+    const index = this.#staging.findIndex(
+      (block) => block.bytes >= bytes && block.bytes <= 4 * bytes + 4096 && this.#pool.isDone(block.busyUntil),
+    );
     let block = index >= 0 ? this.#staging.splice(index, 1)[0] : undefined;
     if (!block) {
       const size = Math.max(4096, 2 ** Math.ceil(Math.log2(bytes)));

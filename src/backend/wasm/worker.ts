@@ -1,7 +1,12 @@
 // What a thread runs: instantiate the module on the shared memory, then wait inside WebAssembly for command lists until told to stop.
 // The platform's worker file passes the first message here (platform/node-worker.ts).
 
-export type WorkerStart = { readonly module: WebAssembly.Module; readonly memory: WebAssembly.Memory; readonly thread: number; readonly threads: number };
+export type WorkerStart = {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly thread: number;
+  readonly threads: number;
+};
 
 export type KernelExports = {
   /** Executes lists until stopped; blocks the calling thread. */
