@@ -91,6 +91,12 @@ function fp8Entries({ name, shape, data }: TensorToWrite, block: Block): Safeten
 }
 
 /** JSON.stringify writes null for NaN and infinity; a configuration with null in their place would be another one. */
+/**
+ * Keys that transformers insists on reading as floats: `1` is refused there, `1.0` is not, and JSON.stringify writes whole numbers without a point.
+ */
+const floatKeys =
+  /^(\s*"(?:routed_scaling_factor|rope_theta|factor|mscale|mscale_all_dim|beta_fast|beta_slow|low_freq_factor|high_freq_factor|attention_factor|partial_rotary_factor|rms_norm_eps|initializer_range|attention_dropout|router_aux_loss_coef|temperature|top_p|min_p|repetition_penalty)": -?\d+)(,?)$/gm;
+
 function json(file: string, value: Readonly<Record<string, unknown>>): string {
   const check = (key: string, inner: unknown): unknown => {
     if (typeof inner !== "number" || Number.isFinite(inner)) return inner;
@@ -101,5 +107,5 @@ function json(file: string, value: Readonly<Record<string, unknown>>): string {
       cure: "correct the setting",
     });
   };
-  return `${JSON.stringify(value, check, 2)}\n`;
+  return `${JSON.stringify(value, check, 2).replace(floatKeys, "$1.0$2")}\n`;
 }

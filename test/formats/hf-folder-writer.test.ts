@@ -138,3 +138,15 @@ test("nothing is written, and an earlier folder stays, when the content is bad o
     expect(await readBack("norm.weight")).toEqual(vector);
   }
 });
+
+test("whole numbers that transformers reads as floats keep their point, counts do not", async () => {
+  await writeHfFolder(files, folder, {
+    ...content,
+    config: { ...content.config, routed_scaling_factor: 1, hidden_size: 16, nested: { factor: 40 } },
+  });
+  const text = await fs.readFile(path.join(folder, "config.json"), "utf8");
+  expect(text).toContain('"rope_theta": 10000.0,');
+  expect(text).toContain('"routed_scaling_factor": 1.0,');
+  expect(text).toContain('"factor": 40.0\n');
+  expect(text).toContain('"hidden_size": 16,');
+});
