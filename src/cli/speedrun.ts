@@ -23,7 +23,7 @@ import { runRecipe, type StageEvent } from "../train/run.ts";
 import { speedrunRecipe } from "./speedrun-recipe.ts";
 
 export type SpeedrunOptions = {
-  readonly out: string;
+  readonly out?: string;
   readonly seed: number;
   readonly scale: number;
   readonly problems: number;
@@ -40,7 +40,7 @@ export function speedrunCommand(program: Command): void {
   program
     .command("speedrun")
     .description("from random weights to a small reasoner in ten minutes, with a report")
-    .option("--out <dir>", "run folder; must not hold another run", "runs/speedrun")
+    .option("--out <dir>", "run folder, which must not hold another run (default: runs/speedrun, or the next free number)")
     .option("--seed <n>", "all randomness follows from it", wholeNumber("--seed"), 1)
     .option("--scale <x>", "length of pretraining and reinforcement; 1 is the ten-minute run", Number, 1)
     .option("--problems <n>", "held-out problems for each evaluation", wholeNumber("--problems"), 1024)
@@ -83,6 +83,7 @@ export async function speedrun(options: SpeedrunOptions): Promise<SpeedrunResult
     });
   }
   const recipe = applyOverrides(speedrunRecipe(options.scale, options.seed), options.set);
+  const out = options.out ?? (await freeFolder(host));
   const began = host.now();
   const device = await openDevice(host, options.threads === undefined ? {} : { threads: options.threads });
   const say = (text: string) => process.stderr.write(`${text}\n`);
@@ -97,7 +98,7 @@ export async function speedrun(options: SpeedrunOptions): Promise<SpeedrunResult
   const examiner = new Examiner(recipe, options, host, line);
   try {
     const run = await runRecipe(recipe, {
-      out: options.out,
+      out,
       host,
       device,
       onProgress: (progress) => line.update(progress),
@@ -128,22 +129,30 @@ export async function speedrun(options: SpeedrunOptions): Promise<SpeedrunResult
       machine: `${(await import("node:os")).cpus()[0]?.model ?? "CPU"}, ${threads} threads, ${name} ${build}, Node ${process.versions.node}`,
       model: modelLine(run.model),
       seed: options.seed,
-      ...(await curves(host, options.out)),
+      ...(await curves(host, out)),
       stages: report.stages,
       costLine: run.ledger.costLine(),
       published: publishedCosts.map((cost) => ({ name: cost.name, price: formatPublished(cost), what: cost.what, source: cost.source })),
       samples: examiner.samples(),
       next,
     };
-    for (const [file, text] of makeReport(input)) await host.files.writeAtomic(host.files.join(options.out, file), text);
-    await host.files.writeAtomic(host.files.join(options.out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
+    for (const [file, text] of makeReport(input)) await host.files.writeAtomic(host.files.join(out, file), text);
+    await host.files.writeAtomic(host.files.join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
     run.model.dispose();
     if (options.json) process.stdout.write(`${JSON.stringify(results)}\n`);
-    else conclude(results, input, options.out, say);
+    else conclude(results, input, out, say);
     return results;
   } finally {
     line.finish();
     await device.close();
+  }
+}
+
+/** runs/speedrun, or runs/speedrun-2, -3 … when that is taken. */
+async function freeFolder({ files }: Host): Promise<string> {
+  for (let n = 1; ; n++) {
+    const path = files.join("runs", n === 1 ? "speedrun" : `speedrun-${n}`);
+    if (!(await files.exists(path))) return path;
   }
 }
 

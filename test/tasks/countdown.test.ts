@@ -88,6 +88,9 @@ describe("problems", () => {
     { trace: { waits: -1 } },
     { trace: { sharpness: -1 } },
     { trace: { sharpness: 2 } },
+    { trace: { waitShare: 1.5 } },
+    { trace: { drill: -0.1 } },
+    { trace: { drill: Number.NaN } },
     { trace: { sharpness: Number.POSITIVE_INFINITY } },
     { trace: { proposals: "best" as "guided" } },
   ])("refuses %o", (options) => expect(() => createCountdown(options)).toThrow(ConfigError));
@@ -185,20 +188,26 @@ describe("traces", () => {
   const random = new Random(21);
   const rows = Array.from({ length: 200 }, () => task.sample(random));
 
-  /** Checks the grammar and every equation; returns the attempts. */
+  /** Checks the grammar, every equation and every verdict; returns the attempts. */
   function readTrace(text: string, one: CountdownRow): string[] {
-    expect(text).toMatch(/^(?:(?:Wait)?\d+[-+*/]\d+=\d+,\d+[-+*/]\d+=\d+[;!])+<\/think>[-+*/()\d]+$/);
+    expect(text).toMatch(/^(?:(?:Wait)?\d+[-+*/]\d+=\d+,\d+[-+*/]\d+=\d+[<>!])+<\/think>[-+*/()\d]+$/);
     const thinking = splitCompletion(text)!.thinking;
-    const attempts = thinking.slice(0, -1).replaceAll("Wait", "").split(";");
-    expect(new Set(attempts).size).toBe(attempts.length);
-    attempts.forEach((attempt, i) => {
+    const judged = [...thinking.matchAll(/([^<>!]+)([<>!])/g)].map(([, attempt, mark]) => ({
+      attempt: attempt!.replace("Wait", ""),
+      mark,
+    }));
+    for (const { attempt, mark } of judged) {
       for (const step of attempt.split(",")) {
         const [left, result] = step.split("=") as [string, string];
         expect(evaluateExpression(parseExpression(left)!)?.numerator).toBe(BigInt(result));
       }
-      // Only the last attempt reaches the target, and then it says so.
-      expect(attempt.endsWith(`=${one.target}`)).toBe(i === attempts.length - 1 && thinking.endsWith("!"));
-    });
+      const value = Number(attempt.split("=").at(-1));
+      expect(mark).toBe(value === one.target ? "!" : value < one.target ? "<" : ">");
+    }
+    const attempts = judged.map(({ attempt }) => attempt);
+    expect(new Set(attempts).size).toBe(attempts.length);
+    // A search ends with its first hit.
+    expect(judged.slice(0, -1).every(({ mark }) => mark !== "!")).toBe(true);
     return attempts;
   }
 
@@ -240,6 +249,35 @@ describe("traces", () => {
     expect(rewards.get(0.1)).toBeGreaterThan(30);
   });
 
+  test("wait sometimes when told so, and stop there otherwise", () => {
+    const lengths = new Map<number, number>();
+    for (const one of rows) {
+      const text = task.trace(one, random, { giveUp: true, maxAttempts: 2, waits: 2, waitShare: 0.5 })!;
+      if (readTrace(text, one).length > 0 && task.reward(text, one) !== 1) {
+        const waits = text.split("Wait").length - 1;
+        lengths.set(waits, (lengths.get(waits) ?? 0) + 1);
+      }
+    }
+    // Half never wait, a quarter waits once, a quarter twice, less what was solved on the way.
+    expect([...lengths.keys()].sort()).toEqual([0, 1, 2]);
+    expect(lengths.get(0)!).toBeGreaterThan(lengths.get(1)!);
+  });
+
+  test("that are drills hold one attempt, right as often as wrong", () => {
+    let right = 0;
+    for (const one of rows) {
+      const text = task.trace(one, random, { drill: 1 })!;
+      expect(readTrace(text, one)).toHaveLength(1);
+      if (task.reward(text, one) === 1) right++;
+      else expect(task.reward(text, one)).toBe(0.1);
+    }
+    expect(right / rows.length).toBeGreaterThan(0.4);
+    expect(right / rows.length).toBeLessThan(0.6);
+    expect(
+      rows.filter((one) => task.trace(one, random, { drill: 0.3, maxAttempts: 40 })!.match(/[<>!]/g)!.length > 2).length,
+    ).toBeGreaterThan(80);
+  });
+
   test("in rounds: no beginning comes again before every other one came", () => {
     for (const one of rows.slice(0, 50)) {
       const attempts = readTrace(task.trace(one, random, { maxAttempts: 100, sharpness: 0.3 })!, one);
@@ -276,7 +314,7 @@ describe("traces", () => {
 
   test("get shorter as proposals get sharper", () => {
     const attempts = (options: CountdownTrace) =>
-      rows.reduce((sum, one, i) => sum + task.trace(one, new Random(i), { maxAttempts: 100, ...options })!.split(";").length, 0) /
+      rows.reduce((sum, one, i) => sum + task.trace(one, new Random(i), { maxAttempts: 100, ...options })!.match(/=\d+[<>!]/g)!.length, 0) /
       rows.length;
     const uniform = attempts({ proposals: "random" });
     const mild = attempts({ proposals: "guided", sharpness: 1 });
@@ -292,7 +330,7 @@ describe("traces", () => {
   test("undefined where there is no solution; bad options are an error", () => {
     expect(task.trace({ numbers: [1, 1, 1], target: 98 }, random)).toBeUndefined();
     const pair = createCountdown({ count: 2, max: 99 });
-    expect(pair.trace({ numbers: [90, 90], target: 98 }, random, { giveUp: true })).toBe("90/90=1;</think>90/90");
+    expect(pair.trace({ numbers: [90, 90], target: 98 }, random, { giveUp: true })).toBe("90/90=1<</think>90/90");
     expect(() => task.trace(row, random, { maxAttempts: 0.5 })).toThrow(ConfigError);
   });
 });
