@@ -59,14 +59,14 @@ export function speedrunRecipe(scale = 1, seed = 1): Recipe {
         schedule: "wsd",
         warmupSteps: 50,
         decayShare: 0.3,
-        data: { trace: { sharpness: 0.5, maxAttempts: 6, waits: 2, waitShare: 0.35, giveUp: true, drill: 0.4 } },
+        data: { trace: { order: "written", sharpness: 0.5, maxAttempts: 6, waits: 2, waitShare: 0.35, giveUp: true, drill: 0.4 } },
       }),
       sft({
         epochs: 3,
-        batchSize: 16,
+        batchSize: 8,
         sequenceLength: 256,
         learningRate: 5e-4,
-        data: { examples: 1000, trace: { sharpness: 0.5, maxAttempts: 6 } },
+        data: { examples: 1000, trace: { order: "written", sharpness: 0.5, maxAttempts: 6 } },
       }),
       grpo({
         steps: Math.round(60 * scale),
@@ -77,6 +77,8 @@ export function speedrunRecipe(scale = 1, seed = 1): Recipe {
         learningRate: 3e-4,
         microbatchTokens: 2048,
         warmupSteps: 3,
+        schedule: "cosine",
+        finalShare: 0.2,
       }),
     ],
   });

@@ -14,6 +14,11 @@ export type CountdownTrace = {
    * comes nearest to the target with probability sharpness, else any that was not tried. Default "rounds".
    */
   readonly proposals?: "random" | "guided" | "rounds";
+  /**
+   * rounds: beginnings in random order, or "written": pairs as the prompt writes the numbers, + - * / for each. A model that follows a written order
+   * need not remember what it tried, and does not run in circles. Default "random".
+   */
+  readonly order?: "random" | "written";
   /** guided: 0 or more, 0 is random; rounds: a probability. Default 0.5. */
   readonly sharpness?: number;
   /** Attempts before the trace stops, the right one included, 1 or more. Default 8. */
@@ -54,6 +59,7 @@ export function searchCountdown(
 ): Search | undefined {
   const {
     proposals = "rounds",
+    order: beginnings = "random",
     sharpness = 0.5,
     maxAttempts = 8,
     waits = 0,
@@ -66,12 +72,17 @@ export function searchCountdown(
   if (drill > 0 && random.uniform() < drill) {
     const solved = random.uniform() < 0.5;
     const fitting = all.filter((attempt) => (attempt.value === target) === solved);
-    if (fitting.length > 0) return { attempts: [random.pick(fitting)], solved, waitsAfter: [] };
+    const distance = (attempt: Attempt) => Math.abs(attempt.value - target);
+    if (fitting.length > 0) {
+      // The nearer of two: narrow misses are hard to tell from hits.
+      const [chosen, rival] = [random.pick(fitting), random.pick(fitting)];
+      return { attempts: [distance(rival) < distance(chosen) ? rival : chosen], solved, waitsAfter: [] };
+    }
   }
   for (let draw = 0; draw < maxDraws; draw++) {
     const order =
       proposals === "rounds"
-        ? inRounds(all, target, sharpness, random)
+        ? inRounds(all, target, sharpness, beginnings, random)
         : byWeight(all, target, proposals === "random" ? 0 : sharpness, random);
     const right = order.findIndex((attempt) => attempt.value === target);
     let granted = 0;
@@ -88,7 +99,7 @@ export function searchCountdown(
 
 /** Throws ConfigError for options that make no sense. */
 export function checkTrace(options: CountdownTrace): CountdownTrace {
-  const { proposals = "rounds", sharpness = 0, maxAttempts = 1, waits = 0, waitShare = 1, drill = 0 } = options;
+  const { proposals = "rounds", order = "random", sharpness = 0, maxAttempts = 1, waits = 0, waitShare = 1, drill = 0 } = options;
   const fail = (expected: string): never => {
     throw new ConfigError({
       operation: "set up countdown traces",
@@ -98,6 +109,7 @@ export function checkTrace(options: CountdownTrace): CountdownTrace {
     });
   };
   if (!["random", "guided", "rounds"].includes(proposals)) fail("proposals: random, guided or rounds");
+  if (order !== "random" && order !== "written") fail("order: random or written");
   if (!Number.isFinite(sharpness) || sharpness < 0) fail("sharpness: a finite number of 0 or more");
   if (proposals === "rounds" && sharpness > 1) fail("sharpness: a probability of at most 1 with proposals: rounds");
   if (!Number.isSafeInteger(maxAttempts) || maxAttempts < 1) fail("maxAttempts: an integer of 1 or more");
@@ -116,7 +128,7 @@ function byWeight(all: readonly Attempt[], target: number, sharpness: number, ra
     .map((entry) => entry.attempt);
 }
 
-function inRounds(all: readonly Attempt[], target: number, near: number, random: Random): Attempt[] {
+function inRounds(all: readonly Attempt[], target: number, near: number, beginnings: "random" | "written", random: Random): Attempt[] {
   const left = new Map<string, Attempt[]>();
   for (const attempt of all) {
     const beginning = attempt.steps.slice(0, -1).map(formatStep).join();
@@ -126,7 +138,8 @@ function inRounds(all: readonly Attempt[], target: number, near: number, random:
   }
   const order: Attempt[] = [];
   while (left.size > 0) {
-    for (const beginning of random.shuffle([...left.keys()])) {
+    const round = [...left.keys()];
+    for (const beginning of beginnings === "written" ? round : random.shuffle(round)) {
       const untried = left.get(beginning) as Attempt[];
       const distance = (attempt: Attempt) => Math.abs(attempt.value - target);
       const nearest = () => untried.reduce((best, attempt, i) => (distance(attempt) < distance(untried[best] as Attempt) ? i : best), 0);

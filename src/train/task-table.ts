@@ -24,7 +24,7 @@ const tasks = {
       "divideByOne",
       "trace",
     ] satisfies (keyof CountdownOptions)[],
-    trace: ["proposals", "sharpness", "maxAttempts", "waits", "waitShare", "giveUp", "drill"] satisfies (keyof CountdownTrace)[],
+    trace: ["proposals", "order", "sharpness", "maxAttempts", "waits", "waitShare", "giveUp", "drill"] satisfies (keyof CountdownTrace)[],
   },
   arithmetic: {
     create: (options: object): Task<unknown> => createArithmetic(options as ArithmeticOptions),
