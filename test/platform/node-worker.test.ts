@@ -1,5 +1,5 @@
 // Worker threads of the Node host, in a process of their own: messages go both ways, errors arrive, and threads neither
-// keep the process from ending nor let it end while an answer is awaited. The worker file here is an echo in a copy of the tree.
+// keep the process from ending nor let it end while an answer is awaited. The worker's entry file here is an echo in a copy of the tree.
 
 import { spawnSync } from "node:child_process";
 import * as fs from "node:fs/promises";
@@ -13,10 +13,9 @@ beforeAll(async () => {
   folder = await fs.mkdtemp(path.join(tmpdir(), "gradually-worker-"));
   for (const part of ["core", "platform"])
     await fs.cp(path.join(import.meta.dirname, "../../src", part), path.join(folder, part), { recursive: true });
-  await fs.mkdir(path.join(folder, "backend/wasm"), { recursive: true });
   await fs.writeFile(path.join(folder, "package.json"), '{"type":"module"}');
   await fs.writeFile(
-    path.join(folder, "backend/wasm/worker.ts"),
+    path.join(folder, "platform/node-worker.ts"),
     `import { parentPort } from "node:worker_threads";
      parentPort?.on("message", (message: unknown) => {
        if (message === "fail") throw new Error("failed in the worker");

@@ -11,7 +11,7 @@ import { parseArgs } from "node:util";
 import { Random } from "../../src/core/random.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import { checkpointPath, listCheckpoints } from "../../src/train/checkpoint.ts";
-import { findDamage } from "../../src/train/manifest.ts";
+import { findDamage, type Manifest } from "../../src/train/manifest.ts";
 
 export type KillOptions = {
   readonly kills: number;
@@ -29,8 +29,8 @@ export type KillReport = {
   readonly runs: number;
   /** Checkpoints that did not verify after a kill, and why. */
   readonly damaged: readonly string[];
-  /** Finished runs whose metrics or final weights were not those of the unbroken run. */
-  readonly different: number;
+  /** What differed in finished runs: metrics.jsonl, or files of the final checkpoint. */
+  readonly different: readonly string[];
   readonly steps: number;
   readonly seconds: number;
 };
@@ -49,7 +49,7 @@ export async function killAgainAndAgain(options: KillOptions): Promise<KillRepor
   const duration = performance.now() - start;
   const expected = results(whole);
 
-  const report = { kills: 0, duringSave: 0, runs: 0, damaged: [] as string[], different: 0 };
+  const report = { kills: 0, duringSave: 0, runs: 0, damaged: [] as string[], different: [] as string[] };
   let out = join(folder, "broken-0");
   while (report.kills < kills || report.runs === 0) {
     const victim = launch(out, device);
@@ -68,21 +68,31 @@ export async function killAgainAndAgain(options: KillOptions): Promise<KillRepor
       options.onKill?.(report.kills);
     } else {
       report.runs++;
-      if (results(out) !== expected) report.different++;
+      report.different.push(...differing(expected, results(out)));
       rmSync(out, { recursive: true, force: true });
       out = join(folder, `broken-${report.runs}`);
     }
   }
-  return { ...report, steps: expected.split("\n").length - 2, seconds: Math.round((performance.now() - began) / 1000) };
+  return {
+    ...report,
+    steps: (expected.get("metrics.jsonl") as string).trimEnd().split("\n").length,
+    seconds: Math.round((performance.now() - began) / 1000),
+  };
 }
 
-/** What must be the same: every byte of the metrics, and the final checkpoint's hashes. */
-function results(out: string): string {
-  const metrics = readFileSync(join(out, "metrics.jsonl"), "utf8");
-  const last = Math.max(...readdirSync(join(out, "checkpoints")).map((name) => Number(name.split("-")[1])));
-  const manifest = JSON.parse(readFileSync(join(out, "checkpoints", `checkpoint-${last}`, "manifest.json"), "utf8"));
-  const hashes = manifest.files.filter(({ name }: { name: string }) => name !== "timing.json");
-  return `${metrics}${JSON.stringify([last, hashes])}\n`;
+/** What must be the same, by name: the metrics, and the hash of every file of the final checkpoint but the wall clock's. */
+function results(out: string): Map<string, string> {
+  const checkpoints = join(out, "checkpoints");
+  const last = Math.max(...readdirSync(checkpoints).map((name) => Number(name.split("-")[1])));
+  const manifest: Manifest = JSON.parse(readFileSync(join(checkpoints, `checkpoint-${last}`, "manifest.json"), "utf8"));
+  const hashes = manifest.files
+    .filter(({ name }) => name !== "timing.json")
+    .map(({ name, sha256 }) => [`${last}/${name}`, sha256] as const);
+  return new Map([["metrics.jsonl", readFileSync(join(out, "metrics.jsonl"), "utf8")], ...hashes]);
+}
+
+function differing(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): string[] {
+  return [...new Set([...a.keys(), ...b.keys()])].filter((name) => a.get(name) !== b.get(name));
 }
 
 function launch(out: string, device: string): ChildProcess {
@@ -119,7 +129,7 @@ async function main(): Promise<void> {
   });
   if (values.folder === undefined) rmSync(folder, { recursive: true, force: true });
   process.stdout.write(`${JSON.stringify({ ...report, device })}\n`);
-  if (report.damaged.length + report.different > 0) process.exitCode = 1;
+  if (report.damaged.length + report.different.length > 0) process.exitCode = 1;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
