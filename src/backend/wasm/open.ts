@@ -6,7 +6,9 @@ import type { Host } from "../../core/host.ts";
 import { WasmDevice } from "./device.ts";
 import { relaxed, simd128 } from "./generated/modules.ts";
 import { SharedHeap } from "./memory.ts";
+import type { DotKind } from "./packed.ts";
 import { Pool } from "./pool.ts";
+import { Recorder } from "./recorder.ts";
 
 export type WasmBuild = "wide" | "relaxed" | "simd128";
 
@@ -42,5 +44,15 @@ export async function openWasm(host: Host, options: { threads?: number; build?: 
   const module = await WebAssembly.compile(bytes);
   const heap = new SharedHeap();
   const pool = await Pool.start(host, module, heap, threads);
-  return new WasmDevice(heap, pool, build);
+  return new WasmDevice(heap, pool, build, build === "simd128" ? "none" : await probeDots(heap, pool));
+}
+
+/** -127·255·4 comes out exactly, as -127·-1·4, or neither: what the relaxed dot product of bytes does above 7 bits is the engine's choice, the same each time. */
+async function probeDots(heap: SharedHeap, pool: Pool): Promise<DotKind> {
+  const recorder = new Recorder(heap, pool);
+  const out = heap.fresh(64);
+  recorder.record("probeDot", { out });
+  await pool.settle(recorder.submit());
+  const found = heap.words[out >>> 2];
+  return found === -127 * 255 * 4 ? "unsigned" : found === 127 * 4 ? "signed" : "sevenBits";
 }
