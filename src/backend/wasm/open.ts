@@ -28,7 +28,8 @@ export function availableBuilds(host: Host): WasmBuild[] {
   return host.enableWideSimd?.() ? ["wide", "relaxed", "simd128"] : ["relaxed", "simd128"];
 }
 
-export async function openWasm(host: Host, options: { threads?: number; build?: WasmBuild } = {}): Promise<WasmDevice> {
+/** `dots` is for tests: takes the engine's dot product for less than it is. */
+export async function openWasm(host: Host, options: { threads?: number; build?: WasmBuild; dots?: DotKind } = {}): Promise<WasmDevice> {
   const threads = options.threads ?? host.parallelism;
   const builds = availableBuilds(host);
   const build = options.build ?? (builds[0] as WasmBuild);
@@ -44,7 +45,8 @@ export async function openWasm(host: Host, options: { threads?: number; build?: 
   const module = await WebAssembly.compile(bytes);
   const heap = new SharedHeap();
   const pool = await Pool.start(host, module, heap, threads);
-  return new WasmDevice(heap, pool, build, build === "simd128" ? "none" : await probeDots(heap, pool));
+  const dots = build === "simd128" ? "none" : (options.dots ?? (await probeDots(heap, pool)));
+  return new WasmDevice(heap, pool, build, dots);
 }
 
 /** -127·255·4 comes out exactly, as -127·-1·4, or neither: what the relaxed dot product of bytes does above 7 bits is the engine's choice, the same each time. */
