@@ -25,6 +25,8 @@ type Value = View | number | boolean | undefined;
 
 type StagingBlock = { readonly address: number; readonly bytes: number; busyUntil: number };
 
+export const chunkBytes = 4 * 2 ** 20;
+const chunkCount = 4;
 const listWords = 16384;
 const largestCommand = 40;
 
@@ -59,6 +61,7 @@ export class Recorder {
   #lastSubmitted = 0;
   readonly #resting: { address: number; busyUntil: number }[] = [];
   readonly #staging: StagingBlock[] = [];
+  readonly #chunks: StagingBlock[] = [];
 
   constructor(heap: SharedHeap, pool: Pool) {
     this.#heap = heap;
@@ -107,6 +110,19 @@ export class Recorder {
   /** True when no command is waiting or running: the host may touch buffers at once. */
   get idle(): boolean {
     return this.#next === 0 && this.#pool.isDone(this.#lastSubmitted);
+  }
+
+  /**
+   * A block of chunkBytes for the stream of a load. What was recorded is submitted, so that the threads work while the host fills the next; when all blocks
+   * are in use, the call waits for the oldest.
+   */
+  stageChunk(): number {
+    this.submit();
+    const oldest = this.#chunks.length < chunkCount ? undefined : this.#chunks.shift();
+    if (oldest) this.#pool.block(oldest.busyUntil);
+    const address = oldest?.address ?? this.#heap.fresh(chunkBytes);
+    this.#chunks.push({ address, bytes: chunkBytes, busyUntil: this.#lastSubmitted + 1 });
+    return address;
   }
 
   /** A block of `bytes` that no command uses. It is free again once what is recorded up to the next submit is done. */
