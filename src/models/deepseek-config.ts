@@ -2,7 +2,7 @@
 // In: the parsed JSON. Out: DeepseekConfig, WeightEntry rows. deepseek.ts holds the model itself.
 
 import { boolean, checkCommon, integer, limits, number, only, parseRope, type RawConfig, type RopeConfig, refuse, show } from "./config.ts";
-import { bias, buffer, copyOf, matrix, norm, skip, stack, type WeightEntry } from "./weights.ts";
+import { bias, buffer, copyOf, exact, matrix, norm, skip, stack, type WeightEntry } from "./weights.ts";
 
 // ---- config -----------------------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ function blockEntries(config: DeepseekConfig, layer: number): WeightEntry[] {
     matrix(`${attn}.kv_a_proj_with_mqa.weight`, rank + turned, C),
     ...maybeBias(`${attn}.kv_a_proj_with_mqa`, rank + turned),
     norm(`${attn}.kv_a_layernorm.weight`, rank),
-    matrix(`${attn}.kv_b_proj.weight`, H * (nope + Dv), rank),
+    exact(matrix(`${attn}.kv_b_proj.weight`, H * (nope + Dv), rank)), // the absorbed form slices it
     matrix(`${attn}.o_proj.weight`, C, H * Dv),
     ...maybeBias(`${attn}.o_proj`, C),
     skip(`${attn}.rotary_emb.inv_freq`, "older files store the rotary frequencies; they follow from the config"),
@@ -151,7 +151,7 @@ function mlpEntries(at: string, F: number, C: number): WeightEntry[] {
 function mixtureEntries(at: string, moe: MixtureConfig, C: number): WeightEntry[] {
   const { n_routed_experts: E, moe_intermediate_size: F } = moe;
   return [
-    matrix(`${at}.gate.weight`, E, C),
+    exact(matrix(`${at}.gate.weight`, E, C)),
     buffer(`${at}.gate.e_score_correction_bias`, E),
     stack(`${at}.experts.{e}.gate_proj.weight`, E, F, C),
     stack(`${at}.experts.{e}.up_proj.weight`, E, F, C),
