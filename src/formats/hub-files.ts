@@ -81,7 +81,7 @@ export function ggufModels(paths: readonly string[]): string[] {
 /** As `-hf org/name:TAG` of llama.cpp: the file whose name contains the tag, in either case. `UD-TAG` gives way to a plain `TAG`. */
 function chooseQuantisation(models: readonly string[], tag: string, name: HubName): string {
   const plain = tag.replace(/[.+]/g, "\\$&");
-  const matches = models.filter((path) => new RegExp(`(?:^|[-._/])${plain}(?:[-._/]|$)`, "i").test(path));
+  const matches = models.filter((path) => new RegExp(`(?:^|[-._/])${plain}(?:[-./]|$)`, "i").test(path));
   const usual = matches.filter((path) => !new RegExp(`(?:^|[-._/])UD-${plain}`, "i").test(path));
   const chosen = matches.length === 1 ? matches[0] : usual.length === 1 ? usual[0] : undefined;
   if (chosen !== undefined) return chosen;
