@@ -29,7 +29,7 @@ test("a folder of safetensors lies in the standard layout, hashes as names, link
   expect(fs.readFileSync(path.join(folder, "refs", "main"), "utf8")).toBe(commit);
   expectTidy(place.cache, "org/tiny");
   const total = pulled.files.reduce((sum, { bytes }) => sum + bytes, 0);
-  expect(seen.at(-1)).toEqual({ file: "model.safetensors", bytes: total, total });
+  expect(seen.at(-1)).toEqual({ file: "model.safetensors", bytes: total, total, fetched: total });
   expect(seen.map(({ bytes }) => bytes)).toEqual(seen.map(({ bytes }) => bytes).sort((a, b) => a - b));
 });
 

@@ -80,7 +80,7 @@ export async function writeRef(folder: string, revision: string, commit: string)
 }
 
 /** Paths of the files in a snapshot, `/` between names; links that lead nowhere do not count. */
-async function listSnapshot(snapshot: string): Promise<string[]> {
+export async function listSnapshot(snapshot: string): Promise<string[]> {
   const found: string[] = [];
   const walk = async (folder: string, prefix: string, depth: number): Promise<void> => {
     const entries = await fs.readdir(folder).catch((thrown: unknown) => {
@@ -151,7 +151,7 @@ export async function listCached(settings: Pick<HubSettings, "cache">): Promise<
 }
 
 /** Name to commit: refs first, then snapshots that no ref names. */
-async function revisionsOf(folder: string): Promise<Map<string, string>> {
+export async function revisionsOf(folder: string): Promise<Map<string, string>> {
   const revisions = new Map<string, string>();
   const commits = (await nodeFiles.list(path.join(folder, "snapshots"))).filter(isCommit);
   for (const ref of (await listSnapshot(path.join(folder, "refs"))).filter(isRevision)) {

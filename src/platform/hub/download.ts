@@ -25,8 +25,8 @@ export type Download = {
   /** Folders that exist. */
   readonly blobs: string;
   readonly locks: string;
-  /** Called with the bytes that are there, of all that will be. */
-  readonly onBytes: (bytes: number) => void;
+  /** Called with the bytes that are there, of all that will be, and how many of them just came. */
+  readonly onBytes: (bytes: number, fresh?: number) => void;
   /** Called once when another process has the file. */
   readonly onWait?: (holder: string) => void;
 };
@@ -253,7 +253,7 @@ class PartialFile {
     }
     this.#hash.update(fresh);
     this.#size += fresh.length;
-    onBytes(this.#size);
+    onBytes(this.#size, fresh.length);
   }
 
   isRight(): boolean {

@@ -20,6 +20,8 @@ export type PullProgress = {
   /** Bytes there and to be there, of all files known so far. */
   readonly bytes: number;
   readonly total: number;
+  /** Bytes that came over the network in this pull. */
+  readonly fetched: number;
 };
 
 export type PullReport = {
@@ -78,6 +80,7 @@ class Pull {
   readonly snapshot: string;
   readonly done: Pulled["files"][number][] = [];
   #total = 0;
+  #fetched = 0;
 
   constructor(settings: HubSettings, name: HubName, revision: Revision, report: PullReport) {
     this.#settings = settings;
@@ -105,7 +108,10 @@ class Pull {
   async #fetchFile(file: HubFile, before: number): Promise<void> {
     const { repository } = this.#name;
     const { commit } = this.#revision;
-    const report = (bytes: number) => this.#report.onProgress?.({ file: file.path, bytes: before + bytes, total: this.#total });
+    const report = (bytes: number, fresh = 0) => {
+      this.#fetched += fresh;
+      this.#report.onProgress?.({ file: file.path, bytes: before + bytes, total: this.#total, fetched: this.#fetched });
+    };
     const fetched = await download(this.#settings, {
       name: this.#name,
       url: fileUrl(this.#settings.endpoint, repository, commit, file.path),
