@@ -154,7 +154,7 @@ function checkWeightMap(folder: Folder, index: JsonObject): Map<string, string> 
     if (typeof shard !== "string" || !shardName.test(shard)) {
       fail(
         folder.path,
-        `shard ${quote(String(shard))} for tensor ${quote(tensor)}`,
+        `shard ${typeof shard === "string" ? quote(shard) : quote(JSON.stringify(shard) ?? "")} for tensor ${quote(tensor)}`,
         "a bare file name that ends in .safetensors",
         "do not trust this folder",
       );
