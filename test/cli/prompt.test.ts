@@ -3,6 +3,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import * as path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { sharedData } from "../shared-data.ts";
 import { tinyTokenizer } from "../text/tiny-tokenizer.ts";
 import { cli, expectFailure, expectUsage, json, temporaryFolder } from "./cli.ts";
 
@@ -70,4 +71,12 @@ test("gradually tokenize: a text, or standard input", async () => {
   expect(await json(["tokenize", model, "b<think>"])).toEqual({ ids: [98, 1002] });
   expect(await json(["tokenize", model, "-"], { input: "bb" })).toEqual({ ids: [98, 98] });
   await expectFailure(["tokenize", path.join(folder.path, "nowhere"), "x"], "no such folder");
+});
+
+test.skipIf(!sharedData)("gradually tokenize: a GGUF file", async () => {
+  const file = path.join(sharedData as string, "models/stories260K/stories260K-f32.gguf");
+  expect(await json(["tokenize", file, "Once upon a time"])).toEqual(
+    await json(["tokenize", path.join(sharedData as string, "models/stories260K/hf"), "Once upon a time"]),
+  );
+  await expectFailure(["prompt", file, "--messages", path.join(folder.path, "messages.json")], "a model without a chat template");
 });
