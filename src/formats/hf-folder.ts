@@ -242,8 +242,8 @@ function plainTensor(name: string, shard: Safetensors, shape: Shape, dtype: File
 function scaledTensor(name: string, shard: Safetensors, scaleShard: Safetensors, config: JsonObject): StoredTensor {
   const place = shard.tensors.get(name);
   const scale = scaleShard.tensors.get(name + scaleSuffix);
-  if (place?.dtype !== "F8_E4M3" || !scale || !["F32", "BF16"].includes(scale.dtype)) {
-    fail(shard.path, `${quote(name)} of ${place?.dtype} with scales of ${scale?.dtype}`, "F8_E4M3 with F32 or BF16 scales");
+  if (place?.dtype !== "F8_E4M3" || !scale || !["F32", "BF16", "F8_E8M0"].includes(scale.dtype)) {
+    fail(shard.path, `${quote(name)} of ${place?.dtype} with scales of ${scale?.dtype}`, "F8_E4M3 with F32, BF16 or F8_E8M0 scales");
   }
   const block = readBlockSize(config);
   checkScales(name, place.shape, scale.shape, block);

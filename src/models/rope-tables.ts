@@ -1,5 +1,5 @@
 // Rotary tables from the config, in float64: cos and sin [positions, dims/2] of position times frequency. The scalings are those of
-// transformers' modeling_rope_utils.py: none, Llama 3.1's, and YaRN (Peng et al. 2023) with DeepSeek's mscale. Two
+// transformers' modeling_rope_utils.py: none, linear, Llama 3.1's, and YaRN (Peng et al. 2023) with DeepSeek's mscale. Two
 // factors belong to YaRN: one on cos and sin (attentionFactor), one on the softmax scale, which DeepSeek alone uses (softmaxFactor).
 
 import type { Device } from "../backend/backend.ts";
@@ -28,6 +28,7 @@ export function makeRopeTables(device: Device, rope: RopeConfig, dims: number, r
 /** Radians per position of each of the dims/2 pairs. */
 export function ropeFrequencies(rope: RopeConfig, dims: number): Float64Array {
   const frequencies = Float64Array.from({ length: dims / 2 }, (_, i) => rope.rope_theta ** ((-2 * i) / dims));
+  if (rope.rope_type === "linear") return frequencies.map((frequency) => frequency / rope.factor);
   if (rope.rope_type === "llama3") return frequencies.map((frequency) => llama3Frequency(frequency, rope));
   if (rope.rope_type === "yarn") {
     const [low, high] = yarnRange(rope, dims);

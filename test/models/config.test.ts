@@ -166,7 +166,8 @@ test("keys that the first Llama configs left out have the family's defaults", ()
   expect(parseLlama(old)).toMatchObject({
     num_key_value_heads: 4,
     head_dim: 6,
-    attention_bias: false,
+    qkv_bias: false,
+    o_bias: false,
     mlp_bias: false,
     tie_word_embeddings: false,
     rope: { rope_type: "default", rope_theta: 10000 },

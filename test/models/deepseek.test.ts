@@ -1,4 +1,4 @@
 import { openReference } from "../../src/backend/reference/open.ts";
-import { deepseekSuite } from "./model-suite.ts";
+import { familySuite } from "./model-suite.ts";
 
-deepseekSuite("the reference device", () => openReference({ precision: "f32" }));
+familySuite("deepseek", "the reference device", () => openReference({ precision: "f32" }));

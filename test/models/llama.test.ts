@@ -1,4 +1,4 @@
 import { openReference } from "../../src/backend/reference/open.ts";
-import { llamaSuite } from "./model-suite.ts";
+import { familySuite } from "./model-suite.ts";
 
-llamaSuite("the reference device", () => openReference({ precision: "f32" }));
+familySuite("llama", "the reference device", () => openReference({ precision: "f32" }));

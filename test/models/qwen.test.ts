@@ -1,0 +1,4 @@
+import { openReference } from "../../src/backend/reference/open.ts";
+import { familySuite } from "./model-suite.ts";
+
+familySuite("qwen", "the reference device", () => openReference({ precision: "f32" }));
