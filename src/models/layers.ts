@@ -86,12 +86,14 @@ export function advance<T extends { readonly x: Tensor }>(x: Tensor, block: (x: 
 
 /** Checks what a forward pass was given; returns R. Throws ShapeError and ConfigError. */
 export function checkInput(operation: string, input: ForwardInput, layers: readonly number[], cacheTensors: readonly number[]): number {
-  const { ids, positions, first, last, cache, nextIds, outputRows, parts = 1 } = input;
+  const { ids, positions, first, last, cache, nextIds, outputRows, nextRows, parts = 1 } = input;
   const rows = ids.shape[0] ?? 0;
   for (const [name, tensor] of Object.entries({ ids, positions, first, last, "cache.rows": cache?.rows, nextIds })) {
     if (tensor) checkIndices(operation, name, tensor, rows);
   }
-  if (outputRows) checkIndices(operation, "outputRows", outputRows, outputRows.shape[0] ?? 0);
+  for (const [name, tensor] of Object.entries({ outputRows, nextRows })) {
+    if (tensor) checkIndices(operation, name, tensor, tensor.shape[0] ?? 0);
+  }
   if (!Number.isSafeInteger(parts) || parts < 1 || rows % parts !== 0) {
     throw new ShapeError({
       operation,

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigError, FormatError } from "../../src/core/errors.ts";
+import { encode } from "../../src/formats/dtypes.ts";
 import { openHfFolder, storedBytes } from "../../src/formats/hf-folder.ts";
 import { type SafetensorsEntry, writeSafetensors } from "../../src/formats/safetensors-writer.ts";
 import { nodeHost } from "../../src/platform/node.ts";
@@ -223,6 +224,30 @@ describe("FP8 with block scales", () => {
     const row = [1, 2, 3, 40, 50, 6, 7, 8, 90, 100, 1100, 1200, 1300, 14000, 15000];
     expect([...((await model.tensors.get("w.weight")?.readF32()) ?? [])]).toEqual(row);
     await model.close();
+  });
+
+  test("scales as BF16 and as powers of two in F8_E8M0 (ue8m0) multiply alike", async () => {
+    await put("config.json", { quantization_config: { quant_method: "fp8", scale_fmt: "ue8m0", weight_block_size: [2, 3] } });
+    const row = [1, 2, 3, 2, 2.5, 6, 7, 8, 4.5, 5, 44, 48, 52, 14 / 1024, 15 / 1024];
+    const codes = Buffer.from([127, 126, 129, 117]); // 1, 1/2, 4, 2^-10
+    const bf16 = Buffer.from(Float32Array.of(1, 0.5, 4, 2 ** -10).buffer);
+    for (const [dtype, bytes] of [
+      ["F8_E8M0", codes],
+      ["BF16", Buffer.concat([0, 1, 2, 3].map((i) => bf16.subarray(4 * i + 2, 4 * i + 4)))],
+    ] as const) {
+      // The writer makes no F8_E8M0, so the file is put together by hand.
+      const header = JSON.stringify({
+        "w.weight": { dtype: "F8_E4M3", shape: [3, 5], data_offsets: [0, 15] },
+        "w.weight_scale_inv": { dtype, shape: [2, 2], data_offsets: [15, 15 + bytes.length] },
+      }).padEnd(256);
+      const length = Buffer.alloc(8);
+      length.writeBigUInt64LE(BigInt(header.length));
+      const weights = Buffer.from(encode("F8_E4M3", weight.data as Float32Array));
+      await files.writeAtomic(path.join(folder, "model.safetensors"), Buffer.concat([length, Buffer.from(header), weights, bytes]));
+      const model = await openHfFolder(files, folder);
+      expect([...((await model.tensors.get("w.weight")?.readF32()) ?? [])]).toEqual(row);
+      await model.close();
+    }
   });
 
   test("T35 refused: block sizes that make no sense, and scales that do not fit", async () => {
