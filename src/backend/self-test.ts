@@ -1,14 +1,18 @@
 // A quick trial of a device against the reference, in this process, before the experimental wide build is trusted: every kernel once, on sizes that reach the
 // fused paths and their ragged ends. In: an open device. Out: the names of the kernels that failed. Takes some tens of milliseconds.
 
+import { type PackedType, packedTypes } from "../core/dtype.ts";
 import { Random } from "../core/random.ts";
 import type { Device, KernelName, Kernels, View } from "./backend.ts";
+import { packedSamples } from "./packed-samples.ts";
 import { openReference } from "./reference/open.ts";
 
 type Operands = { readonly [name: string]: View };
 type Trial = {
   readonly floats: Readonly<Record<string, number>>;
   readonly indices?: Readonly<Record<string, readonly number[]>>;
+  /** Packed weights: [type, matrices, rows, width]. */
+  readonly weights?: Readonly<Record<string, readonly [PackedType, number, number, number]>>;
   readonly run: (k: Kernels, o: Operands) => void;
 };
 
@@ -25,8 +29,15 @@ const place = range(T * 2, (i) => sortedSlots.indexOf(i));
 const offsets = range(E + 1, (e) => chosen.filter((x) => x < e).length);
 const v = (o: Operands, name: string): View => o[name] as View;
 
+/** One panel of rows and a ragged one; the block of every type divides 256. */
+const [packedN, packedK] = [11, 256];
+
+function eachPackedType(make: (type: PackedType) => Trial[]): Trial[] {
+  return (Object.keys(packedTypes) as PackedType[]).flatMap(make);
+}
+
 /** Floats are named with their sizes; what a kernel leaves in any of them is compared. */
-const trials: Readonly<Record<KernelName, Trial>> = {
+const trials: Readonly<Record<KernelName, Trial | readonly Trial[]>> = {
   fill: { floats: { out: 21 }, run: (k, o) => k.fill({ out: v(o, "out"), n: 19, value: 2.5 }) },
   copy: {
     floats: { out: 40, x: 40 },
@@ -86,6 +97,39 @@ const trials: Readonly<Record<KernelName, Trial>> = {
     indices: { offsets },
     run: (k, o) => k.groupedMatmulWeightGrad({ dw: v(o, "dw"), dy: v(o, "dy"), x: v(o, "x"), offsets: v(o, "offsets"), S: T * 2, E, N, K }),
   },
+  packedMatmul: eachPackedType((type) =>
+    // One row and many are different code.
+    [1, 6].map((rows) => ({
+      floats: { out: rows * packedN, x: rows * packedK },
+      weights: { w: [type, 1, packedN, packedK] },
+      run: (k, o) => k.packedMatmul({ out: v(o, "out"), x: v(o, "x"), w: v(o, "w"), M: rows, N: packedN, K: packedK }),
+    })),
+  ),
+  packedGroupedMatmul: (["f16", "q4_k"] as const).map((type) => ({
+    floats: { out: T * 2 * packedN, x: T * 2 * packedK },
+    indices: { offsets },
+    weights: { w: [type, E, packedN, packedK] },
+    run: (k, o) =>
+      k.packedGroupedMatmul({
+        out: v(o, "out"),
+        x: v(o, "x"),
+        w: v(o, "w"),
+        offsets: v(o, "offsets"),
+        S: T * 2,
+        E,
+        N: packedN,
+        K: packedK,
+      }),
+  })),
+  packedEmbedding: eachPackedType((type) => [
+    {
+      floats: { out: 4 * packedK },
+      indices: { ids: [2, 0, -1, 10] },
+      weights: { table: [type, 1, packedN, packedK] },
+      run: (k, o) =>
+        k.packedEmbedding({ out: v(o, "out"), table: v(o, "table"), ids: v(o, "ids"), rows: 4, width: packedK, vocab: packedN }),
+    },
+  ]),
   rmsNorm: {
     floats: { out: 5 * C, x: 5 * C, weight: C },
     run: (k, o) => k.rmsNorm({ out: v(o, "out"), x: v(o, "x"), weight: v(o, "weight"), rows: 5, width: C, eps: 1e-5 }),
@@ -319,16 +363,21 @@ export async function selfTest(device: Device): Promise<KernelName[]> {
   const reference = openReference({ precision: "f32" });
   const failed: KernelName[] = [];
   for (const name of Object.keys(trials) as KernelName[]) {
-    const [got, want] = [await outcome(device, name), await outcome(reference, name)];
-    const same = got.every((value, i) => Math.abs(value - (want[i] as number)) <= tolerance * (1 + Math.abs(want[i] as number)));
-    if (!same) failed.push(name);
+    for (const trial of [trials[name]].flat()) {
+      if (Object.values(trial.weights ?? {}).some(([type]) => !device.packedTypes.has(type) || !reference.packedTypes.has(type))) continue;
+      const [got, want] = [await outcome(device, name, trial), await outcome(reference, name, trial)];
+      const same = got.every((value, i) => Math.abs(value - (want[i] as number)) <= tolerance * (1 + Math.abs(want[i] as number)));
+      if (same) continue;
+      failed.push(name);
+      break;
+    }
   }
   return failed;
 }
 
 /** All operands after the kernel ran, one after another. The same numbers go in on every device. */
-async function outcome(device: Device, name: KernelName): Promise<number[]> {
-  const { floats, indices = {}, run } = trials[name];
+async function outcome(device: Device, name: KernelName, trial: Trial): Promise<number[]> {
+  const { floats, indices = {}, weights = {}, run } = trial;
   const random = new Random(5).fork(name);
   const operands: Record<string, View> = {};
   for (const [key, length] of Object.entries(floats)) {
@@ -346,11 +395,15 @@ async function outcome(device: Device, name: KernelName): Promise<number[]> {
     device.write(buffer, 0, values);
     operands[key] = { buffer, offset: 0 };
   }
+  const read = Object.values(operands);
+  for (const [key, [type, matrices, rows, width]] of Object.entries(weights)) {
+    const buffer = device.allocatePacked(type, matrices, rows, width);
+    device.writePacked(buffer, 0, packedSamples(random, type, matrices * rows * width));
+    operands[key] = { buffer, offset: 0 };
+  }
   run(device.kernels, operands);
   const found: number[] = [];
-  for (const { buffer } of Object.values(operands)) {
-    found.push(...(await device.read(buffer, 0, buffer.length)));
-    device.release(buffer);
-  }
+  for (const { buffer } of read) found.push(...(await device.read(buffer, 0, buffer.length)));
+  for (const { buffer } of Object.values(operands)) device.release(buffer);
   return found;
 }

@@ -1,6 +1,6 @@
 // The WebAssembly device: buffers in one shared memory, commands recorded into lists, executed by threads inside WebAssembly.
 
-import type { HostArray } from "../../core/dtype.ts";
+import type { HostArray, PackedType } from "../../core/dtype.ts";
 import { DeviceError } from "../../core/errors.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
 import { wasmKernels } from "./kernels.ts";
@@ -28,6 +28,14 @@ export class WasmDevice implements Device {
     const buffer: WasmBuffer = { dtype, length, bytes, address: this.#heap.allocate(bytes), version: 0, packs: undefined, released: false };
     return buffer;
   }
+
+  readonly packedTypes: ReadonlySet<PackedType> = new Set();
+
+  allocatePacked(type: PackedType): DeviceBuffer {
+    throw new DeviceError({ operation: "allocate packed", got: type, expected: "f32", cure: "load the weights as f32" });
+  }
+
+  writePacked(): void {}
 
   release(given: DeviceBuffer): void {
     const buffer = given as WasmBuffer;
