@@ -3,17 +3,44 @@
 import { FormatError } from "../../src/core/errors.ts";
 import type { FileSource } from "../../src/core/host.ts";
 
-export function memorySource(bytes: Uint8Array, size = bytes.length): FileSource & { largestRead: number } {
+export type MemorySource = FileSource & {
+  /** Most bytes of one read, and of all. */
+  largestRead: number;
+  bytesRead: number;
+  /** Reads that asked for bytes outside the file. */
+  outside: number;
+};
+
+export function memorySource(bytes: Uint8Array, size = bytes.length): MemorySource {
   const source = {
     path: "test.safetensors",
     size,
     largestRead: 0,
+    bytesRead: 0,
+    outside: 0,
     async read(offset: number, length: number): Promise<Uint8Array> {
+      if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
+        source.outside++;
+        throw new FormatError({ operation: "read", got: "too much", expected: "less", cure: "none" });
+      }
       source.largestRead = Math.max(source.largestRead, length);
-      if (offset + length > size) throw new FormatError({ operation: "read", got: "too much", expected: "less", cure: "none" });
+      source.bytesRead += length;
       return bytes.slice(offset, offset + length);
     },
     async close(): Promise<void> {},
+  };
+  return source;
+}
+
+/** A file of `size` bytes that begins with `bytes` and goes on with zeros. */
+export function sparseSource(bytes: Uint8Array, size: number): MemorySource {
+  const source = memorySource(bytes, size);
+  const { read } = source;
+  source.read = async (offset, length) => {
+    const start = await read(offset, length);
+    const whole = new Uint8Array(length);
+    whole.set(start);
+    return whole;
   };
   return source;
 }
