@@ -294,7 +294,7 @@ function list(names: readonly string[], candidates: readonly string[]): string {
   return `tensor ${shown.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
 }
 
-function nearest(name: string, candidates: readonly string[]): string[] {
+export function nearest(name: string, candidates: readonly string[]): string[] {
   const scored = candidates.slice(0, 4000).map((other) => ({ other, distance: editDistance(name.slice(0, 200), other.slice(0, 200)) }));
   return scored
     .sort((a, b) => a.distance - b.distance)
