@@ -31,7 +31,7 @@ const bounds = [
   [2, 4],
 ] as const;
 const usualFactors = [2, 4, 8, 16, 32, 64];
-const lengths = [8192, ...Array.from({ length: 22 }, (_, power) => 2 ** power)];
+const usualLengths = [8192, ...Array.from({ length: 22 }, (_, power) => 2 ** power)];
 /** Converters compute in f32. */
 const tolerance = 2e-5;
 
@@ -42,8 +42,8 @@ export function recoverLlama3(factors: Float32Array, rope_theta: number, dims: n
   if (most === 1) return "none";
   // The largest divisor is the factor, unless the head is so small that no wave is long enough.
   for (const factor of [most, ...usualFactors.filter((usual) => usual > most)]) {
-    for (const original_max_position_embeddings of lengths) {
-      for (const [low_freq_factor, high_freq_factor] of bounds) {
+    for (const [low_freq_factor, high_freq_factor] of bounds) {
+      for (const original_max_position_embeddings of lengthsFor(factors, factor, low_freq_factor, high_freq_factor, rope_theta, dims)) {
         const scaling = { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings };
         const made = llama3Factors(scaling, rope_theta, dims);
         if (made.every((value, i) => Math.abs(value / (factors[i] as number) - 1) < tolerance)) return scaling;
@@ -51,6 +51,15 @@ export function recoverLlama3(factors: Float32Array, rope_theta: number, dims: n
     }
   }
   return undefined;
+}
+
+/** Original lengths worth trying: the one that a blended divisor tells, or without one those in use. */
+function lengthsFor(factors: Float32Array, factor: number, low: number, high: number, rope_theta: number, dims: number): readonly number[] {
+  const blended = factors.findIndex((value) => value > 1 + tolerance && value < factor * (1 - tolerance));
+  if (blended < 0) return usualLengths;
+  const smooth = (1 / (factors[blended] as number) - 1 / factor) / (1 - 1 / factor);
+  const frequency = rope_theta ** ((-2 * blended) / dims);
+  return [Math.max(1, Math.round(((low + smooth * (high - low)) * 2 * Math.PI) / frequency))];
 }
 
 /** rope_freqs.weight for a config with Llama 3 scaling; undefined for any other. */

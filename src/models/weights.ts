@@ -83,7 +83,7 @@ export function skip(name: string, because: string): WeightEntry {
 }
 
 /** Checkpoint names of a row. */
-function namesOf(row: WeightRow): string[] {
+export function namesOf(row: WeightRow): string[] {
   return row.action === "stack" ? Array.from({ length: row.count }, (_, e) => row.name.replace("{e}", String(e))) : [row.name];
 }
 
@@ -135,7 +135,7 @@ export async function loadWeights(
 }
 
 /** The packed type that all sources of a parameter share, when it may stay packed. */
-function packedTypeOf(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): PackedType | undefined {
+export function packedTypeOf(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): PackedType | undefined {
   const type = sources[0]?.packed?.type;
   if (!entry.packable || type === undefined || !device.packedTypes.has(type)) return undefined;
   return sources.every((source) => source.packed?.type === type) ? type : undefined;

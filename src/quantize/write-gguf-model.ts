@@ -41,9 +41,10 @@ export type WriteGgufOptions = {
 /** Throws FormatError or ConfigError before a byte is written when GGUF cannot hold the model. */
 export async function writeGgufModel(files: Files, out: string, model: ModelFiles, options: WriteGgufOptions): Promise<WriteReport> {
   const { mix, onProgress = () => {} } = options;
-  const exported = exportModel(model.config, model.tensors);
-  const notes = [...exported.notes];
+  const notes: string[] = [];
   const metadata: MetadataToWrite = metadataOf(model.config, options.name, notes);
+  const exported = exportModel(model.config, model.tensors);
+  notes.push(...exported.notes);
   metadata.set("general.file_type", { type: "u32", value: fileTypeOf(mix) });
   metadata.set("general.quantization_version", { type: "u32", value: 2 });
   for (const [key, value] of options.tokenizer ?? (await tokenizerValues(model, notes))) metadata.set(key, value);
