@@ -23,6 +23,10 @@ const verbs: Readonly<Record<string, Verb>> = {
     summary: "show what is in a model's files and what running it needs",
     load: async () => (await import("./inspect.ts")).inspectCommand,
   },
+  perplexity: {
+    summary: "measure how well a model predicts a text",
+    load: async () => (await import("./perplexity.ts")).perplexityCommand,
+  },
   quantize: { summary: "write a model with fewer bits for a weight", load: async () => (await import("./quantize.ts")).quantizeCommand },
   convert: {
     summary: "turn a GGUF file into a Hugging Face folder, or back",
