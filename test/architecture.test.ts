@@ -31,7 +31,7 @@ const backendUsers: Readonly<Record<string, string>> = {
 /** Kernels whose file in one backend does not have their own name, and why. */
 const sharedKernelFiles: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   // Grouped products run the same packing and register blocks as plain ones, for equal bits.
-  "backend/wasm/assembly/": { groupedMatmul: "matmul", groupedMatmulWeightGrad: "matmul" },
+  "backend/wasm/assembly/": { groupedMatmul: "matmul", groupedMatmulWeightGrad: "matmul", packedGroupedMatmul: "packed-matmul" },
 };
 
 type Files = ReadonlyMap<string, string>;

@@ -32,14 +32,18 @@ export function memorySource(bytes: Uint8Array, size = bytes.length): MemorySour
   return source;
 }
 
-/** A file of `size` bytes that begins with `bytes` and goes on with zeros. */
-export function sparseSource(bytes: Uint8Array, size: number): MemorySource {
-  const source = memorySource(bytes, size);
+/** A file of `size` zeros but for the pieces, each at its offset. */
+export function sparseSource(pieces: readonly (readonly [offset: number, bytes: Uint8Array])[], size: number): MemorySource {
+  const source = memorySource(new Uint8Array(0), size);
   const { read } = source;
   source.read = async (offset, length) => {
-    const start = await read(offset, length);
+    await read(offset, length);
     const whole = new Uint8Array(length);
-    whole.set(start);
+    for (const [at, bytes] of pieces) {
+      const from = Math.max(at, offset);
+      const to = Math.min(at + bytes.length, offset + length);
+      if (from < to) whole.set(bytes.subarray(from - at, to - at), from - offset);
+    }
     return whole;
   };
   return source;

@@ -4,6 +4,7 @@
 
 import { type DType, type HostArray, isPackedType, type PackedType, packedRowBytes, packedTypes } from "../../core/dtype.ts";
 import { DeviceError, ShapeError } from "../../core/errors.ts";
+import { decodeBlocks } from "../../formats/blocks/index.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
@@ -25,9 +26,9 @@ import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
 import { groupedMatmul, groupedMatmulWeightGrad } from "./grouped-matmul.ts";
 import { matmul } from "./matmul.ts";
-import { decodableTypes, decodePacked } from "./packed-decode.ts";
 import { packedEmbedding } from "./packed-embedding.ts";
-import { packedGroupedMatmul, packedMatmul } from "./packed-matmul.ts";
+import { packedGroupedMatmul } from "./packed-grouped-matmul.ts";
+import { packedMatmul } from "./packed-matmul.ts";
 import { rmsNorm, rmsNormBackward } from "./rms-norm.ts";
 import { rope } from "./rope.ts";
 import { route, routeBackward } from "./route.ts";
@@ -90,7 +91,7 @@ const freshInteger = -2147483648;
 export class ReferenceDevice implements Device {
   readonly info: DeviceInfo;
   readonly kernels = kernels;
-  readonly packedTypes = decodableTypes;
+  readonly packedTypes: ReadonlySet<PackedType> = new Set(Object.keys(packedTypes) as PackedType[]);
   readonly #live = new Set<ReferenceBuffer>();
   readonly #precision: Precision;
   #used = 0;
@@ -138,7 +139,9 @@ export class ReferenceDevice implements Device {
       });
     }
     const window = elements({ buffer, offset: firstRow * width }, rows * width, "write packed");
-    if (!(window instanceof Int32Array)) decodePacked(dtype, bytes, window);
+    const decoded = new Float32Array(window.length);
+    decodeBlocks(dtype, bytes, decoded);
+    window.set(decoded);
   }
 
   release(buffer: DeviceBuffer): void {

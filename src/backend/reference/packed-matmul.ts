@@ -1,14 +1,14 @@
-// packedMatmul and packedGroupedMatmul: products with packed weights. The reference keeps the weights decoded; x is rounded to 8 bits in
+// packedMatmul: products with packed weights. The reference keeps the weights decoded; x is rounded to 8 bits in
 // blocks of 32 exactly as backend.ts says, all else is plain arithmetic.
 
 import type { DeviceBuffer, Kernels } from "../backend.ts";
-import { type Floats, floats, ints, packedFloats } from "./buffer.ts";
+import { type Floats, floats, packedFloats } from "./buffer.ts";
 
 const f32 = Math.fround;
 const smallest = f32(1e-30);
 
 /** The values of x as the product sees them: q·s of each block of 32, or as they are for 16-bit weights. */
-function roundRows(x: Floats, rows: number, K: number, w: DeviceBuffer): Float64Array {
+export function roundRows(x: Floats, rows: number, K: number, w: DeviceBuffer): Float64Array {
   const rounded = Float64Array.from(x);
   if (w.dtype === "f16" || w.dtype === "bf16") return rounded;
   for (let block = 0; block < rows * K; block += 32) {
@@ -38,23 +38,6 @@ export const packedMatmul: Kernels["packedMatmul"] = ({ out, x, w, M, N, K }) =>
       let sum = 0;
       for (let k = 0; k < K; k++) sum += from[m * K + k]! * weights[n * K + k]!;
       to[m * N + n] = sum;
-    }
-  }
-};
-
-export const packedGroupedMatmul: Kernels["packedGroupedMatmul"] = ({ out, x, w, offsets, S, E, N, K }) => {
-  const to = floats(out, S * N);
-  const from = roundRows(floats(x, S * K), S, K, w.buffer);
-  const weights = packedFloats(w, E * N * K);
-  const starts = ints(offsets, E + 1);
-  const bounded = (row: number) => Math.min(Math.max(row, 0), S);
-  for (let e = 0; e < E; e++) {
-    for (let s = bounded(starts[e]!); s < bounded(starts[e + 1]!); s++) {
-      for (let n = 0; n < N; n++) {
-        let sum = 0;
-        for (let k = 0; k < K; k++) sum += from[s * K + k]! * weights[(e * N + n) * K + k]!;
-        to[s * N + n] = sum;
-      }
     }
   }
 };

@@ -5,22 +5,27 @@ import { DeviceError } from "../../core/errors.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
 import { wasmKernels } from "./kernels.ts";
 import type { SharedHeap } from "./memory.ts";
+import { type DotKind, PackedWeights, packedTypeSet } from "./packed.ts";
 import type { Pool } from "./pool.ts";
 import { Recorder, type WasmBuffer } from "./recorder.ts";
 
 export class WasmDevice implements Device {
   readonly info: DeviceInfo;
   readonly kernels: Kernels;
+  readonly packedTypes = packedTypeSet;
+  readonly #packed: PackedWeights;
   readonly #heap: SharedHeap;
   readonly #pool: Pool;
   readonly #recorder: Recorder;
 
-  constructor(heap: SharedHeap, pool: Pool, build: "wide" | "relaxed" | "simd128") {
+  constructor(heap: SharedHeap, pool: Pool, build: "wide" | "relaxed" | "simd128", dots: DotKind) {
     this.#heap = heap;
     this.#pool = pool;
     this.#recorder = new Recorder(heap, pool);
     this.info = { name: "wasm", build, threads: pool.threads };
-    this.kernels = wasmKernels(heap, this.#recorder, pool.threads, build === "wide" ? 16 : 8);
+    const columns = build === "wide" ? 16 : 8;
+    this.#packed = new PackedWeights(heap, this.#recorder, pool.threads, columns, dots);
+    this.kernels = wasmKernels(heap, this.#recorder, this.#packed, pool.threads, columns);
   }
 
   allocate(dtype: "f32" | "i32", length: number): DeviceBuffer {
@@ -29,13 +34,13 @@ export class WasmDevice implements Device {
     return buffer;
   }
 
-  readonly packedTypes: ReadonlySet<PackedType> = new Set();
-
-  allocatePacked(type: PackedType): DeviceBuffer {
-    throw new DeviceError({ operation: "allocate packed", got: type, expected: "f32", cure: "load the weights as f32" });
+  allocatePacked(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
+    return this.#packed.allocate(type, matrices, rows, width);
   }
 
-  writePacked(): void {}
+  writePacked(buffer: DeviceBuffer, firstRow: number, bytes: Uint8Array): void {
+    this.#packed.write(buffer as WasmBuffer, firstRow, bytes);
+  }
 
   release(given: DeviceBuffer): void {
     const buffer = given as WasmBuffer;

@@ -1,19 +1,15 @@
 // The kernel contract in terms of commands. Most rows of the contract are one command; the matrix products pack their right side first (or find it
 // packed), and some kernels need scratch memory, which is taken and given back at once: commands run in order.
 
-import { DeviceError } from "../../core/errors.ts";
 import type { Kernels, View } from "../backend.ts";
 import { binaryKinds, unaryKinds } from "./commands.ts";
 import type { SharedHeap } from "./memory.ts";
+import type { PackedWeights } from "./packed.ts";
 import { addressOf, type Recorder, type WasmBuffer } from "./recorder.ts";
 
 const stripRows = 6;
 
-function noPacked(): never {
-  throw new DeviceError({ operation: "packed product", got: "a packed weight", expected: "f32", cure: "load the weights as f32" });
-}
-
-export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: number, columns: 8 | 16): Kernels {
+export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: PackedWeights, threads: number, columns: 8 | 16): Kernels {
   const record = recorder.record.bind(recorder);
 
   /** Runs `body` with scratch of `bytes` per thread, freed for the commands after it. */
@@ -175,9 +171,7 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
         });
       });
     },
-    packedMatmul: noPacked,
-    packedGroupedMatmul: noPacked,
-    packedEmbedding: noPacked,
+    ...packed.kernels,
     rmsNorm: (a) => record("rmsNorm", a),
     rmsNormBackward: (a) => {
       const { dx, dweight, dy, x, weight, rows, width, eps } = a;

@@ -1,6 +1,7 @@
 // Packs commands into lists in the shared memory, hands lists to the pool, and keeps the order between commands and what the host
 // writes: while commands wait or run, host data goes through a staging block that no earlier command can touch.
 
+import type { PackedType } from "../../core/dtype.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
 import { commands } from "./commands.ts";
 import type { SharedHeap } from "./memory.ts";
@@ -13,6 +14,8 @@ export type WasmBuffer = DeviceBuffer & {
   version: number;
   packs: Map<string, Pack> | undefined;
   released: boolean;
+  /** Of a packed weight: its type and sizes. */
+  readonly packed?: { readonly type: PackedType; readonly matrices: number; readonly rows: number; readonly width: number };
 };
 
 export type Pack = { readonly address: number; readonly bytes: number; version: number };

@@ -2,9 +2,9 @@
 // already, the packed product must equal the product with decoded weights to f32 rounding.
 
 import { packedSamples } from "../../../src/backend/packed-samples.ts";
-import { decodePacked } from "../../../src/backend/reference/packed-decode.ts";
 import { type PackedType, packedRowBytes, packedTypes } from "../../../src/core/dtype.ts";
 import type { Random } from "../../../src/core/random.ts";
+import { decodeBlocks } from "../../../src/formats/blocks/index.ts";
 import {
   type Alone,
   type Cases,
@@ -116,6 +116,8 @@ function specialCases(random: Random, type: PackedType): KernelCase[] {
     ["infinity", 0x7c, 0],
     ["denormal", 0x00, 0x81],
   ] as const) {
+    // Within a block of codes the sum of integers times infinity may be NaN or infinite, whatever the single products would give.
+    if (label === "infinity" && weights > 1) continue;
     const bytes = good.slice();
     // In the middle of row 3, and in the last row.
     for (const block of [(3.5 * K) / weights, (N * K) / weights - 1]) {
@@ -213,7 +215,7 @@ export function gridCases(random: Random): [KernelCase, KernelCase, string][] {
       const x = Float32Array.from({ length: M * K }, (_, i) => (i % 32 === 7 ? 127 : random.integer(255) - 127) * 2 ** -((i >> 5) % 9));
       const bytes = packedSamples(random, type, N * K);
       const decoded = new Float32Array(N * K);
-      decodePacked(type, bytes, decoded);
+      decodeBlocks(type, bytes, decoded);
       const plain = kernelCase(
         "matmul",
         { out: output(M * N, closeness(K)), a: input(x), b: input(decoded) },
