@@ -6,15 +6,17 @@ import { fileURLToPath } from "node:url";
 import { type Command, Option } from "commander";
 import type { Device } from "../backend/backend.ts";
 import { openDevice } from "../backend/open.ts";
+import { type Chat, openChat } from "../chat/prompt.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import type { JsonObject } from "../core/json.ts";
 import { isHubName } from "../formats/hub-names.ts";
 import { describeConfig } from "../models/describe.ts";
-import { isGgufPath, type ModelFiles, openModelFiles } from "../models/files.ts";
+import { isGgufPath, type ModelFiles, openModelFiles, openModelText } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { nodeHost } from "../platform/node.ts";
+import type { TemplateSet } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { integer } from "./flags.ts";
 import { note } from "./output.ts";
@@ -86,6 +88,19 @@ export async function findBundled(files: Files, shelf: string): Promise<string> 
   });
 }
 
+type ModelText = { readonly path: string; readonly tokenizer: Tokenizer; readonly chat?: Chat };
+
+/** What text needs of a model: no weights, no device. Throws ConfigError where MODEL has no tokenizer. */
+export async function openText(files: Files, reference: string): Promise<ModelText> {
+  const path = await findModel(files, reference);
+  const { tokenizer, templates } = await openModelText(files, path);
+  return { path, tokenizer, ...chatOf(tokenizer, templates, path) };
+}
+
+function chatOf(tokenizer: Tokenizer, templates: TemplateSet, path: string): { readonly chat?: Chat } {
+  return templates.default === undefined && templates.toolUse === undefined ? {} : { chat: openChat(tokenizer, templates, path) };
+}
+
 export type LoadedModel = {
   readonly host: Host;
   readonly device: Device;
@@ -95,15 +110,15 @@ export type LoadedModel = {
   readonly tokenizer: Tokenizer;
   /** Special ids and sampling defaults. */
   readonly generationConfig: JsonObject;
-  readonly hasChatTemplate: boolean;
+  readonly chat?: Chat;
 };
 
 /** Loads device, model and tokenizer. */
 export async function withModel<T>(reference: string | undefined, flags: ModelFlags, use: (loaded: LoadedModel) => Promise<T>): Promise<T> {
   return await withWeights(reference, flags, async (loaded) => {
     const { opened } = loaded;
-    const [tokenizer, template] = [await opened.loadTokenizer(), await opened.chatTemplate()];
-    return await use({ ...loaded, tokenizer, generationConfig: opened.generationConfig, hasChatTemplate: template !== undefined });
+    const { tokenizer, templates } = await opened.openText();
+    return await use({ ...loaded, tokenizer, generationConfig: opened.generationConfig, ...chatOf(tokenizer, templates, loaded.path) });
   });
 }
 

@@ -8,10 +8,13 @@ import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import { type Gguf, openGguf } from "../formats/gguf.ts";
 import { ggufInteger } from "../formats/gguf-values.ts";
 import { openHfFolder } from "../formats/hf-folder.ts";
-import { loadGgufTokenizer } from "../text/gguf-tokenizer.ts";
-import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { readTemplates, type TemplateSet } from "../text/chat-template.ts";
+import { readGgufTokenizer } from "../text/gguf-tokenizer.ts";
+import { loadTokenizer, makeTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { type ModelTensor, mapGguf } from "./gguf-map.ts";
-import { plainMetadata } from "./gguf-plain.ts";
+
+/** What text needs of a model. */
+export type ModelText = { readonly tokenizer: Tokenizer; readonly templates: TemplateSet };
 
 export type ModelFiles = {
   readonly path: string;
@@ -26,9 +29,8 @@ export type ModelFiles = {
   readonly gguf?: Gguf;
   /** A text file of the folder; undefined for GGUF. */
   readText(name: string): Promise<string | undefined>;
-  loadTokenizer(): Promise<Tokenizer>;
-  /** The template's source. */
-  chatTemplate(): Promise<string | undefined>;
+  /** Throws ConfigError where there is no tokenizer. */
+  openText(): Promise<ModelText>;
   close(): Promise<void>;
 };
 
@@ -53,8 +55,7 @@ async function openFolder(files: Files, path: string): Promise<ModelFiles> {
     tensors,
     warnings,
     readText,
-    loadTokenizer: () => folderTokenizer(files, path, readText),
-    chatTemplate: () => folderTemplate(readText),
+    openText: () => folderText(files, path, readText),
     close,
   };
 }
@@ -72,8 +73,7 @@ async function openGgufModel(files: Files, path: string): Promise<ModelFiles> {
       warnings: [],
       gguf,
       readText: async () => undefined,
-      loadTokenizer: async () => ggufTokenizer(gguf, path),
-      chatTemplate: async () => ggufTemplate(gguf),
+      openText: async () => ggufText(gguf, path),
       close: () => gguf.close(),
     };
   } catch (thrown) {
@@ -95,13 +95,14 @@ export function hasTokenizer(gguf: Gguf): boolean {
   return model !== undefined && model !== "none" && model !== "no_vocab";
 }
 
-/** What text/gguf-tokenizer.ts reads. */
-export function tokenizerMetadata(gguf: Gguf): Map<string, unknown> {
-  return plainMetadata(gguf.metadata, (key) => key.startsWith("tokenizer."));
-}
-
-function ggufTokenizer(gguf: Gguf, path: string): Tokenizer {
-  if (hasTokenizer(gguf)) return loadGgufTokenizer(tokenizerMetadata(gguf), path);
+function ggufText(gguf: Gguf, path: string): ModelText {
+  if (hasTokenizer(gguf)) {
+    const { definition, specialIds, chatTemplate } = readGgufTokenizer(gguf.metadata, path);
+    return {
+      tokenizer: makeTokenizer(definition, specialIds, path),
+      templates: chatTemplate === undefined ? {} : { default: chatTemplate },
+    };
+  }
   throw new ConfigError({
     operation: `open model ${quote(path, 300)}`,
     got: "a file without a tokenizer",
@@ -110,28 +111,23 @@ function ggufTokenizer(gguf: Gguf, path: string): Tokenizer {
   });
 }
 
-function ggufTemplate(gguf: Gguf): string | undefined {
-  const template = gguf.metadata.get("tokenizer.chat_template")?.value;
-  return typeof template === "string" ? template : undefined;
-}
-
-/** Only the tokenizer: of a folder no weights are looked at, of a GGUF file no tensors. */
-export async function openTokenizer(files: Files, path: string): Promise<Tokenizer> {
+/** Only the text part: of a folder no weights are looked at, of a GGUF file no tensors. Throws as openText. */
+export async function openModelText(files: Files, path: string): Promise<ModelText> {
   if (isGgufPath(path) && !(await files.isFolder(path))) {
     const gguf = await openGguf(files, path);
     try {
-      return ggufTokenizer(gguf, path);
+      return ggufText(gguf, path);
     } finally {
       await gguf.close();
     }
   }
   const names = new Set(await files.list(path));
-  return await folderTokenizer(files, path, async (name) =>
+  return await folderText(files, path, async (name) =>
     names.has(name) ? await files.readText(files.join(path, name), 200_000_000) : undefined,
   );
 }
 
-async function folderTokenizer(files: Files, path: string, readText: (name: string) => Promise<string | undefined>): Promise<Tokenizer> {
+async function folderText(files: Files, path: string, readText: (name: string) => Promise<string | undefined>): Promise<ModelText> {
   const json = await readText("tokenizer.json");
   if (json === undefined) {
     throw new ConfigError({
@@ -141,19 +137,10 @@ async function folderTokenizer(files: Files, path: string, readText: (name: stri
       cure: "put the tokenizer.json of the model's publisher there",
     });
   }
-  return loadTokenizer(json, await readText("tokenizer_config.json"), files.join(path, "tokenizer.json"));
-}
-
-/** chat_template.jinja, or the default one of tokenizer_config.json. */
-async function folderTemplate(readText: (name: string) => Promise<string | undefined>): Promise<string | undefined> {
-  const file = await readText("chat_template.jinja");
-  if (file !== undefined) return file;
   const text = await readText("tokenizer_config.json");
   const config = text === undefined ? undefined : parseJson(text, { source: "tokenizer_config.json", unsafeIntegers: "round" });
-  const template = isJsonObject(config) ? config.chat_template : undefined;
-  if (typeof template === "string") return template;
-  if (!Array.isArray(template)) return undefined;
-  const named = template.filter(isJsonObject);
-  const chosen = (named.find(({ name }) => name === "default") ?? named[0])?.template;
-  return typeof chosen === "string" ? chosen : undefined;
+  return {
+    tokenizer: loadTokenizer(json, text, files.join(path, "tokenizer.json")),
+    templates: readTemplates(await readText("chat_template.jinja"), isJsonObject(config) ? config : undefined),
+  };
 }

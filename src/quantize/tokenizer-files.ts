@@ -3,7 +3,7 @@
 
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import type { GgufValue } from "../formats/gguf-values.ts";
-import { hasTokenizer, type ModelFiles, tokenizerMetadata } from "../models/files.ts";
+import { hasTokenizer, type ModelFiles } from "../models/files.ts";
 import { typedValue } from "../models/gguf-plain.ts";
 import { readGgufTokenizer } from "../text/gguf-tokenizer.ts";
 import { ggufTokenizer } from "../text/gguf-tokenizer-writer.ts";
@@ -14,14 +14,18 @@ import { tokenizerJson } from "../text/tokenizer-json.ts";
 export async function tokenizerValues(model: ModelFiles, notes: string[]): Promise<Map<string, GgufValue>> {
   if (model.gguf && hasTokenizer(model.gguf)) return new Map([...model.gguf.metadata].filter(([key]) => key.startsWith("tokenizer.")));
   const vocabSize = Number(model.config.vocab_size);
-  const chatTemplate = await model.chatTemplate();
   const definition = await definitionOf(model);
   if (!definition) {
     notes.push("no tokenizer: the file takes and gives ids only");
     return new Map([["tokenizer.ggml.model", { type: "string", value: "none" }]]);
   }
-  const { specialIds } = await model.loadTokenizer();
-  const { entries, warnings } = ggufTokenizer(definition, { specialIds, vocabSize, ...(chatTemplate !== undefined && { chatTemplate }) });
+  const { tokenizer, templates } = await model.openText();
+  const chatTemplate = templates.default;
+  const { entries, warnings } = ggufTokenizer(definition, {
+    specialIds: tokenizer.specialIds,
+    vocabSize,
+    ...(chatTemplate !== undefined && { chatTemplate }),
+  });
   notes.push(...warnings);
   return new Map(entries.map((entry) => [entry.key, typedValue(entry)]));
 }
@@ -39,13 +43,13 @@ export async function tokenizerFiles(model: ModelFiles): Promise<TokenizerFiles>
   if (!model.gguf) {
     const [json, config] = [await model.readText("tokenizer.json"), await model.readText("tokenizer_config.json")];
     const parsed = config === undefined ? undefined : parseJson(config, { source: "tokenizer_config.json", unsafeIntegers: "round" });
-    const template = await model.chatTemplate();
+    const template = json === undefined ? undefined : (await model.openText()).templates.default;
     const settings = isJsonObject(parsed) ? { ...parsed, ...(template !== undefined && { chat_template: template }) } : undefined;
     return { ...(json !== undefined && { tokenizerJson: json }), ...(settings && { tokenizerConfig: settings }) };
   }
   if (!hasTokenizer(model.gguf)) return {};
-  const { definition, specialIds, chatTemplate } = readGgufTokenizer(tokenizerMetadata(model.gguf), model.path);
-  const tokenizer = await model.loadTokenizer();
+  const { definition, specialIds, chatTemplate } = readGgufTokenizer(model.gguf.metadata, model.path);
+  const { tokenizer } = await model.openText();
   const token = (name: string, id: number | undefined) => {
     const content = id === undefined ? undefined : tokenizer.tokenOf(id);
     return content === undefined ? {} : { [`${name}_token`]: content };
