@@ -1,49 +1,66 @@
-// llama.cpp (through node-llama-cpp, its prebuilt CPU library) on one GGUF file. In: MODEL THREADS and a list of tests as JSON. Out: one line of JSON,
-// tokens per second by test. Tests are those of rivals.ts: a prompt from nothing, or generation after `depth` ids by `parallel` sequences.
+// llama.cpp through node-llama-cpp, as far as the checks need it: logits of given ids, and greedy continuations. node-llama-cpp lies in this folder's
+// own package (npm install here), so its types are written down here, as much as is used.
 
-import { getLlama, LlamaLogLevel, type Token } from "node-llama-cpp";
+type Logits = ReadonlyMap<number, number>;
+type Result = { readonly next: { readonly logits?: Logits } } | undefined;
+type Sequence = {
+  clearHistory(): Promise<void>;
+  controlledEvaluate(input: readonly (number | [number, { generateNext: { logits: true } }])[]): Promise<Result[]>;
+  evaluate(ids: readonly number[], options: { temperature: number; yieldEogToken: boolean }): AsyncIterable<number>;
+};
+type Context = { getSequence(): Sequence; dispose(): Promise<void> };
+type LoadedModel = { createContext(options: Record<string, unknown>): Promise<Context>; dispose(): Promise<void> };
+type Library = {
+  getLlama(
+    options: Record<string, unknown>,
+  ): Promise<{ loadModel(options: Record<string, unknown>): Promise<LoadedModel>; dispose(): Promise<void> }>;
+};
 
-type Test = { readonly name: string; readonly prompt?: number; readonly gen?: number; readonly depth?: number; readonly parallel?: number };
+export type LlamaCpp = {
+  /** Raw logits [V] after each id. */
+  logits(ids: readonly number[]): Promise<Float32Array[]>;
+  greedy(ids: readonly number[], count: number): Promise<number[]>;
+  close(): Promise<void>;
+};
 
-const [path = "", threads = "2", list = "[]"] = process.argv.slice(2);
-const tests = JSON.parse(list) as Test[];
-const llama = await getLlama({ gpu: false, build: "never", logLevel: LlamaLogLevel.error });
-const model = await llama.loadModel({ modelPath: path, useMmap: true });
-const results: Record<string, number> = {};
-
-for (const { name, prompt = 0, gen = 0, depth = 0, parallel = 1 } of tests) {
+/** Loads a GGUF file on the CPU; the cache is f32, so that what differs is the arithmetic alone. */
+export async function openLlamaCpp(path: string, contextSize: number, threads = 2): Promise<LlamaCpp> {
+  const name = "node-llama-cpp";
+  const { getLlama } = (await import(name)) as Library;
+  const llama = await getLlama({ gpu: false, build: "never", logLevel: "error" });
+  const model = await llama.loadModel({ modelPath: path });
   const context = await model.createContext({
-    contextSize: Math.max(prompt, depth + gen) + 16,
-    sequences: parallel,
-    batchSize: 512,
-    threads: Number(threads),
-    flashAttention: true,
+    contextSize,
+    threads,
+    flashAttention: false,
+    experimentalKvCacheKeyType: "F32",
+    experimentalKvCacheValueType: "F32",
   });
-  const sequences = Array.from({ length: parallel }, () => context.getSequence());
-  const ids = (count: number) => Array.from({ length: count }, (_, i) => (300 + ((i * 7919) % 30000)) as Token);
-  if (prompt > 0) {
-    const start = performance.now();
-    await sequences[0]?.evaluateWithoutGeneratingNewTokens(ids(prompt));
-    results[name] = (prompt / (performance.now() - start)) * 1000;
-  } else {
-    if (depth > 1) for (const sequence of sequences) await sequence.evaluateWithoutGeneratingNewTokens(ids(depth - 1));
-    let first = 0;
-    let begun = 0;
-    let tokens = 0;
-    await Promise.all(
-      sequences.map(async (sequence) => {
-        let count = 0;
-        for await (const _ of sequence.evaluate([1 as Token], { temperature: 0 })) {
-          if (count === 0 && ++begun === parallel) first = performance.now();
-          else if (first > 0) tokens++;
-          if (++count >= gen) break;
-        }
-      }),
-    );
-    results[name] = (tokens / (performance.now() - first)) * 1000;
-  }
-  await context.dispose();
+  const sequence = context.getSequence();
+  return {
+    async logits(ids) {
+      await sequence.clearHistory();
+      const results = await sequence.controlledEvaluate(ids.map((id) => [id, { generateNext: { logits: true } }]));
+      return results.map((result) => {
+        const logits = result?.next.logits;
+        const row = new Float32Array(logits?.size ?? 0);
+        for (const [id, value] of logits ?? []) row[id] = value;
+        return row;
+      });
+    },
+    async greedy(ids, count) {
+      await sequence.clearHistory();
+      const made: number[] = [];
+      for await (const id of sequence.evaluate(ids, { temperature: 0, yieldEogToken: true })) {
+        made.push(id);
+        if (made.length >= count) break;
+      }
+      return made;
+    },
+    async close() {
+      await context.dispose();
+      await model.dispose();
+      await llama.dispose();
+    },
+  };
 }
-process.stdout.write(`${JSON.stringify(results)}\n`);
-await llama.dispose();
-process.exit(0);

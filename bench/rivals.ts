@@ -60,7 +60,7 @@ for (const model of models) {
     for (const test of chosen) {
       for (const engine of engines) {
         process.stderr.write(`${basename(model)} ${test.name} ${engine} ${repeat + 1}/${values.repeats}\n`);
-        const out = execFileSync(process.execPath, [here(`${engine}.ts`), model, values.threads, JSON.stringify([test])], {
+        const out = execFileSync(process.execPath, [here(`engine-${engine}.ts`), model, values.threads, JSON.stringify([test])], {
           encoding: "utf8",
           stdio: ["ignore", "pipe", "ignore"],
         });

@@ -8,7 +8,7 @@ import { benchKernels } from "./bench-kernels.ts";
 import { benchModel, type ModelBenchOptions } from "./bench-model.ts";
 import { benchTrain, llamaShape } from "./bench-train.ts";
 import { integer } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, modelHelp, withWeights } from "./model.ts";
+import { addModelFlags, type ModelFlags as CommonFlags, modelHelp, withWeights } from "./model.ts";
 import { formatBytes, progressLine, say, writeJson } from "./output.ts";
 
 type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };
@@ -90,7 +90,7 @@ export function benchCommand(program: Command): void {
     });
 }
 
-type ModelFlags = DeviceFlags & ModelBenchOptions & { readonly json?: boolean };
+type ModelFlags = CommonFlags & ModelBenchOptions & { readonly json?: boolean };
 
 function benchModelCommand(bench: Command): void {
   bench
@@ -101,7 +101,7 @@ function benchModelCommand(bench: Command): void {
     .option("--parallel <n>", "sequences at once", integer(1, 1024), 1)
     .option("-r, --repeats <n>", "repeats; the median is reported", integer(1, 1000), 3)
     .option("--json", "print one JSON document");
-  addDeviceFlags(bench)
+  addModelFlags(bench)
     .addHelpText(
       "after",
       "\nExamples:\n  $ gradually bench model-q4_0.gguf\n  $ gradually bench model-q4_0.gguf --depth 8192 --gen 32\n  $ gradually bench kernels\n",

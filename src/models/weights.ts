@@ -83,7 +83,7 @@ export function skip(name: string, because: string): WeightEntry {
 }
 
 /** Checkpoint names of a row. */
-function namesOf(row: WeightRow): string[] {
+export function namesOf(row: WeightRow): string[] {
   return row.action === "stack" ? Array.from({ length: row.count }, (_, e) => row.name.replace("{e}", String(e))) : [row.name];
 }
 
@@ -135,7 +135,7 @@ export async function loadWeights(
 }
 
 /** The packed type that all sources of a parameter share, when it may stay packed. */
-function packedTypeOf(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): PackedType | undefined {
+export function packedTypeOf(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): PackedType | undefined {
   const type = sources[0]?.packed?.type;
   if (!entry.packable || type === undefined || !device.packedTypes.has(type)) return undefined;
   return sources.every((source) => source.packed?.type === type) ? type : undefined;
@@ -294,7 +294,7 @@ function list(names: readonly string[], candidates: readonly string[]): string {
   return `tensor ${shown.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
 }
 
-function nearest(name: string, candidates: readonly string[]): string[] {
+export function nearest(name: string, candidates: readonly string[]): string[] {
   const scored = candidates.slice(0, 4000).map((other) => ({ other, distance: editDistance(name.slice(0, 200), other.slice(0, 200)) }));
   return scored
     .sort((a, b) => a.distance - b.distance)

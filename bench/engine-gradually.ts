@@ -1,4 +1,4 @@
-// gradually on one model, through its own command, in the form that rivals.ts compares. In and out: as llama-cpp.ts.
+// gradually on one model, through its own command, in the form that rivals.ts compares. In and out: as engine-llama-cpp.ts.
 
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
