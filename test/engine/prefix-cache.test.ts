@@ -73,6 +73,19 @@ describe("what is kept", () => {
     expect(pool.count - pool.free).toBe(2);
   });
 
+  test("two that fill the same page, one noted half full before: one page is given back", () => {
+    const { cache, pool } = open();
+    const [a, b] = [[pool.take() as number], [pool.take() as number]];
+    cache.store("", range(4), 2, a);
+    cache.store("", range(4), 4, b);
+    const kept = [...b];
+    cache.store("", range(4), 4, a);
+    expect([a, b]).toEqual([kept, kept]);
+    expect(pool.count - pool.free).toBe(1);
+    for (const pages of [a, b]) cache.release(pages);
+    expect([pool.count - pool.free, cache.idle]).toEqual([1, 1]);
+  });
+
   test("the end of what was used longest ago goes first, what is held never", () => {
     const { cache, leave } = open();
     leave([...range(4), ...range(4, 10)]);

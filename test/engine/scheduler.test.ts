@@ -213,6 +213,21 @@ describe("a full pool", () => {
     expect(prefixes?.find("", range(8, 200), 8).length).toBe(8);
   });
 
+  test("rows that were to be copied, but were not, are never taken for keys", () => {
+    const { prefixes, scheduler, step, join } = open({ pages: 8, prefillTokens: 8 });
+    const [old] = join(sequence(range(6))) as [Sequence];
+    step();
+    scheduler.leave(old, true);
+    const [a, b] = join(sequence(range(16, 800)), sequence([...range(6), ...range(8, 700)])) as [Sequence, Sequence];
+    step();
+    step();
+    expect(prefixes?.find("", b.ids, 13).length).toBe(6);
+    // b shares a page and is to copy two rows into the last free one; their source goes for its next page, and there is no fourth.
+    expect(scheduler.plan().fed).toEqual([a]);
+    expect([scheduler.running, b.copy, b.pages]).toEqual([[a], undefined, []]);
+    expect(prefixes?.find("", b.ids, 13).length).toBe(4);
+  });
+
   test("a sequence that fills the whole pool alone ends", () => {
     const { pool, scheduler, step, join } = open({ pages: 3, prefillTokens: 100 });
     const [a, b] = join(sequence(range(5)), sequence(range(5, 100))) as [Sequence, Sequence];
