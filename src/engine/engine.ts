@@ -153,7 +153,9 @@ export class Engine {
   async samples(request: GenerationRequest, n: number, options: GenerateOptions = {}): Promise<GenerationResult[]> {
     checkSampleCount(n);
     const seed = this.check(request).seed ?? this.#seeds.uint32();
-    const sampling = (i: number) => ({ ...request.sampling, seed: (seed + i) % 2 ** 53 });
+    // Modulo 2^53, without a sum that a double cannot hold.
+    const seedOf = (i: number) => (seed <= Number.MAX_SAFE_INTEGER - i ? seed + i : seed - (Number.MAX_SAFE_INTEGER - i) - 1);
+    const sampling = (i: number) => ({ ...request.sampling, seed: seedOf(i) });
     return this.generate(
       Array.from({ length: n }, (_, i) => ({ ...request, sampling: sampling(i) })),
       options,
@@ -170,7 +172,7 @@ export class Engine {
     return this.#prefixes && ids.length > 0 ? this.#prefixes.find(cacheSalt, ids, ids.length - 1).length : 0;
   }
 
-  /** Forgets the keys of these ids, but for what is in use and what begins other ids too. */
+  /** Forgets the keys of these ids and of what follows them, but for what is in use and what other ids begin with too. */
   forget(ids: readonly number[], cacheSalt = ""): void {
     this.#prefixes?.forget(cacheSalt, ids);
   }

@@ -142,10 +142,11 @@ export class PrefixCache {
     return false;
   }
 
-  /** Forgets what is known of these ids alone: neither held by a sequence nor the beginning of other ids. */
+  /** Forgets these ids and what follows them; not what a sequence holds, nor a beginning that other ids have too. */
   forget(salt: string, ids: readonly number[]): void {
     let node = this.#roots.get(salt);
-    for (let start = 0; node; ) {
+    let start = 0;
+    while (node) {
       let next: Node | undefined;
       for (const child of node.children.get(ids[start] as number) ?? []) {
         if (beginsWith(ids, start, child.ids) && child.ids.length > (next?.ids.length ?? 0)) next = child;
@@ -154,8 +155,11 @@ export class PrefixCache {
       start += next.ids.length;
       node = next;
     }
-    while (node?.parent && node.children.size === 0 && this.#idle.has(node)) {
-      const { parent } = node as { parent: Node };
+    if (!node) return;
+    for (const child of [...node.children.values()].flat()) {
+      if (commonFrom(ids, start, ids.length, child.ids) === ids.length - start) this.#removeBelow(child);
+    }
+    for (let parent = node.parent; parent && node.children.size === 0 && this.#idle.has(node); parent = node.parent) {
       this.#remove(node);
       node = parent;
     }
@@ -184,6 +188,13 @@ export class PrefixCache {
     // A page that was left half full and has been copied and filled since is of no more use.
     for (const sibling of siblings) if (this.#idle.has(sibling) && beginsWith(ids, 0, sibling.ids)) this.#remove(sibling);
     return node;
+  }
+
+  /** Removes the idle ones of a node and all below it. */
+  #removeBelow(top: Node): void {
+    const found = [top];
+    for (let i = 0; i < found.length; i++) found.push(...[...(found[i] as Node).children.values()].flat());
+    for (const node of found) if (this.#idle.has(node)) this.#remove(node);
   }
 
   /** Takes a node out of the tree and lets go of its page. What lay below it is no longer found, and goes the same way in its turn. */

@@ -105,14 +105,23 @@ describe("what is kept", () => {
     expect(lengths()).toEqual([4, 4]);
   });
 
-  test("what is forgotten is only what is known of these ids alone", () => {
+  test("what is forgotten are these ids and what follows, not what others begin with", () => {
     const { cache, leave, pool } = open();
     leave([...range(8), 50]);
     leave([...range(4), 60, 61]);
     cache.forget("", [...range(8), 50]);
     expect(cache.find("", [...range(8), 50], 9).length).toBe(4);
     expect(pool.count - pool.free).toBe(2);
-    cache.forget("", [...range(4), 60, 61]);
+    cache.forget("", [...range(4), 60]);
+    expect(pool.free).toBe(pool.count);
+    leave(range(20));
+    leave([...range(10), 77]);
+    const match = cache.find("", range(20), 20);
+    cache.share(match);
+    cache.forget("", range(3));
+    expect([pool.count - pool.free, cache.find("", [...range(10), 77], 11).length]).toEqual([5, 10]);
+    cache.release(match.pages);
+    cache.forget("", []);
     expect(pool.free).toBe(pool.count);
   });
 });
