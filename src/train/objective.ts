@@ -105,7 +105,7 @@ export function recordTokenLoss(model: Model, batch: Batch, totals: StepTotals, 
   const loads: LayerLoad[] = [];
   for (const routing of padding ? output.routing : []) {
     const { balance, counts } = balanceOf(device, routing, padding as Padding, B, T);
-    loads.push({ layer: routing.layer, bias: routing.bias, counts });
+    if (routing.bias) loads.push({ layer: routing.layer, bias: routing.bias, counts });
     if (weights.balanceWeight === 0) continue;
     const mean = affine(balance(), 1 / Math.max(1, totals.sequences));
     sums.balance_loss = sums.balance_loss ? add(sums.balance_loss, mean) : mean;
