@@ -6,7 +6,7 @@
 
 import { claim } from "./control";
 import { load4, store4 } from "./lanes";
-import { exp4, log, madd, maxLanes, sumLanes } from "./math";
+import { expNegative4, log, madd, maxLanes, sumLanes } from "./math";
 
 /** q·k over D elements. */
 // @ts-ignore: decorator
@@ -174,13 +174,13 @@ export function attention(p: usize, thread: i32, threads: i32): void {
       const shift = f32x4.splat(best);
       let sum = f32x4.splat(0);
       for (j = 0; j + 4 <= count; j += 4) {
-        const e = exp4(f32x4.sub(v128.load(scores + (<usize>j << 2)), shift));
+        const e = expNegative4(f32x4.sub(v128.load(scores + (<usize>j << 2)), shift));
         v128.store(scores + (<usize>j << 2), e);
         sum = f32x4.add(sum, e);
       }
       let total = sumLanes(sum);
       for (; j < count; j++) {
-        const e = f32x4.extract_lane(exp4(f32x4.splat(load<f32>(scores + (<usize>j << 2)) - best)), 0);
+        const e = f32x4.extract_lane(expNegative4(f32x4.splat(load<f32>(scores + (<usize>j << 2)) - best)), 0);
         store<f32>(scores + (<usize>j << 2), e);
         total += e;
       }
@@ -251,7 +251,7 @@ export function attentionBackward(p: usize, thread: i32, threads: i32): void {
   const dvRow = <usize>load<i32>(p, 100) << 2;
   const dvHead = <usize>load<i32>(p, 104) << 2;
   const weights = <usize>load<u32>(p, 108) + <usize>thread * <usize>load<u32>(p, 112);
-  const slopes = weights + ((<usize>S + 3 & ~3) << 2);
+  const slopes = weights + ((<usize>S + 7 & ~7) << 2);
   const perGroup = H / G;
   const rows = R / batch;
   const keys = S / batch;
@@ -283,12 +283,17 @@ export function attentionBackward(p: usize, thread: i32, threads: i32): void {
         const shift = v128.load32_splat(lse + (cell << 2));
         const centre = f32x4.splat(dot(dRow, out + (cell * <usize>Dv << 2), Dv));
         const factor = f32x4.splat(scale);
-        for (let j = 0; j < count; j += 4) {
-          // The scratch rows are padded to whole vectors: reading past `count` is harmless.
+        for (let j = 0; j < count; j += 8) {
+          // The scratch rows are padded to pairs of vectors: going past `count` is harmless.
           const o = <usize>j << 2;
-          const w = exp4(f32x4.sub(v128.load(weights + o), shift));
-          v128.store(weights + o, w);
-          v128.store(slopes + o, f32x4.mul(f32x4.mul(w, f32x4.sub(v128.load(slopes + o), centre)), factor));
+          const w0 = expNegative4(f32x4.sub(v128.load(weights + o), shift));
+          const w1 = expNegative4(f32x4.sub(v128.load(weights + o, 16), shift));
+          const s0 = f32x4.mul(f32x4.mul(w0, f32x4.sub(v128.load(slopes + o), centre)), factor);
+          const s1 = f32x4.mul(f32x4.mul(w1, f32x4.sub(v128.load(slopes + o, 16), centre)), factor);
+          v128.store(weights + o, w0);
+          v128.store(weights + o, w1, 16);
+          v128.store(slopes + o, s0);
+          v128.store(slopes + o, s1, 16);
         }
         mix(dqRow, slopes, keyRows, count, kRow, D, 1);
         spread(dk + <usize>from * dkRow + <usize>g * dkHead, slopes, qRow, count, dkRow, D);
