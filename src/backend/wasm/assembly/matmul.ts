@@ -23,6 +23,10 @@ export function packPanels(p: usize, thread: i32, threads: i32): void {
   const count = load<i32>(p, 28);
   const bStride = <usize>load<i32>(p, 32);
   const panels = (N + columns - 1) / columns;
+  if (nStride == 1 && N % columns == 0) {
+    packRuns(packed, b, K, panels, kStride << 2, columns, count, bStride << 2, thread, threads);
+    return;
+  }
   const units = panels * count;
   const from = share(units, thread, threads);
   const to = share(units, thread + 1, threads);
@@ -31,6 +35,29 @@ export function packPanels(p: usize, thread: i32, threads: i32): void {
     const source = b + ((<usize>(unit / panels)) * bStride << 2) + ((<usize>n0 * nStride) << 2);
     const target = packed + (<usize>unit * <usize>K * <usize>columns << 2);
     packPanel(target, source, K, min(columns, N - n0), columns, kStride << 2, nStride << 2);
+  }
+}
+
+/** Rows of B that are whole panels, shared out by rows: they are read as they lie. Strides in bytes. */
+function packRuns(
+  packed: usize, b: usize, K: i32, panels: i32, kStride: usize, columns: i32, count: i32, bStride: usize, thread: i32, threads: i32,
+): void {
+  const width = <usize>columns << 2;
+  const panelStride = width * <usize>K;
+  const to = share(K * count, thread + 1, threads);
+  for (let row = share(K * count, thread, threads); row < to; row++) {
+    const k = row % K;
+    const matrix = <usize>(row / K);
+    let source = b + matrix * bStride + <usize>k * kStride;
+    let target = packed + matrix * <usize>panels * panelStride + <usize>k * width;
+    for (let panel = 0; panel < panels; panel++) {
+      for (let n: usize = 0; n < width; n += 32) {
+        v128.store(target + n, v128.load(source + n));
+        v128.store(target + n, v128.load(source + n, 16), 16);
+      }
+      source += width;
+      target += panelStride;
+    }
   }
 }
 
@@ -91,6 +118,17 @@ function transpose4(a: v128, b: v128, c: v128, d: v128, t: usize, step: usize): 
   v128.store(t + 3 * step, i64x2.shuffle(ab1, cd1, 1, 3));
 }
 
+// @ts-ignore: decorator
+@inline
+function transpose2(a: v128, b: v128, t: usize, step: usize): void {
+  const low = i32x4.shuffle(a, b, 0, 4, 1, 5);
+  const high = i32x4.shuffle(a, b, 2, 6, 3, 7);
+  v128.store64_lane(t, low, 0);
+  v128.store64_lane(t + step, low, 1);
+  v128.store64_lane(t + 2 * step, high, 0);
+  v128.store64_lane(t + 3 * step, high, 1);
+}
+
 /** Packs `rows` rows of A (element m, k at m·mStride + k·kStride, bytes) into strips of 6, zero rows below. */
 function packRows(target: usize, a: usize, rows: i32, K: i32, mStride: usize, kStride: usize): void {
   for (let m = 0; m < rows; m += ROWS) {
@@ -111,7 +149,16 @@ function packRows(target: usize, a: usize, rows: i32, K: i32, mStride: usize, kS
       const s4 = s3 + mStride;
       const s5 = s4 + mStride;
       let o: usize = 0;
-      for (let k = 0; k < K; k++) {
+      let k = 0;
+      if (kStride == 4) {
+        for (; k + 4 <= K; k += 4) {
+          transpose4(v128.load(strip + o), v128.load(s1 + o), v128.load(s2 + o), v128.load(s3 + o), target, 24);
+          transpose2(v128.load(s4 + o), v128.load(s5 + o), target + 16, 24);
+          target += 96;
+          o += 16;
+        }
+      }
+      for (; k < K; k++) {
         store<f32>(target, load<f32>(strip + o));
         store<f32>(target, load<f32>(s1 + o), 4);
         store<f32>(target, load<f32>(s2 + o), 8);
