@@ -54,13 +54,13 @@ export const commands = [
   command(
     "attention",
     "attention",
-    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride scratch scratchStride",
+    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride panelKeys scratch scratchStride",
   ),
   command(
     "attentionBackward",
     "attention",
     "!dq !dk !dv @dOut @out @lse @q @k @v @first @last R S H G D Dv ~scale batch kRowStride kHeadStride vRowStride vHeadStride " +
-      "dkRowStride dkHeadStride dvRowStride dvHeadStride scratch scratchStride",
+      "dkRowStride dkHeadStride dvRowStride dvHeadStride panelKeys scratch scratchStride",
   ),
   command(
     "route",

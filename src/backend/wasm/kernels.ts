@@ -59,6 +59,9 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
 
   const scratchFor = (rowBlock: number, K: number) => 512 + (rowBlock + stripRows) * K * 4;
 
+  /** Keys that attention packs at most for one run of queries (whole panels of 8): some documents long, about a megabyte. */
+  const panelKeysFor = ({ R, S }: { R: number; S: number }) => (R < 4 ? 0 : Math.min(1024, Math.ceil(S / 8) * 8));
+
   return {
     fill: (a) => {
       if ((a.out.buffer as WasmBuffer).dtype === "i32") {
@@ -190,9 +193,18 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     entropy: (a) => record("entropy", a),
     softmax: (a) => record("softmax", a),
     softmaxBackward: (a) => record("softmaxBackward", a),
-    attention: (a) => withScratch((a.S + 8) * 4, (scratch, scratchStride) => record("attention", { ...a, scratch, scratchStride })),
-    attentionBackward: (a) =>
-      withScratch((a.S + 8) * 8, (scratch, scratchStride) => record("attentionBackward", { ...a, scratch, scratchStride })),
+    attention: (a) => {
+      const panelKeys = panelKeysFor(a);
+      withScratch((panelKeys * a.D + a.S + 8) * 4, (scratch, scratchStride) =>
+        record("attention", { ...a, panelKeys, scratch, scratchStride }),
+      );
+    },
+    attentionBackward: (a) => {
+      const panelKeys = panelKeysFor(a);
+      withScratch((panelKeys * (a.D + a.Dv) + 4 * (a.S + 8)) * 4, (scratch, scratchStride) =>
+        record("attentionBackward", { ...a, panelKeys, scratch, scratchStride }),
+      );
+    },
     route: (a) => withScratch((a.E + a.groups) * 4, (scratch, scratchStride) => record("route", { ...a, scratch, scratchStride })),
     routeBackward: (a) => record("routeBackward", a),
     dispatch: (a) => withScratch(a.E * 4, (scratch) => record("dispatch", { ...a, scratch }), 1),

@@ -5,6 +5,7 @@
 
 import { claim, share } from "./control";
 import { tile1x16, tile1x8, tile6x16, tile6x8 } from "./matmul-tiles";
+import { transpose2, transpose4 } from "./transpose";
 
 const ROWS: i32 = 6;
 
@@ -103,30 +104,6 @@ function packPanel(target: usize, source: usize, K: i32, valid: i32, columns: i3
     target += <usize>columns << 2;
     source += kStride;
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function transpose4(a: v128, b: v128, c: v128, d: v128, t: usize, step: usize): void {
-  const ab0 = i32x4.shuffle(a, b, 0, 4, 1, 5);
-  const ab1 = i32x4.shuffle(a, b, 2, 6, 3, 7);
-  const cd0 = i32x4.shuffle(c, d, 0, 4, 1, 5);
-  const cd1 = i32x4.shuffle(c, d, 2, 6, 3, 7);
-  v128.store(t, i64x2.shuffle(ab0, cd0, 0, 2));
-  v128.store(t + step, i64x2.shuffle(ab0, cd0, 1, 3));
-  v128.store(t + 2 * step, i64x2.shuffle(ab1, cd1, 0, 2));
-  v128.store(t + 3 * step, i64x2.shuffle(ab1, cd1, 1, 3));
-}
-
-// @ts-ignore: decorator
-@inline
-function transpose2(a: v128, b: v128, t: usize, step: usize): void {
-  const low = i32x4.shuffle(a, b, 0, 4, 1, 5);
-  const high = i32x4.shuffle(a, b, 2, 6, 3, 7);
-  v128.store64_lane(t, low, 0);
-  v128.store64_lane(t + step, low, 1);
-  v128.store64_lane(t + 2 * step, high, 0);
-  v128.store64_lane(t + 3 * step, high, 1);
 }
 
 /** Packs `rows` rows of A (element m, k at m·mStride + k·kStride, bytes) into strips of 6, zero rows below. */
