@@ -18,7 +18,7 @@ import { rope } from "../ops/rope.ts";
 import { route } from "../ops/route.ts";
 import { swiglu } from "../ops/swiglu.ts";
 import { sigmoid } from "../ops/unary.ts";
-import { dispose, scope, type Tensor } from "../tensor/tensor.ts";
+import { alias, dispose, scope, type Tensor } from "../tensor/tensor.ts";
 import { chooseContextLength, type RawConfig, refuse } from "./config.ts";
 import { type DeepseekConfig, type MixtureConfig, mixtureOf, parseDeepseek, weightEntries } from "./deepseek-config.ts";
 import type { Family, ModelOptions } from "./family.ts";
@@ -191,6 +191,19 @@ function predictNext(
   return { x: outputHead(x, undefined, w.norm, eps, head), routing };
 }
 
+/** The first N rows of x [R, C]. */
+function firstRows(x: Tensor, N: number): Tensor {
+  return N === x.shape[0] ? x : slice(x, 0, 0, N);
+}
+
+/** What describes the first N rows, which are whole parts. */
+function firstParts(input: ForwardInput, N: number): ForwardInput {
+  const R = input.ids.shape[0] as number;
+  const head = (indices: Tensor) => alias(indices, [N]);
+  const { ids, positions, first, last, parts = 1 } = input;
+  return { ids: head(ids), positions: head(positions), first: head(first), last: head(last), parts: (parts * N) / R };
+}
+
 // ---- model ------------------------------------------------------------------------------------------------------
 
 type Parts = {
@@ -277,9 +290,10 @@ function build(device: Device, { raw, config, contextLength, masked, entries }: 
       const logits = outputHead(x, input.outputRows, finalNorm, config.rms_norm_eps, head);
       const { nextIds } = input;
       if (!nextIds || !nextHead) return { logits, routing };
-      const next = advance(rmsNorm(x, finalNorm, config.rms_norm_eps), (hidden) =>
-        predictNext(hidden, nextIds, nextHead, embed, head, context),
-      );
+      const N = nextIds.shape[0] as number;
+      const hidden = rmsNorm(firstRows(x, N), finalNorm, config.rms_norm_eps);
+      const rest = { ...context, input: firstParts(input, N) };
+      const next = advance(hidden, (h) => predictNext(h, nextIds, nextHead, embed, head, rest));
       if (next.routing) routing.push(next.routing);
       return { logits, routing, mtpLogits: next.x };
     });

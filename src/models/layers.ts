@@ -66,7 +66,7 @@ export function advance<T extends { readonly x: Tensor }>(x: Tensor, block: (x: 
 export function checkInput(operation: string, input: ForwardInput, layers: number, cacheTensors: readonly number[]): number {
   const { ids, positions, first, last, cache, nextIds, outputRows, parts = 1 } = input;
   const rows = ids.shape[0] ?? 0;
-  for (const [name, tensor] of Object.entries({ ids, positions, first, last, "cache.rows": cache?.rows, nextIds })) {
+  for (const [name, tensor] of Object.entries({ ids, positions, first, last, "cache.rows": cache?.rows })) {
     if (tensor) checkIndices(operation, name, tensor, rows);
   }
   if (outputRows) checkIndices(operation, "outputRows", outputRows, outputRows.shape[0] ?? 0);
@@ -78,6 +78,7 @@ export function checkInput(operation: string, input: ForwardInput, layers: numbe
       cure: "give a number of parts that divides the rows",
     });
   }
+  if (nextIds) checkNextRows(operation, nextIds, rows, rows / parts);
   if (!cache) return rows;
   if (isTrackingGradients()) {
     throw new ConfigError({
@@ -98,6 +99,17 @@ export function checkInput(operation: string, input: ForwardInput, layers: numbe
     });
   }
   return rows;
+}
+
+function checkNextRows(operation: string, nextIds: Tensor, rows: number, partRows: number): void {
+  const count = nextIds.shape[0] ?? 0;
+  if (nextIds.dtype === "i32" && nextIds.shape.length === 1 && count > 0 && count <= rows && count % partRows === 0) return;
+  throw new ShapeError({
+    operation,
+    got: `nextIds ${nextIds.dtype} ${showShape(nextIds.shape)}`,
+    expected: `i32 [${rows}], or the first of ${rows / partRows} parts of ${partRows} rows`,
+    cure: "give one index for each row of whole parts",
+  });
 }
 
 function checkIndices(operation: string, name: string, tensor: Tensor, rows: number): void {

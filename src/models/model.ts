@@ -31,7 +31,7 @@ export type ForwardInput = {
   readonly outputRows?: Tensor;
   /** MLA with a cache: the absorbed form (decoding) or the plain form, which is bit-identical to training. Default plain. */
   readonly absorbed?: boolean;
-  /** Multi-token prediction: i32 [R], the token after each row (-1 where there is none). Gives mtpLogits. */
+  /** Multi-token prediction: i32 [N], the token after each of the first N rows, which are whole parts (-1 where there is none). Gives mtpLogits. */
   readonly nextIds?: Tensor;
 };
 
@@ -49,7 +49,7 @@ export type Routing = {
 export type ForwardOutput = {
   /** [M, V]. */
   readonly logits: Tensor;
-  /** [R, V]: prediction of the token after the next. */
+  /** [N, V]: prediction of the token after the next. */
   readonly mtpLogits?: Tensor;
   readonly routing: readonly Routing[];
 };
