@@ -28,7 +28,7 @@ export const commands = [
   command("sumAxis", "sum-axis", "!out @x outer axis inner accumulate"),
   command("sumSquares", "sum-squares", "partials @x n"),
   command("finishSum", "sum-squares", "!out partials count accumulate"),
-  command("packPanels", "matmul", "packed b K N kStride nStride columns count bStride"),
+  command("packPanels", "matmul-pack", "packed b K N kStride nStride columns count bStride"),
   command(
     "matmul",
     "matmul",
