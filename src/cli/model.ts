@@ -1,22 +1,28 @@
-// From the word MODEL to a loaded model. In: a Hugging Face folder, the name of a bundled model, or nothing (the bundled model). Out: device,
+// From the word MODEL to a loaded model. In: a Hugging Face folder, hf:org/name (fetched when it is not there), the name of a bundled model, or
+// nothing (the bundled model). Out: device,
 // model, tokenizer and what the folder says about generation, closed when `use` is done, whatever happens.
 
 import { fileURLToPath } from "node:url";
 import { type Command, Option } from "commander";
 import type { Device } from "../backend/backend.ts";
 import { openDevice } from "../backend/open.ts";
+import { type Chat, openChat } from "../chat/prompt.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
+import { openGguf } from "../formats/gguf.ts";
 import { type HfFolder, openHfFolder } from "../formats/hf-folder.ts";
+import { isHubName } from "../formats/hub-names.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { nodeHost } from "../platform/node.ts";
-import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { readTemplates } from "../text/chat-template.ts";
+import { readGgufTokenizer } from "../text/gguf-tokenizer.ts";
+import { loadTokenizer, makeTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { integer } from "./flags.ts";
 import { note } from "./output.ts";
 
-export const modelHelp = "a Hugging Face model folder, or the name of a bundled model";
+export const modelHelp = "a Hugging Face model folder, hf:org/name, or the name of a bundled model";
 
 /** Where package.json, models/ and recipes/ lie. */
 export const packageRoot = fileURLToPath(new URL("../../", import.meta.url));
@@ -42,14 +48,20 @@ export async function withDevice<T>(flags: DeviceFlags, use: (device: Device, ho
   }
 }
 
-/** The folder that MODEL means. Throws ConfigError when there is none. */
+/** The folder, or for hf:org/name the .gguf file, that MODEL means. Throws ConfigError when there is none. */
 export async function findModel(files: Files, reference: string | undefined): Promise<string> {
   const shelf = files.join(packageRoot, "models");
   if (reference === undefined) return await findBundled(files, shelf);
   const operation = `open model ${quote(reference, 300)}`;
-  if (reference.startsWith("hf:") || reference.endsWith(".gguf")) {
-    const got = reference.startsWith("hf:") ? "a name of the Hugging Face hub" : "a GGUF file";
-    throw new ConfigError({ operation, got, expected: modelHelp, cure: "fetch the safetensors folder yourself and name it" });
+  // Loaded when needed: the client of the Hub takes longer to load than a small model.
+  if (isHubName(reference)) return await (await import("./hub.ts")).findHubModel(reference);
+  if (reference.endsWith(".gguf")) {
+    throw new ConfigError({
+      operation,
+      got: "a GGUF file",
+      expected: modelHelp,
+      cure: "fetch the safetensors folder yourself and name it",
+    });
   }
   if (reference !== "" && (await files.isFolder(reference))) return reference;
   const isBareName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(reference);
@@ -87,6 +99,31 @@ export async function readTokenizer(folder: Pick<HfFolder, "readText" | "path">,
   return loadTokenizer(json, await folder.readText("tokenizer_config.json"), path);
 }
 
+type ModelText = { readonly path: string; readonly tokenizer: Tokenizer; readonly chat?: Chat };
+
+/** What text needs of a model, a folder or a .gguf file: no weights, no device. Throws ConfigError where MODEL has no tokenizer. */
+export async function openText(files: Files, reference: string): Promise<ModelText> {
+  const isFile = reference.endsWith(".gguf") && (await files.exists(reference)) && !(await files.isFolder(reference));
+  const path = isFile ? reference : await findModel(files, reference);
+  if (path.endsWith(".gguf")) return await openGgufText(files, path);
+  const names = new Set(await files.list(path));
+  const readText = async (name: string) => (names.has(name) ? await files.readText(files.join(path, name), 200_000_000) : undefined);
+  const tokenizer = await readTokenizer({ path, readText }, files);
+  const chat = await readChat({ path, readText }, tokenizer);
+  return { path, tokenizer, ...(chat && { chat }) };
+}
+
+async function openGgufText(files: Files, path: string): Promise<ModelText> {
+  const gguf = await openGguf(files, path);
+  try {
+    const { definition, specialIds, chatTemplate } = readGgufTokenizer(gguf.metadata, path);
+    const tokenizer = makeTokenizer(definition, specialIds, path);
+    return { path, tokenizer, ...(chatTemplate !== undefined && { chat: openChat(tokenizer, { default: chatTemplate }, path) }) };
+  } finally {
+    await gguf.close();
+  }
+}
+
 export type LoadedModel = {
   readonly host: Host;
   readonly device: Device;
@@ -96,7 +133,7 @@ export type LoadedModel = {
   readonly tokenizer: Tokenizer;
   /** generation_config.json over config.json: special ids and sampling defaults. */
   readonly generationConfig: JsonObject;
-  readonly hasChatTemplate: boolean;
+  readonly chat?: Chat;
 };
 
 /** Loads device, model and tokenizer. */
@@ -108,7 +145,8 @@ export async function withModel<T>(
   return await withWeights(reference, flags, async ({ folder, ...loaded }) => {
     const tokenizer = await readTokenizer(folder, loaded.host.files);
     const generationConfig = { ...pick(folder.config, "eos_token_id"), ...folder.generationConfig };
-    return await use({ ...loaded, tokenizer, generationConfig, hasChatTemplate: await hasChatTemplate(folder) });
+    const chat = await readChat(folder, tokenizer);
+    return await use({ ...loaded, tokenizer, generationConfig, ...(chat && { chat }) });
   });
 }
 
@@ -142,11 +180,12 @@ export function stopIds({ generationConfig, tokenizer, model }: Pick<LoadedModel
   return ids.filter((id): id is number => typeof id === "number" && Number.isSafeInteger(id) && id >= 0 && id < model.vocabSize);
 }
 
-async function hasChatTemplate(folder: HfFolder): Promise<boolean> {
-  if ((await folder.readText("chat_template.jinja")) !== undefined) return true;
+/** The folder's chat template, ready to use; undefined where it has none. */
+export async function readChat(folder: Pick<HfFolder, "readText" | "path">, tokenizer: Tokenizer): Promise<Chat | undefined> {
   const text = await folder.readText("tokenizer_config.json");
   const config = text === undefined ? undefined : parseJson(text, { source: "tokenizer_config.json", unsafeIntegers: "round" });
-  return isJsonObject(config) && config.chat_template !== undefined && config.chat_template !== null;
+  const templates = readTemplates(await folder.readText("chat_template.jinja"), isJsonObject(config) ? config : undefined);
+  return templates.default === undefined && templates.toolUse === undefined ? undefined : openChat(tokenizer, templates, folder.path);
 }
 
 function pick(object: JsonObject, key: string): JsonObject {

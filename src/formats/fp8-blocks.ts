@@ -1,5 +1,6 @@
-// DeepSeek-V3's FP8 weights: F8_E4M3 codes with one f32 scale per block (128 x 128) of a matrix, in a companion tensor
-// `NAME_scale_inv`. Despite the name the scale multiplies: weight = code * scale. Ragged edges have smaller blocks.
+// DeepSeek-V3's FP8 weights: F8_E4M3 codes with one scale per block (128 x 128) of a matrix, in a companion tensor
+// `NAME_scale_inv`. Despite the name the scale multiplies: weight = code * scale. Ragged edges have smaller blocks. DeepSeek-V3.1
+// rounds the scales up to powers of two (ue8m0): as f32, or in their own byte type F8_E8M0.
 
 import { ConfigError, DeviceError, FormatError, quote } from "../core/errors.ts";
 import { isJsonObject, type JsonObject } from "../core/json.ts";

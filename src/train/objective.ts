@@ -127,7 +127,7 @@ export function recordTokenLoss(model: Model, batch: Batch, totals: StepTotals, 
   for (const routing of padding ? output.routing : []) {
     const sequences = (routing.indices.shape[0] as number) / T; // fewer than B in the layer of multi-token prediction
     const { balance, counts } = balanceOf(device, routing, cutPadding(padding as Padding, sequences, T), sequences, T);
-    loads.push({ layer: routing.layer, bias: routing.bias, counts });
+    if (routing.bias) loads.push({ layer: routing.layer, bias: routing.bias, counts });
     if (weights.balanceWeight === 0) continue;
     const mean = affine(balance(), 1 / Math.max(1, sequences < B ? totals.mtpSequences : totals.sequences));
     sums.balance_loss = sums.balance_loss ? add(sums.balance_loss, mean) : mean;

@@ -5,6 +5,7 @@ import { backward } from "../../src/tensor/autograd.ts";
 import { dispose, fromArray, liveStorageCount, read, scope, type Tensor, write } from "../../src/tensor/tensor.ts";
 import { noGradients, trackGradients } from "../../src/tensor/tracking.ts";
 import { BiasBalancer, recordTokenLoss, totalsOf, trainedParameters } from "../../src/train/objective.ts";
+import { readJson } from "../models/fixtures.ts";
 import { deepseekConfig, documents, gradientsOf, llamaConfig, pack, tinyModel } from "./tiny.ts";
 
 const weights = { mtpWeight: 0.3, balanceWeight: 0.1 };
@@ -212,6 +213,17 @@ test("without its weight the prediction head is neither run nor trained", async 
   expect(names.length).toBeGreaterThan(5);
   const { sums } = await measure(model, [pack(documents(3, false), 3, 16)], { mtpWeight: 0, balanceWeight: 0 });
   expect(sums.mtp_loss).toBeUndefined();
+});
+
+test("gates without a selection bias (DeepSeek-V2, Qwen3-MoE) are balanced by the loss alone", async () => {
+  for (const name of ["qwen3-moe", "deepseek-v2-lite"]) {
+    const model = tinyModel(readJson<Record<string, unknown>>(`${name}/config.json`), "f64");
+    const { sums, gradients, loads } = await measure(model, [pack(documents(3, false), 3, 16)], { mtpWeight: 0, balanceWeight: 1 });
+    expect(sums.balance_loss).toBeGreaterThan(0.5); // 1 when experts are used evenly
+    expect(sums.total).toBeCloseTo((sums.loss as number) + (sums.balance_loss as number), 10);
+    expect(gradients.get("model.layers.1.mlp.gate.weight")?.some((x) => x !== 0)).toBe(true);
+    expect(loads).toEqual([]);
+  }
 });
 
 test("the bias falls for experts above the mean load and rises below it, over all microbatches", async () => {
