@@ -1,6 +1,6 @@
 // Storage types of tensor files and their codecs. In and out: little-endian bytes at any alignment, and numbers.
 // Encoding rounds to nearest, ties to even. F8_E4M3 is the "fn" variant of DeepSeek (largest 448, no infinity):
-// larger values saturate. NaN stays NaN in every float type. Assumes a little-endian machine, as WebAssembly does.
+// larger values saturate. F8_E8M0 holds powers of two only (block scales). NaN stays NaN in every float type. Assumes a little-endian machine, as WebAssembly does.
 
 import { FormatError } from "../core/errors.ts";
 
@@ -10,6 +10,7 @@ const sizes = {
   I8: 1,
   F8_E4M3: 1,
   F8_E5M2: 1,
+  F8_E8M0: 1,
   I16: 2,
   U16: 2,
   F16: 2,
@@ -51,15 +52,31 @@ function miniFloat(code: number, exponentBits: number, mantissaBits: number, iee
   return sign * (1 + mantissa / 2 ** mantissaBits) * 2 ** (exponent - bias);
 }
 
-function table(size: number, exponentBits: number, mantissaBits: number, ieee: boolean): () => Float32Array {
+/** A power of two without sign or zero: the scale type of OCP's microscaling formats, ue8m0 in DeepSeek-V3.1. */
+function powerOfTwo(code: number): number {
+  return code === 255 ? Number.NaN : 2 ** (code - 127);
+}
+
+function table(size: number, value: (code: number) => number): () => Float32Array {
   let made: Float32Array | undefined;
   return () => {
-    made ??= Float32Array.from({ length: size }, (_, code) => miniFloat(code, exponentBits, mantissaBits, ieee));
+    made ??= Float32Array.from({ length: size }, (_, code) => value(code));
     return made;
   };
 }
 
-const tables = { F8_E4M3: table(256, 4, 3, false), F8_E5M2: table(256, 5, 2, true), F16: table(65536, 5, 10, true) };
+const tables = {
+  F8_E4M3: table(256, (code) => miniFloat(code, 4, 3, false)),
+  F8_E5M2: table(256, (code) => miniFloat(code, 5, 2, true)),
+  F8_E8M0: table(256, powerOfTwo),
+  F16: table(65536, (code) => miniFloat(code, 5, 10, true)),
+};
+
+type TabledDType = keyof typeof tables;
+
+function isTabled(dtype: FileDType): dtype is TabledDType {
+  return Object.hasOwn(tables, dtype);
+}
 
 /** A typed-array view; copied first when the bytes do not lie at a multiple of the element size. */
 function view<T>(bytes: Uint8Array, size: number, make: new (buffer: ArrayBufferLike, offset: number, length: number) => T): T {
@@ -101,7 +118,7 @@ export function decodeInto(dtype: FileDType, bytes: Uint8Array, out: Float32Arra
     const bits = new Uint32Array(count);
     for (let i = 0; i < count; i++) bits[i] = (codes[i] as number) << 16;
     out.set(new Float32Array(bits.buffer), offset);
-  } else if (dtype === "F16" || dtype === "F8_E4M3" || dtype === "F8_E5M2") {
+  } else if (isTabled(dtype)) {
     const values = tables[dtype]();
     const codes = dtype === "F16" ? view(bytes, 2, Uint16Array) : bytes;
     for (let i = 0; i < count; i++) out[offset + i] = values[codes[i] as number] as number;

@@ -4,6 +4,7 @@
 // unless it is a bare name that the folder lists, and no link leads out of the folder (or of its own entry in the Hugging
 // Face cache). Nothing in the folder is ever executed. Hazards H01 to H13 and H31 to H37.
 
+import type { PackedType } from "../core/dtype.ts";
 import { FormatError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
@@ -22,9 +23,13 @@ export type StoredTensor = {
   readonly shape: Shape;
   /** As stored; FP8 weights say F8_E4M3 though readF32 gives scaled values. */
   readonly dtype: FileDType;
-  /** Row-major numbers as f32. */
-  readF32(): Promise<Float32Array>;
+  /** Row-major numbers as f32: `count` rows (of the last axis, counted over all others) from `first` on; all without arguments. */
+  readF32(first?: number, count?: number): Promise<Float32Array>;
+  /** The bytes of rows, where they are a packed type that devices multiply by. */
+  readonly packed?: { readonly type: PackedType; readRows(first: number, count: number): Promise<Uint8Array> };
 };
+
+const packedNames: Partial<Record<FileDType, PackedType>> = { F16: "f16", BF16: "bf16" };
 
 export type HfFolder = {
   readonly path: string;
@@ -75,13 +80,13 @@ type Folder = {
 async function lookInto(files: Files, path: string): Promise<Folder> {
   if (!(await files.isFolder(path))) fail(path, "no folder there", "a Hugging Face model folder", "check the path");
   const names = new Set(await files.list(path));
-  const root = await linkRoot(files, path);
+  const roots = await linkRoots(files, path);
 
   async function resolve(name: string): Promise<string> {
     const target = files.join(path, name);
-    if (!files.realPath || root === undefined) return target;
+    if (!files.realPath) return target;
     const real = await files.realPath(target);
-    if (!real.startsWith(root))
+    if (!roots.some((root) => real.startsWith(root)))
       fail(path, `${quote(name)}, a link out of the folder`, "files inside the folder", "copy the file into the folder");
     return target;
   }
@@ -111,14 +116,19 @@ async function lookInto(files: Files, path: string): Promise<Folder> {
   return { path, names, resolve, readText, readJson, openTensors };
 }
 
-/** Where links may lead: the folder itself; for `models--ORG--NAME/snapshots/REVISION` of the Hugging Face cache, its blobs too. */
-async function linkRoot(files: Files, path: string): Promise<string | undefined> {
-  if (!files.realPath) return undefined;
+/**
+ * Where links may lead: the folder itself; for `models--ORG--NAME/snapshots/REVISION` of the Hugging Face cache, its blobs too, and the blobs that
+ * the whole cache shares (since huggingface_hub 2 a blob may be a link to one of those).
+ */
+async function linkRoots(files: Files, path: string): Promise<string[]> {
+  if (!files.realPath) return [];
   const real = await files.realPath(path);
   const separator = files.join("a", "b").slice(1, -1);
-  const [repository, snapshots] = real.split(separator).slice(-3, -1);
-  const inCache = snapshots === "snapshots" && repository?.startsWith("models--");
-  return (inCache ? real.split(separator).slice(0, -2).join(separator) : real) + separator;
+  const parts = real.split(separator);
+  const [repository, snapshots] = parts.slice(-3, -1);
+  if (snapshots !== "snapshots" || !repository?.startsWith("models--")) return [real + separator];
+  const join = (...names: string[]) => [...names, ""].join(separator);
+  return [join(...parts.slice(0, -2)), join(...parts.slice(0, -3), "blobs")];
 }
 
 async function openShards(folder: Folder, warnings: string[]): Promise<Safetensors[]> {
@@ -146,7 +156,8 @@ async function openShards(folder: Folder, warnings: string[]): Promise<Safetenso
 /** One path segment of plain characters; Windows' device names would open a device there. */
 const shardName = /^(?!(?:con|prn|aux|nul|com\d|lpt\d)\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,200}\.safetensors$/i;
 
-function checkWeightMap(folder: Folder, index: JsonObject): Map<string, string> {
+/** Tensor to shard. Throws FormatError for names that are no bare file names or that the folder does not list. */
+export function checkWeightMap(folder: Pick<Folder, "path" | "names">, index: JsonObject): Map<string, string> {
   const listed = index.weight_map;
   if (!isJsonObject(listed)) fail(folder.path, "an index without weight_map", "an object of tensor names and file names");
   const map = new Map<string, string>();
@@ -154,7 +165,7 @@ function checkWeightMap(folder: Folder, index: JsonObject): Map<string, string> 
     if (typeof shard !== "string" || !shardName.test(shard)) {
       fail(
         folder.path,
-        `shard ${quote(String(shard))} for tensor ${quote(tensor)}`,
+        `shard ${typeof shard === "string" ? quote(shard) : quote(JSON.stringify(shard) ?? "")} for tensor ${quote(tensor)}`,
         "a bare file name that ends in .safetensors",
         "do not trust this folder",
       );
@@ -218,23 +229,34 @@ function gatherTensors(shards: readonly Safetensors[], config: JsonObject): Map<
     } else if (scaleOwner) {
       tensors.set(name, scaledTensor(name, shard, scaleOwner, config));
     } else {
-      tensors.set(name, { name, shape, dtype, readF32: () => shard.readF32(name) });
+      tensors.set(name, plainTensor(name, shard, shape, dtype));
     }
   }
   return tensors;
 }
 
+function plainTensor(name: string, shard: Safetensors, shape: Shape, dtype: FileDType): StoredTensor {
+  const width = shape.at(-1) ?? 1;
+  const elements = (first?: number, count?: number) =>
+    [first === undefined ? undefined : first * width, count === undefined ? undefined : count * width] as const;
+  const readF32 = (first?: number, count?: number) => shard.readF32(name, ...elements(first, count));
+  const type = packedNames[dtype];
+  const packed = type && { type, readRows: (first: number, count: number) => shard.read(name, ...elements(first, count)) };
+  return { name, shape, dtype, readF32, ...(packed && { packed }) };
+}
+
 function scaledTensor(name: string, shard: Safetensors, scaleShard: Safetensors, config: JsonObject): StoredTensor {
   const place = shard.tensors.get(name);
   const scale = scaleShard.tensors.get(name + scaleSuffix);
-  if (place?.dtype !== "F8_E4M3" || !scale || !["F32", "BF16"].includes(scale.dtype)) {
-    fail(shard.path, `${quote(name)} of ${place?.dtype} with scales of ${scale?.dtype}`, "F8_E4M3 with F32 or BF16 scales");
+  if (place?.dtype !== "F8_E4M3" || !scale || !["F32", "BF16", "F8_E8M0"].includes(scale.dtype)) {
+    fail(shard.path, `${quote(name)} of ${place?.dtype} with scales of ${scale?.dtype}`, "F8_E4M3 with F32, BF16 or F8_E8M0 scales");
   }
   const block = readBlockSize(config);
   checkScales(name, place.shape, scale.shape, block);
-  const readF32 = async () => {
-    const values = await shard.readF32(name);
-    applyScales(values, place.shape, await scaleShard.readF32(name + scaleSuffix), block);
+  const [rows, width] = place.shape as [number, number];
+  const readF32 = async (first = 0, count = rows - first) => {
+    const values = await shard.readF32(name, first * width, count * width);
+    applyScales(values, [count, width], await scaleShard.readF32(name + scaleSuffix), block, first);
     return values;
   };
   return { name, shape: place.shape, dtype: place.dtype, readF32 };

@@ -19,6 +19,7 @@ export const limits = {
 
 export type RopeConfig =
   | { readonly rope_type: "default"; readonly rope_theta: number }
+  | { readonly rope_type: "linear"; readonly rope_theta: number; readonly factor: number }
   | {
       readonly rope_type: "llama3";
       readonly rope_theta: number;
@@ -104,6 +105,7 @@ const neutral: Readonly<Record<string, readonly (string | number | boolean)[]>> 
   use_qk_norm: [false],
   qk_norm: [false],
   no_rope_layers: [],
+  use_mrope: [false],
   attn_logit_softcapping: [],
   final_logit_softcapping: [],
   logit_scale: [1],
@@ -154,6 +156,9 @@ function checkQuantization(value: unknown): void {
   if (!Array.isArray(block) || block.length !== 2 || !block.every((size) => Number.isSafeInteger(size) && size > 0)) {
     refuse("quantization_config.weight_block_size", show(block), "two sizes above 0, as [128, 128]");
   }
+  only(quantization, "fmt", "e4m3");
+  // ue8m0: the scales are powers of two (DeepSeek-V3.1), whatever type stores them. It changes nothing for a reader.
+  only(quantization, "scale_fmt", "ue8m0", "float");
 }
 
 /**
@@ -175,6 +180,7 @@ export function parseRope(config: RawConfig): RopeConfig {
 const commonRopeKeys = ["type", "rope_type", "rope_theta", "partial_rotary_factor"];
 const ropeKeys: Readonly<Record<RopeConfig["rope_type"], readonly string[]>> = {
   default: [],
+  linear: ["factor"],
   llama3: ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
   yarn: [
     "factor",
@@ -188,13 +194,16 @@ const ropeKeys: Readonly<Record<RopeConfig["rope_type"], readonly string[]>> = {
   ],
 };
 
+function isRopeType(value: unknown): value is RopeConfig["rope_type"] {
+  return typeof value === "string" && Object.hasOwn(ropeKeys, value);
+}
+
 function parseRopeObject(key: string, rope: RawConfig, config: RawConfig): RopeConfig {
   const rope_type = rope.rope_type ?? rope.type ?? "default";
   if (rope.type !== undefined && rope.rope_type !== undefined && rope.type !== rope.rope_type) {
     refuse(`${key}.type`, show(rope.type), `the same as rope_type, ${show(rope.rope_type)}`);
   }
-  if (rope_type !== "default" && rope_type !== "llama3" && rope_type !== "yarn")
-    refuse(`${key}.rope_type`, show(rope_type), '"default", "llama3" or "yarn"');
+  if (!isRopeType(rope_type)) refuse(`${key}.rope_type`, show(rope_type), Object.keys(ropeKeys).map(show).join(" or "));
   for (const name of Object.keys(rope)) {
     if (!commonRopeKeys.includes(name) && !ropeKeys[rope_type].includes(name)) {
       refuse(`${key}.${quote(name)}`, show(rope[name]), `for ${rope_type} only ${[...commonRopeKeys, ...ropeKeys[rope_type]].join(", ")}`);
@@ -208,6 +217,7 @@ function parseRopeObject(key: string, rope: RawConfig, config: RawConfig): RopeC
   if (rope_type === "default") return { rope_type, rope_theta };
 
   const factor = number(rope, "factor", 1, 2 ** 20);
+  if (rope_type === "linear") return { rope_type, rope_theta, factor };
   const outer = config.original_max_position_embeddings;
   if (outer != null && rope.original_max_position_embeddings != null && outer !== rope.original_max_position_embeddings) {
     refuse("original_max_position_embeddings", show(outer), `the same as in ${key}, ${show(rope.original_max_position_embeddings)}`);

@@ -1,8 +1,10 @@
-// What follows from the config.json of a deepseek_v3 model, before anything is computed: its checked settings, and the table of its weights.
-// In: the parsed JSON. Out: DeepseekConfig, WeightEntry rows. deepseek.ts holds the model itself.
+// What follows from the config.json of a deepseek_v2 or deepseek_v3 model, before anything is computed: its checked settings, and the table of
+// its weights. In: the parsed JSON. Out: DeepseekConfig, WeightEntry rows. deepseek.ts holds the model itself.
 
 import { boolean, checkCommon, integer, limits, number, only, parseRope, type RawConfig, type RopeConfig, refuse, show } from "./config.ts";
-import { bias, buffer, copyOf, matrix, norm, skip, stack, type WeightEntry } from "./weights.ts";
+import { linearEntries, mlpEntries } from "./layers.ts";
+import { type MixtureConfig, mixtureEntries } from "./mixture.ts";
+import { copyOf, exact, matrix, norm, skip, type WeightEntry } from "./weights.ts";
 
 // ---- config -----------------------------------------------------------------------------------------------------
 
@@ -31,23 +33,18 @@ export type DeepseekConfig = {
   readonly moe: MixtureConfig | undefined;
 };
 
-export type MixtureConfig = {
-  readonly n_routed_experts: number;
-  readonly n_shared_experts: number;
-  readonly num_experts_per_tok: number;
-  readonly moe_intermediate_size: number;
-  readonly n_group: number;
-  readonly topk_group: number;
-  readonly norm_topk_prob: boolean;
-  readonly routed_scaling_factor: number;
-};
-
 /** Throws ConfigError naming the key. Structure has no defaults; q_lora_rank must be there, if only as null. */
 export function parseDeepseek(raw: RawConfig): DeepseekConfig {
   checkCommon(raw);
-  only(raw, "scoring_func", "sigmoid");
-  only(raw, "topk_method", "noaux_tc");
+  const isV2 = raw.model_type === "deepseek_v2";
+  only(raw, "scoring_func", isV2 ? "softmax" : "sigmoid");
+  only(raw, "topk_method", ...(isV2 ? ["greedy", "group_limited_greedy"] : ["noaux_tc"]));
   only(raw, "moe_layer_freq", 1);
+  only(raw, "mlp_bias", false);
+  if (isV2) {
+    only(raw, "rope_interleave", true);
+    only(raw, "num_nextn_predict_layers", 0);
+  }
   const num_attention_heads = integer(raw, "num_attention_heads", 1, limits.heads);
   only(raw, "num_key_value_heads", num_attention_heads);
   if (raw.q_lora_rank === undefined) refuse("q_lora_rank", "nothing", "an integer, or null for queries without a latent");
@@ -77,27 +74,37 @@ export function parseDeepseek(raw: RawConfig): DeepseekConfig {
     rope: parseRope(raw),
     first_k_dense_replace,
     num_nextn_predict_layers,
-    moe: mixed ? parseMixture(raw) : undefined,
+    moe: mixed ? parseMixture(raw, isV2) : undefined,
   };
 }
 
-function parseMixture(raw: RawConfig): MixtureConfig {
+function parseMixture(raw: RawConfig, isV2: boolean): MixtureConfig {
+  const topk_method = !isV2 ? "noaux_tc" : raw.topk_method === "group_limited_greedy" ? "group_limited_greedy" : "greedy";
   const n_routed_experts = integer(raw, "n_routed_experts", 1, limits.experts);
-  const n_group = integer(raw, "n_group", 1, n_routed_experts, 1);
+  // Greedy takes the best of all experts, whatever n_group says.
+  const n_group = topk_method === "greedy" ? 1 : integer(raw, "n_group", 1, n_routed_experts, 1);
   const groupSize = n_routed_experts / n_group;
   if (!Number.isInteger(groupSize)) refuse("n_group", show(n_group), `a divisor of n_routed_experts, ${n_routed_experts}`);
-  if (n_group > 1 && groupSize < 2)
+  if (!isV2 && n_group > 1 && groupSize < 2)
     refuse("n_group", show(n_group), "groups of 2 experts or more: a group's score is the sum of its two best");
-  const topk_group = integer(raw, "topk_group", 1, n_group, n_group);
+  const topk_group = topk_method === "greedy" ? 1 : integer(raw, "topk_group", 1, n_group, n_group);
+  const norm_topk_prob = boolean(raw, "norm_topk_prob");
+  const routed_scaling_factor = number(raw, "routed_scaling_factor", 1e-6, 1e6);
+  if (isV2 && norm_topk_prob && routed_scaling_factor !== 1) {
+    // DeepSeek's own code scales or normalises V2's weights, llama.cpp does both, transformers only scales. No published model asks for it.
+    refuse("norm_topk_prob", "true with a routed_scaling_factor", "false, or a factor of 1: its meaning for deepseek_v2 is not settled");
+  }
   return {
     n_routed_experts,
     n_group,
     topk_group,
+    scoring_func: isV2 ? "softmax" : "sigmoid",
+    topk_method,
     n_shared_experts: integer(raw, "n_shared_experts", 0, limits.experts, 0),
     num_experts_per_tok: integer(raw, "num_experts_per_tok", 1, topk_group * groupSize),
     moe_intermediate_size: integer(raw, "moe_intermediate_size", 1, limits.width),
-    norm_topk_prob: boolean(raw, "norm_topk_prob"),
-    routed_scaling_factor: number(raw, "routed_scaling_factor", 1e-6, 1e6),
+    norm_topk_prob,
+    routed_scaling_factor,
   };
 }
 
@@ -120,11 +127,9 @@ function blockEntries(config: DeepseekConfig, layer: number): WeightEntry[] {
   const at = `model.layers.${layer}`;
   const attn = `${at}.self_attn`;
   const moe = mixtureOf(config, layer);
-  const maybeBias = (name: string, width: number) => (config.attention_bias ? [bias(`${name}.bias`, width)] : []);
   const queries = config.q_lora_rank
     ? [
-        matrix(`${attn}.q_a_proj.weight`, config.q_lora_rank, C),
-        ...maybeBias(`${attn}.q_a_proj`, config.q_lora_rank),
+        ...linearEntries(`${attn}.q_a_proj`, config.q_lora_rank, C, config.attention_bias),
         norm(`${attn}.q_a_layernorm.weight`, config.q_lora_rank),
         matrix(`${attn}.q_b_proj.weight`, H * (nope + turned), config.q_lora_rank),
       ]
@@ -132,31 +137,13 @@ function blockEntries(config: DeepseekConfig, layer: number): WeightEntry[] {
   return [
     norm(`${at}.input_layernorm.weight`, C),
     ...queries,
-    matrix(`${attn}.kv_a_proj_with_mqa.weight`, rank + turned, C),
-    ...maybeBias(`${attn}.kv_a_proj_with_mqa`, rank + turned),
+    ...linearEntries(`${attn}.kv_a_proj_with_mqa`, rank + turned, C, config.attention_bias),
     norm(`${attn}.kv_a_layernorm.weight`, rank),
-    matrix(`${attn}.kv_b_proj.weight`, H * (nope + Dv), rank),
-    matrix(`${attn}.o_proj.weight`, C, H * Dv),
-    ...maybeBias(`${attn}.o_proj`, C),
+    exact(matrix(`${attn}.kv_b_proj.weight`, H * (nope + Dv), rank)), // the absorbed form slices it
+    ...linearEntries(`${attn}.o_proj`, C, H * Dv, config.attention_bias),
     skip(`${attn}.rotary_emb.inv_freq`, "older files store the rotary frequencies; they follow from the config"),
     norm(`${at}.post_attention_layernorm.weight`, C),
-    ...(moe ? mixtureEntries(`${at}.mlp`, moe, C) : mlpEntries(`${at}.mlp`, config.intermediate_size, C)),
-  ];
-}
-
-function mlpEntries(at: string, F: number, C: number): WeightEntry[] {
-  return [matrix(`${at}.gate_proj.weight`, F, C), matrix(`${at}.up_proj.weight`, F, C), matrix(`${at}.down_proj.weight`, C, F)];
-}
-
-function mixtureEntries(at: string, moe: MixtureConfig, C: number): WeightEntry[] {
-  const { n_routed_experts: E, moe_intermediate_size: F } = moe;
-  return [
-    matrix(`${at}.gate.weight`, E, C),
-    buffer(`${at}.gate.e_score_correction_bias`, E),
-    stack(`${at}.experts.{e}.gate_proj.weight`, E, F, C),
-    stack(`${at}.experts.{e}.up_proj.weight`, E, F, C),
-    stack(`${at}.experts.{e}.down_proj.weight`, E, C, F),
-    ...(moe.n_shared_experts ? mlpEntries(`${at}.shared_experts`, F * moe.n_shared_experts, C) : []),
+    ...(moe ? mixtureEntries(`${at}.mlp`, moe, C) : mlpEntries(`${at}.mlp`, config.intermediate_size, C, false)),
   ];
 }
 

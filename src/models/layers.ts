@@ -1,18 +1,19 @@
-// What at least two families share: projections, the SwiGLU feed-forward, the output head, cache writing, checks of the input, and
+// What at least two families share: projections, the SwiGLU feed-forward, the output head, caches, counting, checks of the input, and
 // the freeing of intermediates. Rows are flat: x is [R, C] for R tokens of any number of sequences.
 
 import type { Device } from "../backend/backend.ts";
 import { ConfigError, ShapeError } from "../core/errors.ts";
-import { elementCount, type Shape, showShape } from "../core/shape.ts";
+import { elementCount, showShape } from "../core/shape.ts";
 import { zeros } from "../ops/fill.ts";
 import { gatherRows } from "../ops/gather-rows.ts";
 import { linear } from "../ops/matmul.ts";
 import { rmsNorm } from "../ops/rms-norm.ts";
 import { swiglu } from "../ops/swiglu.ts";
-import { dispose, keep, scope, size, type Tensor } from "../tensor/tensor.ts";
+import { dispose, keep, scope, type Tensor } from "../tensor/tensor.ts";
 import { isTrackingGradients } from "../tensor/tracking.ts";
+import type { CacheShape, ParameterCount } from "./family.ts";
 import type { Cache, ForwardInput } from "./model.ts";
-import type { WeightEntry, Weights } from "./weights.ts";
+import { bias, matrix, type WeightEntry, type Weights } from "./weights.ts";
 
 export type Linear = { readonly weight: Tensor; readonly bias?: Tensor };
 export type FeedForward = { readonly gate: Linear; readonly up: Linear; readonly down: Linear };
@@ -32,8 +33,29 @@ export function outputHead(x: Tensor, outputRows: Tensor | undefined, norm: Tens
   return linear(rmsNorm(outputRows ? gatherRows(x, outputRows) : x, norm, eps), head);
 }
 
+/** A projection's rows of the weight table: [N, K], and the bias [N] where there is one. */
+export function linearEntries(name: string, N: number, K: number, withBias: boolean): WeightEntry[] {
+  return [matrix(`${name}.weight`, N, K), ...(withBias ? [bias(`${name}.bias`, N)] : [])];
+}
+
+/** Rows of the weight table of a feed-forward of width F below `at`. */
+export function mlpEntries(at: string, F: number, C: number, withBias: boolean): WeightEntry[] {
+  return [
+    ...linearEntries(`${at}.gate_proj`, F, C, withBias),
+    ...linearEntries(`${at}.up_proj`, F, C, withBias),
+    ...linearEntries(`${at}.down_proj`, C, F, withBias),
+  ];
+}
+
+export type Finder = {
+  tensor(name: string): Tensor;
+  /** NAME.weight, and NAME.bias where the table has one. */
+  projection(name: string): Linear;
+  mlp(name: string): FeedForward;
+};
+
 /** Parameters by name, as a family's constructors want them. */
-export function finder(weights: Weights) {
+export function finder(weights: Weights): Finder {
   const maybe = (name: string) => weights.parameters.get(name) ?? weights.buffers.get(name);
   const tensor = (name: string): Tensor => {
     const found = maybe(name);
@@ -63,13 +85,15 @@ export function advance<T extends { readonly x: Tensor }>(x: Tensor, block: (x: 
 }
 
 /** Checks what a forward pass was given; returns R. Throws ShapeError and ConfigError. */
-export function checkInput(operation: string, input: ForwardInput, layers: number, cacheTensors: readonly number[]): number {
-  const { ids, positions, first, last, cache, nextIds, outputRows, parts = 1 } = input;
+export function checkInput(operation: string, input: ForwardInput, layers: readonly number[], cacheTensors: readonly number[]): number {
+  const { ids, positions, first, last, cache, nextIds, outputRows, nextRows, parts = 1 } = input;
   const rows = ids.shape[0] ?? 0;
-  for (const [name, tensor] of Object.entries({ ids, positions, first, last, "cache.rows": cache?.rows, nextIds })) {
+  for (const [name, tensor] of Object.entries({ ids, positions, first, last, "cache.rows": cache?.rows })) {
     if (tensor) checkIndices(operation, name, tensor, rows);
   }
-  if (outputRows) checkIndices(operation, "outputRows", outputRows, outputRows.shape[0] ?? 0);
+  for (const [name, tensor] of Object.entries({ outputRows, nextRows })) {
+    if (tensor) checkIndices(operation, name, tensor, tensor.shape[0] ?? 0);
+  }
   if (!Number.isSafeInteger(parts) || parts < 1 || rows % parts !== 0) {
     throw new ShapeError({
       operation,
@@ -78,6 +102,7 @@ export function checkInput(operation: string, input: ForwardInput, layers: numbe
       cure: "give a number of parts that divides the rows",
     });
   }
+  if (nextIds) checkNextRows(operation, nextIds, rows, cache ? rows : rows / parts);
   if (!cache) return rows;
   if (isTrackingGradients()) {
     throw new ConfigError({
@@ -88,16 +113,27 @@ export function checkInput(operation: string, input: ForwardInput, layers: numbe
     });
   }
   const { cache: store } = cache;
-  if (store.layers.length !== layers || !store.layers.every((tensors) => cacheTensors.includes(tensors.length))) {
+  if (!layers.includes(store.layers.length) || !store.layers.every((tensors) => cacheTensors.includes(tensors.length))) {
     const got = `a cache of ${store.layers.length} layers with ${store.layers[0]?.length ?? 0} tensors`;
     throw new ShapeError({
       operation,
       got,
-      expected: `${layers} layers with ${cacheTensors.join(" or ")}`,
+      expected: `${layers.join(" or ")} layers with ${cacheTensors.join(" or ")}`,
       cure: "use a cache made by this model's makeCache",
     });
   }
   return rows;
+}
+
+function checkNextRows(operation: string, nextIds: Tensor, rows: number, partRows: number): void {
+  const count = nextIds.shape[0] ?? 0;
+  if (nextIds.dtype === "i32" && nextIds.shape.length === 1 && count > 0 && count <= rows && count % partRows === 0) return;
+  throw new ShapeError({
+    operation,
+    got: `nextIds ${nextIds.dtype} ${showShape(nextIds.shape)}`,
+    expected: `i32 [${rows}], or the first of ${rows / partRows} parts of ${partRows} rows`,
+    cure: "give one index for each row of whole parts",
+  });
 }
 
 function checkIndices(operation: string, name: string, tensor: Tensor, rows: number): void {
@@ -112,7 +148,7 @@ function checkIndices(operation: string, name: string, tensor: Tensor, rows: num
 }
 
 /** A cache of zeros: for each layer one tensor [slots·length, …rowShape] per row shape. */
-export function makeCache(device: Device, slots: number, length: number, layers: number, rowShapes: readonly Shape[]): Cache {
+export function makeCache(device: Device, slots: number, length: number, { layers, rowShapes }: CacheShape): Cache {
   for (const [name, value] of Object.entries({ slots, length })) {
     if (!Number.isSafeInteger(value) || value < 1) {
       throw new ConfigError({
@@ -135,24 +171,28 @@ export function makeCache(device: Device, slots: number, length: number, layers:
     free();
     throw error;
   }
-  const bytesPerToken = 4 * layers * rowShapes.reduce((sum, shape) => sum + elementCount(shape), 0);
-  return { slots, length, layers: made, bytesPerToken, dispose: free };
+  return { slots, length, layers: made, bytesPerToken: 4 * cachedNumbers({ layers, rowShapes }), dispose: free };
 }
 
-/** Parameters in all, and those that one token uses: `share` of the experts, none of those that `unused` names. */
-export function countParameters(
-  entries: readonly WeightEntry[],
-  weights: Weights,
-  share: number,
-  unused?: string,
-): { readonly total: number; readonly active: number } {
+/** Numbers that a cache holds for one token, over all layers. */
+export function cachedNumbers({ layers, rowShapes }: CacheShape): number {
+  return layers * rowShapes.reduce((sum, shape) => sum + elementCount(shape), 0);
+}
+
+/**
+ * Parameters by the weight table alone: all of them; those that one token uses (`share` of the experts, none of the rows whose names begin
+ * with `nextHead`); and those rows, the layer of multi-token prediction. Buffers are not parameters.
+ */
+export function countParameters(entries: readonly WeightEntry[], share: number, nextHead?: string): ParameterCount {
   let total = 0;
   let active = 0;
-  for (const { row } of entries) {
-    const parameter = row.action === "as-is" || row.action === "stack" ? weights.parameters.get(row.parameter) : undefined;
-    if (!parameter) continue;
-    total += size(parameter);
-    if (unused === undefined || !row.name.startsWith(unused)) active += row.action === "stack" ? size(parameter) * share : size(parameter);
+  let next = 0;
+  for (const { row, shape, trained } of entries) {
+    if (!trained || row.action === "skip" || row.action === "copy") continue;
+    const count = elementCount(shape, row.name);
+    total += count;
+    if (nextHead !== undefined && row.name.startsWith(nextHead)) next += count;
+    else active += row.action === "stack" ? count * share : count;
   }
-  return { total, active: Math.round(active) };
+  return { total, active: Math.round(active), nextHead: next };
 }

@@ -1,33 +1,61 @@
 // Rotary tables from the config, in float64: cos and sin [positions, dims/2] of position times frequency. The scalings are those of
-// transformers' modeling_rope_utils.py: none, Llama 3.1's, and YaRN (Peng et al. 2023) with DeepSeek's mscale. Two
+// transformers' modeling_rope_utils.py: none, linear, Llama 3.1's, and YaRN (Peng et al. 2023) with DeepSeek's mscale. Two
 // factors belong to YaRN: one on cos and sin (attentionFactor), one on the softmax scale, which DeepSeek alone uses (softmaxFactor).
 
 import type { Device } from "../backend/backend.ts";
-import { fromArray, keep, type Tensor } from "../tensor/tensor.ts";
+import { empty, keep, type Tensor } from "../tensor/tensor.ts";
 import type { RopeConfig } from "./config.ts";
 
 export type RopeTables = { readonly cos: Tensor; readonly sin: Tensor };
 
-/** cos and sin [rows, dims/2], owned by the caller. */
+/** Rows between which an angle is split. */
+const blockRows = 256;
+
+/**
+ * cos and sin [rows, dims/2], owned by the caller. An angle is the sum of its block's and its place in the block, so a table for 131,072
+ * positions needs thousands of sines, not millions; the sum is exact to a few units of float64. Written block by block.
+ */
 export function makeRopeTables(device: Device, rope: RopeConfig, dims: number, rows: number): RopeTables {
   const frequencies = ropeFrequencies(rope, dims);
   const factor = attentionFactor(rope);
   const half = dims / 2;
-  const cos = new Float64Array(rows * half);
-  const sin = new Float64Array(rows * half);
-  for (let position = 0; position < rows; position++) {
+  const inner = Math.min(blockRows, rows);
+  const innerCos = new Float64Array(inner * half);
+  const innerSin = new Float64Array(inner * half);
+  for (let r = 0; r < inner; r++) {
     for (let i = 0; i < half; i++) {
-      const angle = position * (frequencies[i] as number);
-      cos[position * half + i] = Math.cos(angle) * factor;
-      sin[position * half + i] = Math.sin(angle) * factor;
+      const angle = r * (frequencies[i] as number);
+      innerCos[r * half + i] = Math.cos(angle) * factor;
+      innerSin[r * half + i] = Math.sin(angle) * factor;
     }
   }
-  return keep(() => ({ cos: fromArray(device, cos, [rows, half]), sin: fromArray(device, sin, [rows, half]) }));
+  const tables = keep(() => ({ cos: empty(device, [rows, half]), sin: empty(device, [rows, half]) }));
+  const cos = new Float64Array(inner * half);
+  const sin = new Float64Array(inner * half);
+  for (let start = 0; start < rows; start += inner) {
+    const outerCos = frequencies.map((frequency) => Math.cos(start * frequency));
+    const outerSin = frequencies.map((frequency) => Math.sin(start * frequency));
+    const count = Math.min(inner, rows - start);
+    for (let r = 0, at = 0; r < count; r++) {
+      for (let i = 0; i < half; i++, at++) {
+        const c = outerCos[i] as number;
+        const s = outerSin[i] as number;
+        const innerC = innerCos[at] as number;
+        const innerS = innerSin[at] as number;
+        cos[at] = c * innerC - s * innerS;
+        sin[at] = s * innerC + c * innerS;
+      }
+    }
+    device.write(tables.cos.storage.buffer, start * half, cos.subarray(0, count * half));
+    device.write(tables.sin.storage.buffer, start * half, sin.subarray(0, count * half));
+  }
+  return tables;
 }
 
 /** Radians per position of each of the dims/2 pairs. */
 export function ropeFrequencies(rope: RopeConfig, dims: number): Float64Array {
   const frequencies = Float64Array.from({ length: dims / 2 }, (_, i) => rope.rope_theta ** ((-2 * i) / dims));
+  if (rope.rope_type === "linear") return frequencies.map((frequency) => frequency / rope.factor);
   if (rope.rope_type === "llama3") return frequencies.map((frequency) => llama3Frequency(frequency, rope));
   if (rope.rope_type === "yarn") {
     const [low, high] = yarnRange(rope, dims);

@@ -37,6 +37,13 @@ test("F16, F8_E5M2 and BF16 values", () => {
   expect([0x3f80, 0xc040, 0x7f80].map((code) => allBf16[code])).toEqual([1, -3, Infinity]);
 });
 
+test("F8_E8M0 values: 2^(code - 127), the last code NaN", () => {
+  const values = decode("F8_E8M0", codesOf.F8_E4M3);
+  expect(values.slice(0, 255)).toEqual(Array.from({ length: 255 }, (_, code) => 2 ** (code - 127)));
+  expect(values[255]).toBeNaN();
+  expect([values[127], values[0]]).toEqual([1, 2 ** -127]);
+});
+
 test.each(["F8_E4M3", "F16", "BF16"] as const)("%s: every code survives decoding and encoding; NaN stays NaN", (dtype) => {
   const values = { F8_E4M3: all8, F16: all16, BF16: allBf16 }[dtype];
   const codes = encode(dtype, Float32Array.from(values));
@@ -125,5 +132,5 @@ test("integers: exact, at any alignment, refused out of range", () => {
   expect(decode("U32", Uint8Array.from([0, 0, 0, 128]))).toEqual([2 ** 31]);
   expect(decode("U64", Uint8Array.from([1, 0, 0, 0, 1, 0, 0, 0]))).toEqual([2 ** 32 + 1]);
   expect(decode("BOOL", Uint8Array.from([0, 1]))).toEqual([0, 1]);
-  expect(fileDTypes).toHaveLength(15);
+  expect(fileDTypes).toHaveLength(16);
 });

@@ -302,8 +302,8 @@ test.skipIf(!sharedData).each(Object.entries(vocabularies))(
       expect(new Set(tokens).size).toBe(count);
       await gguf.close();
     }
-    // Processor time, so that busy neighbours do not count; about 50 ms where nothing else runs.
-    expect(fastest).toBeLessThan(300);
+    // Processor time, so that busy neighbours do not count; 50 to 80 ms for the largest.
+    expect(fastest).toBeLessThan(150);
     const gguf = await openGguf(files, target);
     const again = await written(gguf.metadata, entriesOf(gguf));
     const original = readFileSync(target);

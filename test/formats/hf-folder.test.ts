@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigError, FormatError } from "../../src/core/errors.ts";
+import { encode } from "../../src/formats/dtypes.ts";
 import { openHfFolder, storedBytes } from "../../src/formats/hf-folder.ts";
 import { type SafetensorsEntry, writeSafetensors } from "../../src/formats/safetensors-writer.ts";
 import { nodeHost } from "../../src/platform/node.ts";
@@ -130,11 +131,50 @@ test("H12 accepted: the links of the Hugging Face cache into its own blobs; refu
   await expect(openHfFolder(files, snapshot)).rejects.toThrow(/link out of the folder/);
 });
 
+test("H12 accepted: a blob that is a link to one that the whole cache shares; refused: the same from a folder that is no cache", async () => {
+  const snapshot = path.join(base, "models--org--name", "snapshots", "abc");
+  await fs.mkdir(path.join(base, "models--org--name", "blobs"), { recursive: true });
+  await fs.mkdir(path.join(base, "blobs"));
+  await fs.mkdir(snapshot, { recursive: true });
+  await put("config.json", {}, snapshot);
+  await putTensors("beef", { x: [1] }, path.join(base, "blobs"));
+  await fs.symlink("../../blobs/beef", path.join(base, "models--org--name", "blobs", "beef"));
+  await fs.symlink("../../blobs/beef", path.join(snapshot, "model.safetensors"));
+  await (await openHfFolder(files, snapshot)).close();
+  await fs.symlink("../blobs/beef", path.join(folder, "model.safetensors"));
+  await expect(openHfFolder(files, folder)).rejects.toThrow(/link out of the folder/);
+});
+
 test("H13 accepted: a hard link; and a model folder that is itself reached through a link", async () => {
   await putTensors("outside.safetensors", { x: [1] }, base);
   await fs.link(path.join(base, "outside.safetensors"), path.join(folder, "model.safetensors"));
   await fs.symlink(folder, path.join(base, "alias"));
   for (const name of ["model", "alias"]) await (await openHfFolder(files, path.join(base, name))).close();
+});
+
+test("H37 accepted, nothing executed: code in the folder, and settings that name it", async () => {
+  const settings = { auto_map: { AutoModel: "modeling.Model" }, trust_remote_code: true, _target_: "os.system" };
+  await put("config.json", { model_type: "test", ...settings });
+  await putTensors("model.safetensors", { x: [1] });
+  const trap = "globalThis.trapped = true;";
+  for (const name of ["modeling.py", "index.js", "config.mjs", "addon.node", "tokenizer.cjs"]) await put(name, trap);
+  await put("package.json", { scripts: { postinstall: "node index.js" }, main: "index.js" });
+  const touched: string[] = [];
+  const record = <T>(read: (target: string, limit?: number) => T) => {
+    return (target: string, limit?: number): T => {
+      touched.push(path.basename(target));
+      return read(target, limit);
+    };
+  };
+  const model = await openHfFolder(
+    { ...files, open: record(files.open), read: record(files.read), readText: record(files.readText) },
+    folder,
+  );
+  await model.tensors.get("x")?.readF32();
+  expect(touched.sort()).toEqual(["config.json", "model.safetensors"]);
+  expect(model.config).toEqual({ model_type: "test", ...settings });
+  expect("trapped" in globalThis).toBe(false);
+  await model.close();
 });
 
 describe("index and shards that disagree", () => {
@@ -221,6 +261,51 @@ describe("FP8 with block scales", () => {
     expect([...model.tensors.keys()]).toEqual(["w.weight"]);
     expect(model.tensors.get("w.weight")).toMatchObject({ dtype: "F8_E4M3", shape: [3, 5] });
     const row = [1, 2, 3, 40, 50, 6, 7, 8, 90, 100, 1100, 1200, 1300, 14000, 15000];
+    expect([...((await model.tensors.get("w.weight")?.readF32()) ?? [])]).toEqual(row);
+    await model.close();
+  });
+
+  test("scales as BF16 and as powers of two in F8_E8M0 (ue8m0) multiply alike", async () => {
+    await put("config.json", { quantization_config: { quant_method: "fp8", scale_fmt: "ue8m0", weight_block_size: [2, 3] } });
+    const row = [1, 2, 3, 2, 2.5, 6, 7, 8, 4.5, 5, 44, 48, 52, 14 / 1024, 15 / 1024];
+    const codes = Buffer.from([127, 126, 129, 117]); // 1, 1/2, 4, 2^-10
+    const bf16 = Buffer.from(Float32Array.of(1, 0.5, 4, 2 ** -10).buffer);
+    for (const [dtype, bytes] of [
+      ["F8_E8M0", codes],
+      ["BF16", Buffer.concat([0, 1, 2, 3].map((i) => bf16.subarray(4 * i + 2, 4 * i + 4)))],
+    ] as const) {
+      // The writer makes no F8_E8M0, so the file is put together by hand.
+      const header = JSON.stringify({
+        "w.weight": { dtype: "F8_E4M3", shape: [3, 5], data_offsets: [0, 15] },
+        "w.weight_scale_inv": { dtype, shape: [2, 2], data_offsets: [15, 15 + bytes.length] },
+      }).padEnd(256);
+      const length = Buffer.alloc(8);
+      length.writeBigUInt64LE(BigInt(header.length));
+      const weights = Buffer.from(encode("F8_E4M3", weight.data as Float32Array));
+      await files.writeAtomic(path.join(folder, "model.safetensors"), Buffer.concat([length, Buffer.from(header), weights, bytes]));
+      const model = await openHfFolder(files, folder);
+      expect([...((await model.tensors.get("w.weight")?.readF32()) ?? [])]).toEqual(row);
+      await model.close();
+    }
+  });
+
+  test("Q10 accepted: the NaN of F8_E4M3 stays NaN, alone", async () => {
+    await put("config.json", { quantization_config: { weight_block_size: [2, 3] } });
+    const values = Float32Array.from(weight.data as Float32Array);
+    values[7] = Number.NaN;
+    await save({ ...weight, data: values }, scales);
+    const model = await openHfFolder(files, folder);
+    const read = (await model.tensors.get("w.weight")?.readF32()) ?? new Float32Array(0);
+    expect([...read].flatMap((x, i) => (Number.isNaN(x) ? [i] : []))).toEqual([7]);
+    await model.close();
+  });
+
+  test("Q11 accepted: scales of zero, below zero, NaN and infinite multiply as they are", async () => {
+    await put("config.json", { quantization_config: { weight_block_size: [2, 3] } });
+    await save(weight, { ...scales, data: Float32Array.of(0, -1, Number.NaN, Infinity) });
+    const model = await openHfFolder(files, folder);
+    const { NaN: nan, POSITIVE_INFINITY: infinity } = Number;
+    const row = [0, 0, 0, -4, -5, 0, 0, 0, -9, -10, nan, nan, nan, infinity, infinity];
     expect([...((await model.tensors.get("w.weight")?.readF32()) ?? [])]).toEqual(row);
     await model.close();
   });

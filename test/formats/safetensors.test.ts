@@ -91,7 +91,7 @@ const refused: [id: string, what: string, bytes: Uint8Array, message: RegExp][] 
   ["S37", "dtype f32", handMade(`{"a":${entry("[2]", 0, 8, '"f32"')}}`, 8), /dtype "f32"/],
   ["S37", "dtype null", handMade(`{"a":${entry("[2]", 0, 8, "null")}}`, 8), /dtype no string/],
   ["S37", "dtype toString", handMade(`{"a":${entry("[2]", 0, 8, '"toString"')}}`, 8), /dtype "toString"/],
-  ["S38", "dtype F8_E8M0", handMade(`{"a":${entry("[8]", 0, 8, '"F8_E8M0"')}}`, 8), /dtype "F8_E8M0"; expected one of/],
+  ["S38", "dtype F6_E2M3", handMade(`{"a":${entry("[8]", 0, 8, '"F6_E2M3"')}}`, 8), /dtype "F6_E2M3"; expected one of/],
   ["S38", "dtype F4", handMade(`{"a":${entry("[16]", 0, 8, '"F4"')}}`, 8), /dtype "F4"/],
   ["S41", "shape nested 100,000 deep", handMade(`{"a":{"shape":${"[".repeat(1e5)}`), /nested deeper than 8/],
   ["S42", "metadata value no string", handMade('{"__metadata__":{"a":1}}'), /__metadata__ "a" that is no string/],
@@ -173,13 +173,14 @@ test("S17 metadata and tensors do not reach any prototype", async () => {
   expect(({} as Record<string, unknown>).dtype).toBeUndefined();
 });
 
-test("S43 accepted: a million tiny tensors in a 90 MB header, within 10 s", { timeout: 30_000 }, async () => {
+test("S43 accepted: a million tiny tensors in a 90 MB header, within 10 s of processor time", { timeout: 60_000 }, async () => {
   const parts = Array.from({ length: 1_000_000 }, (_, i) => `"model.layers.tensor.number.${i}.w":${entry("[1]", i, i + 1, '"U8"')}`);
   const bytes = handMade(`{${parts.join(",")}}`, 1_000_000);
   parts.length = 0;
-  const started = performance.now();
+  const before = process.cpuUsage();
   const file = await openSafetensors(memorySource(bytes));
-  expect(performance.now() - started).toBeLessThan(10_000);
+  const { user, system } = process.cpuUsage(before);
+  expect(user + system).toBeLessThan(10e6);
   expect(file.tensors.size).toBe(1_000_000);
 });
 

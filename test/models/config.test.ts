@@ -4,10 +4,15 @@ import { parseJson } from "../../src/core/json.ts";
 import { parseRope, type RawConfig } from "../../src/models/config.ts";
 import { parseDeepseek } from "../../src/models/deepseek-config.ts";
 import { parseLlama } from "../../src/models/llama.ts";
+import { parseQwen2, parseQwen3, parseQwen3Moe } from "../../src/models/qwen.ts";
 import { readJson } from "./fixtures.ts";
 
 const llama = readJson<RawConfig>("llama-gqa/config.json");
 const deepseek = readJson<RawConfig>("deepseek-groups/config.json");
+const deepseekV2 = readJson<RawConfig>("deepseek-v2-groups/config.json");
+const qwen2 = readJson<RawConfig>("qwen2-biases/config.json");
+const qwen3 = readJson<RawConfig>("qwen3-tied/config.json");
+const qwen3Moe = readJson<RawConfig>("qwen3-moe/config.json");
 
 /** The message of the ConfigError that `body` throws. */
 function complaint(body: () => unknown): string {
@@ -48,6 +53,8 @@ describe("sizes (hazard T30)", () => {
       for (const value of Object.values(bad)) {
         expect(complaint(() => parseLlama({ ...llama, [key]: value }))).toContain(key);
         expect(complaint(() => parseDeepseek({ ...deepseek, [key]: value }))).toContain(key);
+        expect(complaint(() => parseQwen2({ ...qwen2, [key]: value }))).toContain(key);
+        expect(complaint(() => parseQwen3Moe({ ...qwen3Moe, [key]: value }))).toContain(key);
       }
       expect(complaint(() => parseLlama(without(llama, key)))).toContain(`config.json: ${key}: got nothing`);
       expect(complaint(() => parseDeepseek(without(deepseek, key)))).toContain(`config.json: ${key}: got nothing`);
@@ -119,7 +126,49 @@ describe("settings that would change the computation are refused by name", () =>
       expect(complaint(() => parseDeepseek({ ...deepseek, [key]: value }))).toContain(key);
     });
   }
-  test("of DeepSeek alone", () => {
+  test("inside of quantization_config: another format of codes or scales", () => {
+    const fp8 = { quant_method: "fp8", weight_block_size: [128, 128], fmt: "e4m3", scale_fmt: "ue8m0" };
+    expect(parseDeepseek({ ...deepseek, quantization_config: fp8 })).toEqual(parseDeepseek(deepseek));
+    expect(complaint(() => parseDeepseek({ ...deepseek, quantization_config: { ...fp8, fmt: "e5m2" } }))).toContain("fmt");
+    expect(complaint(() => parseDeepseek({ ...deepseek, quantization_config: { ...fp8, scale_fmt: "log" } }))).toContain("scale_fmt");
+  });
+  test("of DeepSeek-V2 alone", () => {
+    for (const [key, value] of [
+      ["scoring_func", "sigmoid"],
+      ["topk_method", "noaux_tc"],
+      ["topk_method", "gready"],
+      ["moe_layer_freq", 2],
+      ["num_nextn_predict_layers", 1],
+      ["rope_interleave", false],
+      ["mlp_bias", true],
+      ["norm_topk_prob", true], // beside a routed_scaling_factor of 16
+    ] as const) {
+      expect(complaint(() => parseDeepseek({ ...deepseekV2, [key]: value }))).toContain(key);
+    }
+    expect(parseDeepseek({ ...deepseekV2, norm_topk_prob: true, routed_scaling_factor: 1 }).moe).toMatchObject({ norm_topk_prob: true });
+  });
+  test("of Qwen alone: windows that are on, layers that are none", () => {
+    for (const parse of [parseQwen2, parseQwen3, parseQwen3Moe]) {
+      const base = { [parseQwen2.name]: qwen2, [parseQwen3.name]: qwen3, [parseQwen3Moe.name]: qwen3Moe }[parse.name] as RawConfig;
+      const windowed = { ...base, sliding_window: 4, use_sliding_window: true };
+      expect(complaint(() => parse({ ...windowed, max_window_layers: 1 }))).toContain("sliding_window");
+      expect(complaint(() => parse({ ...windowed, max_window_layers: undefined }))).toContain("sliding_window");
+      expect(parse({ ...windowed, max_window_layers: 2 })).toEqual(parse(base)); // both layers come before the first window
+      expect(parse({ ...windowed, use_sliding_window: false, max_window_layers: 1 })).toEqual(parse(base));
+      expect(complaint(() => parse({ ...base, use_sliding_window: "no" }))).toContain("use_sliding_window");
+      expect(complaint(() => parse({ ...base, use_mrope: true }))).toContain("use_mrope");
+    }
+    for (const value of [3, [2], [-1], ["0"], [0.5], {}])
+      expect(complaint(() => parseQwen3Moe({ ...qwen3Moe, mlp_only_layers: value }))).toContain("mlp_only_layers");
+    for (const value of [0, -1, 1.5, "1"])
+      expect(complaint(() => parseQwen3Moe({ ...qwen3Moe, decoder_sparse_step: value }))).toContain("decoder_sparse_step");
+    for (const value of [6, 0, null, "2"]) // of 5 experts
+      expect(complaint(() => parseQwen3Moe({ ...qwen3Moe, num_experts_per_tok: value }))).toContain("num_experts_per_tok");
+    expect(complaint(() => parseQwen3Moe(without(qwen3Moe, "num_experts")))).toContain("num_experts");
+    expect(complaint(() => parseQwen3Moe(without(qwen3Moe, "norm_topk_prob")))).toContain("norm_topk_prob");
+    expect(complaint(() => parseQwen3Moe({ ...qwen3Moe, num_local_experts: 4 }))).toContain("num_local_experts");
+  });
+  test("of DeepSeek-V3 alone", () => {
     for (const [key, value] of [
       ["scoring_func", "softmax"],
       ["topk_method", "greedy"],
@@ -166,7 +215,8 @@ test("keys that the first Llama configs left out have the family's defaults", ()
   expect(parseLlama(old)).toMatchObject({
     num_key_value_heads: 4,
     head_dim: 6,
-    attention_bias: false,
+    qkv_bias: false,
+    o_bias: false,
     mlp_bias: false,
     tie_word_embeddings: false,
     rope: { rope_type: "default", rope_theta: 10000 },
@@ -178,6 +228,30 @@ test("objects as the strict JSON reader gives them, without a prototype, are rea
   expect(parseDeepseek(parseJson(text, { source: "config.json" }) as RawConfig)).toEqual(
     parseDeepseek(readJson("deepseek-yarn/config.json")),
   );
+});
+
+describe("Qwen's switches", () => {
+  test("biases on q, k and v alone in Qwen2; none, and norms, in Qwen3", () => {
+    expect(parseQwen2(qwen2)).toMatchObject({ qkv_bias: true, o_bias: false, mlp_bias: false, qk_norm: false });
+    expect(parseQwen3(qwen3)).toMatchObject({ qkv_bias: false, o_bias: false, mlp_bias: false, qk_norm: true });
+    expect(parseQwen3({ ...qwen3, attention_bias: true })).toMatchObject({ qkv_bias: true, o_bias: true });
+  });
+  test("a missing head_dim is the shared width, in Qwen3 128", () => {
+    expect(parseQwen2(qwen2).head_dim).toBe(6);
+    expect(parseQwen3(without(qwen3, "head_dim")).head_dim).toBe(128);
+  });
+  test("which layers are mixtures", () => {
+    const layers = (settings: RawConfig) => [...(parseQwen3Moe({ ...qwen3Moe, num_hidden_layers: 6, ...settings }).mixture?.layers ?? [])];
+    expect(layers({})).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(layers({ decoder_sparse_step: 2 })).toEqual([1, 3, 5]);
+    expect(layers({ decoder_sparse_step: 2, mlp_only_layers: [3] })).toEqual([1, 5]);
+    expect(layers({ mlp_only_layers: null })).toHaveLength(6);
+    expect(layers({ decoder_sparse_step: 7 })).toEqual([]);
+  });
+  test("both spellings of the number of experts", () => {
+    const renamed = { ...without(qwen3Moe, "num_experts"), num_local_experts: qwen3Moe.num_experts };
+    expect(parseQwen3Moe(renamed)).toEqual(parseQwen3Moe(qwen3Moe));
+  });
 });
 
 describe("rope settings", () => {
@@ -194,10 +268,21 @@ describe("rope settings", () => {
     for (const reading of readings) expect(reading).toEqual(readings[0]);
     expect(readings[0]).toMatchObject({ rope_type: "yarn", rope_theta: 10000, factor: 40, truncate: true, attention_factor: 0 });
   });
+  test("linear scaling, in both spellings; default by name", () => {
+    const linear = { rope_type: "linear", rope_theta: 10000, factor: 4 };
+    expect(parseRope({ rope_theta: 10000, rope_scaling: { type: "linear", factor: 4 } })).toEqual(linear);
+    expect(parseRope({ rope_parameters: linear })).toEqual(linear);
+    expect(parseRope({ rope_theta: 5, rope_scaling: { type: "default" } })).toEqual({ rope_type: "default", rope_theta: 5 });
+  });
   const llama3 = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
   const bad: readonly (readonly [string, RawConfig])[] = [
     ["rope_type", { rope_scaling: { type: "dynamic", factor: 2 } }],
     ["rope_type", { rope_scaling: { type: "longrope" } }],
+    ["rope_type", { rope_scaling: { type: "mrope" } }],
+    ["rope_type", { rope_scaling: { type: "toString" } }],
+    ["rope_type", { rope_scaling: { type: ["yarn"] } }],
+    ["factor", { rope_scaling: { type: "linear" } }],
+    ["beta_fast", { rope_scaling: { type: "linear", factor: 2, beta_fast: 32 } }],
     ["type", { rope_scaling: { ...llama3, type: "yarn" } }],
     ["full_attention", { rope_parameters: { full_attention: { rope_type: "default" } } }],
     ["rope_theta", { rope_theta: 0 }],

@@ -1,4 +1,6 @@
-import { openReference } from "../../src/backend/reference/open.ts";
-import { deepseekSuite } from "./model-suite.ts";
+// DeepSeek-V2 and V3 on the reference device: the numbers of transformers, the bitwise laws, the round trip (model-suite.ts).
 
-deepseekSuite("the reference device", () => openReference({ precision: "f32" }));
+import { openReference } from "../../src/backend/reference/open.ts";
+import { familySuite } from "./model-suite.ts";
+
+familySuite("deepseek", "the reference device", () => openReference({ precision: "f32" }));

@@ -168,7 +168,7 @@ describe("loadModel", () => {
 describe("saveModel", () => {
   test("through a folder on disk: the same names as transformers wrote, the same weights, settings of storage left to the writer", async () => {
     const folder = await mkdtemp(join(tmpdir(), "gradually-models-"));
-    for (const name of ["llama-tied-llama3", "deepseek-mtp"]) {
+    for (const name of ["llama-tied-llama3", "qwen2-biases", "qwen3-moe-sparse", "deepseek-v2-groups", "deepseek-mtp"]) {
       const source = await openHfFolder(nodeFiles, fixturePath(name));
       const model = await loadModel(device, source);
       await writeHfFolder(nodeFiles, join(folder, name), saveModel(model));
@@ -278,6 +278,39 @@ describe("forward refuses", () => {
       2 * 3 * (11 + 7) * 4,
     ]);
     for (const one of [cache, latent, expanded]) one.dispose();
+  });
+
+  test("multi-token prediction where there is no head, no room for its keys, or no hidden state of these rows", () => {
+    const qwen = createModel(device, readJson("qwen3-tied/config.json"), new Random(1));
+    for (const model of [llama, qwen]) {
+      expect(model.predictNext).toBeUndefined();
+      expect(() => model.makeCache(1, 8, { nextHead: true })).toThrow(/num_nextn_predict_layers/);
+    }
+    qwen.dispose();
+    const plain = deepseek.makeCache(1, 8);
+    const roomy = deepseek.makeCache(1, 8, { nextHead: true });
+    expect([plain.layers.length, roomy.layers.length]).toEqual([2, 3]);
+    expect(roomy.bytesPerToken).toBe((plain.bytesPerToken * 3) / 2);
+    const { rows, ids: _ids, ...input } = appended(device, 8, [{ slot: 0, past: 0, ids: [1, 2] }]);
+    const hidden = (...shape: number[]) => fromArray(device, new Float32Array(shape.reduce((a, b) => a * b, 1)), shape);
+    const draft = (hiddenRows: number, width: number, cache = roomy, absorbed = false) =>
+      deepseek.predictNext?.({ ...input, hidden: hidden(hiddenRows, width), nextIds: ids(2, 3), cache: { cache, rows }, absorbed });
+    scope(() => {
+      expect(draft(2, 20)?.logits.shape).toEqual([2, 61]);
+      expect(() => draft(2, 20, plain)).toThrow(/a cache made by this model/);
+      expect(() => draft(3, 20)).toThrow(/hidden/);
+      expect(() => draft(2, 19)).toThrow(/hidden/);
+      const expanded = deepseek.makeCache(1, 8, { nextHead: true, expanded: true });
+      expect(() => draft(2, 20, expanded, true)).toThrow(/absorbed/);
+      expanded.dispose();
+      expect(() => deepseek.predictNext?.({ ...input, hidden: hidden(2, 20), nextIds: ids(2) })).toThrow(ShapeError);
+      expect(() => deepseek.forward({ ...good(), nextIds: ids(2, 3, -1), nextRows: hidden(1) })).toThrow(/nextRows/);
+    });
+    const lone = createModel(device, { ...deepseekConfig, num_nextn_predict_layers: 0 }, new Random(1));
+    expect(lone.predictNext).toBeUndefined();
+    expect(() => lone.makeCache(1, 8, { nextHead: true })).toThrow(/num_nextn_predict_layers/);
+    lone.dispose();
+    for (const one of [plain, roomy]) one.dispose();
   });
 
   test("caches without room", () => {

@@ -1,13 +1,12 @@
-// Both families on the WebAssembly device, as users get it: the numbers of transformers, the bitwise laws, the round trip.
+// All families on the WebAssembly device, as users get it: the numbers of transformers, the bitwise laws, the round trip.
 
 import { openWasm } from "../../src/backend/wasm/open.ts";
 import { nodeHost } from "../../src/platform/node.ts";
-import { deepseekSuite, llamaSuite } from "./model-suite.ts";
+import { familySuite } from "./model-suite.ts";
 
 for (const [label, options] of [
   ["wasm, all threads", {}],
   ["wasm relaxed, 1 thread", { build: "relaxed", threads: 1 }],
 ] as const) {
-  llamaSuite(label, () => openWasm(nodeHost(), options));
-  deepseekSuite(label, () => openWasm(nodeHost(), options));
+  for (const family of ["llama", "qwen", "deepseek"] as const) familySuite(family, label, () => openWasm(nodeHost(), options));
 }

@@ -29,6 +29,8 @@ export const chunkBytes = 4 * 2 ** 20;
 const chunkCount = 4;
 const listWords = 16384;
 const largestCommand = 40;
+/** Idle threads get their next list when it has grown to so many words (about thirty commands). */
+const earlyWords = 512;
 
 type Field = { readonly key: string; readonly mode: "write" | "read" | "optional" | "float" | "integer" };
 type Plan = { readonly number: number; readonly fields: readonly Field[] };
@@ -93,6 +95,8 @@ export class Recorder {
       }
     }
     this.#next += fields.length + 2;
+    // Threads that have nothing to do begin while JavaScript records the rest of the step.
+    if (this.#next > earlyWords && this.#pool.threads > 1 && this.#pool.isDone(this.#lastSubmitted)) this.submit();
   }
 
   /** Starts what is recorded; returns the number to settle on. */

@@ -5,11 +5,11 @@
 
 const round = Math.fround;
 
-/** Adding and subtracting 1.5 * 2^23 in f32 leaves the nearest integer, ties to even, for magnitudes below 2^22. */
-const magic = 12582912;
+/** Adding and subtracting 1.5 * 2^52 leaves the nearest integer, ties to even. */
+const magic = 6755399441055744;
 
 export function nearest(value: number): number {
-  return round(value + magic) - magic;
+  return value + magic - magic;
 }
 
 export function clamp(value: number, low: number, high: number): number {

@@ -1,0 +1,131 @@
+// Multi-head latent attention (MLA; DeepSeek-V2 2.1). In: rows [R, C], positions and key ranges. Out: rows [R, C]. The cache holds per token the
+// normalised latent and one rotated key for all heads. Unusual: two forms beside each other, plain (training, prefill, exact rollouts)
+// and absorbed (decoding over the latent); tests hold them together. The norm covers the latent only, never the rotary part.
+
+import type { Shape } from "../core/shape.ts";
+import { attention, attentionStrided } from "../ops/attention.ts";
+import { concat, expand, slice, transpose } from "../ops/copy.ts";
+import { scatterRows } from "../ops/gather-rows.ts";
+import { matmul } from "../ops/matmul.ts";
+import { reshape } from "../ops/reshape.ts";
+import { rmsNorm } from "../ops/rms-norm.ts";
+import { rope } from "../ops/rope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { DeepseekConfig } from "./deepseek-config.ts";
+import { type Finder, type Linear, project } from "./layers.ts";
+import type { ForwardInput } from "./model.ts";
+import { type RopeTables, softmaxFactor } from "./rope-tables.ts";
+
+export type LatentAttention = {
+  /** q_proj, or down to the latent, norm, and up. */
+  readonly q: Linear | { readonly down: Linear; readonly norm: Tensor; readonly up: Linear };
+  /** kv_a_proj_with_mqa: the latent and, in its last rows, the rotary key that all heads share. */
+  readonly kvDown: Linear;
+  readonly kvNorm: Tensor;
+  /** kv_b_proj [H·(nope + v), latent]: for each head nope rows, then v rows. */
+  readonly kvUp: Linear;
+  readonly o: Linear;
+};
+
+/** What all layers of one forward pass share. */
+export type AttentionContext = {
+  readonly config: DeepseekConfig;
+  readonly tables: RopeTables;
+  readonly input: Pick<ForwardInput, "positions" | "first" | "last" | "parts" | "cache" | "absorbed">;
+};
+
+/** MLA's inner norms have this eps whatever rms_norm_eps is (transformers, the class default). */
+const latentEps = 1e-6;
+
+/** Row shapes of a layer's cache: the latent and the rotary key in one, or keys and values of every head. */
+export function cacheRowShapes(config: DeepseekConfig, isExpanded: boolean): Shape[] {
+  const { num_attention_heads: H, qk_nope_head_dim: nope, qk_rope_head_dim: turned, kv_lora_rank: rank, v_head_dim: Dv } = config;
+  return isExpanded
+    ? [
+        [H, nope + turned],
+        [H, Dv],
+      ]
+    : [[rank + turned]];
+}
+
+/** `at`: e.g. "model.layers.3.self_attn". */
+export function makeAttention({ tensor, projection }: Finder, at: string, config: DeepseekConfig): LatentAttention {
+  const latentQuery = () => ({
+    down: projection(`${at}.q_a_proj`),
+    norm: tensor(`${at}.q_a_layernorm.weight`),
+    up: projection(`${at}.q_b_proj`),
+  });
+  return {
+    q: config.q_lora_rank ? latentQuery() : projection(`${at}.q_proj`),
+    kvDown: projection(`${at}.kv_a_proj_with_mqa`),
+    kvNorm: tensor(`${at}.kv_a_layernorm.weight`),
+    kvUp: projection(`${at}.kv_b_proj`),
+    o: projection(`${at}.o_proj`),
+  };
+}
+
+/** x [R, C] -> [R, C]; `stored` is the layer's cache: [latent] or [keys, values]. */
+export function attend(x: Tensor, w: LatentAttention, context: AttentionContext, stored: readonly Tensor[] | undefined): Tensor {
+  const { config, tables, input } = context;
+  const { num_attention_heads: H, qk_nope_head_dim: nope, qk_rope_head_dim: turned, kv_lora_rank: rank, v_head_dim: Dv } = config;
+  const R = x.shape[0] as number;
+  const interleaved = config.rope_interleave;
+
+  const flat = "up" in w.q ? project(rmsNorm(project(x, w.q.down), w.q.norm, latentEps), w.q.up) : project(x, w.q);
+  const q = rope(reshape(flat, [R, H, nope + turned]), input.positions, tables, { offset: nope, dims: turned, interleaved }); // [R, H, nope + turned]
+  const down = project(x, w.kvDown); // [R, rank + turned]
+  const latent = rmsNorm(slice(down, 1, 0, rank), w.kvNorm, latentEps); // [R, rank]
+  const shared = reshape(slice(down, 1, rank, rank + turned), [R, 1, turned]);
+  const kRope = rope(shared, input.positions, tables, { offset: 0, dims: turned, interleaved }); // [R, 1, turned]
+
+  const scale = (nope + turned) ** -0.5 * softmaxFactor(config.rope);
+  let out: Tensor; // [R, H, Dv]
+  if (stored && input.cache && stored.length === 1) {
+    const rows = stored[0] as Tensor; // [S, rank + turned]
+    scatterRows(rows, concat([latent, reshape(kRope, [R, turned])], 1), input.cache.rows);
+    if (input.absorbed) out = attendAbsorbed(q, rows, w, context, scale);
+    else {
+      const kept = slice(rows, 1, rank, rank + turned); // [S, turned]
+      const { k, v } = expandLatent(slice(rows, 1, 0, rank), reshape(kept, [rows.shape[0] as number, 1, turned]), w, config);
+      out = attention(q, k, v, { first: input.first, last: input.last, scale, pages: input.cache.pages });
+    }
+  } else {
+    let { k, v } = expandLatent(latent, kRope, w, config); // [R, H, nope + turned], [R, H, Dv]
+    if (stored && input.cache) {
+      const [keys, values] = stored as [Tensor, Tensor];
+      scatterRows(keys, k, input.cache.rows);
+      scatterRows(values, v, input.cache.rows);
+      k = keys; // [S, H, nope + turned]
+      v = values;
+    }
+    out = attention(q, k, v, { first: input.first, last: input.last, parts: input.parts, scale, pages: input.cache?.pages });
+  }
+  return project(reshape(out, [R, H * Dv]), w.o);
+}
+
+/** Plain form: keys and values of every head from the latent [S, rank] and the rotated shared key [S, 1, turned]. */
+function expandLatent(latent: Tensor, kRope: Tensor, w: LatentAttention, config: DeepseekConfig): { k: Tensor; v: Tensor } {
+  const { num_attention_heads: H, qk_nope_head_dim: nope, qk_rope_head_dim: turned, v_head_dim: Dv } = config;
+  const S = latent.shape[0] as number;
+  const kv = reshape(project(latent, w.kvUp), [S, H, nope + Dv]);
+  const k = concat([slice(kv, 2, 0, nope), expand(kRope, [S, H, turned])], 2); // [S, H, nope + turned]
+  return { k, v: slice(kv, 2, nope, nope + Dv) }; // v [S, H, Dv]
+}
+
+/**
+ * Absorbed form: kv_b's nope rows are folded into the query and its v rows into the output, so attention runs over the stored rows
+ * [S, rank + turned] as one shared key head, whose first `rank` elements are the value too.
+ */
+function attendAbsorbed(q: Tensor, rows: Tensor, w: LatentAttention, { config, input }: AttentionContext, scale: number): Tensor {
+  const { num_attention_heads: H, qk_nope_head_dim: nope, qk_rope_head_dim: turned, kv_lora_rank: rank, v_head_dim: Dv } = config;
+  const up = reshape(w.kvUp.weight, [H, nope + Dv, rank]);
+  const qNope = transpose(slice(q, 2, 0, nope), 0, 1); // [H, R, nope]
+  const qLatent = transpose(matmul(qNope, slice(up, 1, 0, nope)), 0, 1); // [R, H, rank]
+  const folded = concat([qLatent, slice(q, 2, nope, nope + turned)], 2); // [R, H, rank + turned]
+  const store = { tensor: rows, rowStride: rank + turned, headStride: 0, offset: 0 };
+  const { first, last } = input;
+  const S = rows.shape[0] as number;
+  const mixed = attentionStrided({ q: folded, k: store, v: store, first, last, S, G: 1, Dv: rank, scale, pages: input.cache?.pages }); // [R, H, rank]
+  const out = matmul(transpose(mixed, 0, 1), slice(up, 1, nope, nope + Dv), { transposeB: true }); // [H, R, Dv]
+  return transpose(out, 0, 1);
+}
