@@ -21,7 +21,7 @@ const revisionPart = /^(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9_][A-Za-z0-9._+-]*$/;
 /** One name of a file or folder: plain characters, and none of the words that open a device on Windows. */
 const pathPart = /^(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))[A-Za-z0-9_](?:[A-Za-z0-9._+-]{0,198}[A-Za-z0-9_+-])?$/i;
 
-/** True for what only the Hub can mean; a path to a local folder is never taken for it. */
+/** True for `hf:…`, `hf.co/…` and `https://huggingface.co/…`; then it is no path. */
 export function isHubName(text: string): boolean {
   return prefixes.test(text);
 }

@@ -10,6 +10,7 @@ import { ConfigError, FormatError, RequestError } from "../../src/core/errors.ts
 import { parseHubName } from "../../src/formats/hub-names.ts";
 import { isInnerAddress, isInnerHost } from "../../src/platform/hub/addresses.ts";
 import { findCached } from "../../src/platform/hub/cache.ts";
+import { followed } from "../../src/platform/hub/http.ts";
 import { type Pulled, pullModel } from "../../src/platform/hub/pull.ts";
 import type { HubSettings } from "../../src/platform/hub/settings.ts";
 import { blobsOf, expectTidy, filesBelow, hubPlace, noise, tinyModel } from "./hub-place.ts";
@@ -92,13 +93,28 @@ test.each([-1, 1.5, 2 ** 53, "7", null, 1e300])("a list with a file of %j bytes 
 test("a list that is no list, names a file twice, or is JSON only by JSON.parse is refused", async () => {
   place.server.tamper = (entries) => [...entries, entries[0]];
   await expectRefused(FormatError, /".gitattributes" twice|"README.md" twice/);
-  const answers = ['{"sha":"x"}', '[{"type":"file","type":"file"}]', "[".repeat(100_000), "", "<html>"];
-  for (const answer of answers) {
+  const answers = [
+    "{",
+    '[{"type":"file","type":"file"}]',
+    "[".repeat(100_000),
+    "",
+    "<html>",
+    "null",
+    "{}",
+    "[null]",
+    "[1]",
+    '"x"',
+    '[{"type":"file","path":"config.json"}]',
+  ];
+  for (const [part, answer] of [
+    ...answers.map((text) => ["/tree/", text]),
+    ...["null", "[]", "1", "{}", '{"sha":"x"}', '{"sha":7}'].map((text) => ["/revision/", text]),
+  ]) {
     place.server.fault = ({ request, response }) => {
-      if (request.path.includes("/tree/") || answer.startsWith("{")) response.writeHead(200).end(answer);
-      return request.path.includes("/tree/") || answer.startsWith("{");
+      if (request.path.includes(part as string)) response.writeHead(200).end(answer);
+      return request.path.includes(part as string);
     };
-    await expectRefused(FormatError, /JSON|commit/);
+    await expectRefused(FormatError, /JSON|commit|a list of files|about a model|hexadecimal/);
   }
 });
 
@@ -206,6 +222,15 @@ test("H19: redirects without end are refused after ten", async () => {
   });
   await expectRefused(RequestError, /more than 10 redirects/);
   expect(place.server.asked("hub", weights)).toHaveLength(11);
+});
+
+test("H20: https to http is refused, http to https and https to https are not", () => {
+  const to = (from: string, location: string) => followed("fetch", new URL(from), location).href;
+  for (const location of ["http://cdn.example/x", "HTTP://hub.example/x"])
+    expect(() => to("https://hub.example/a", location)).toThrow(RequestError);
+  expect(to("https://hub.example/a/b", "//cdn.example/x")).toBe("https://cdn.example/x");
+  expect(to("https://hub.example/a/b", "../c")).toBe("https://hub.example/c");
+  expect(to("http://hub.example/a", "https://cdn.example/x")).toBe("https://cdn.example/x");
 });
 
 test("H20 and others: redirects to other schemes, to a name with a password, to nowhere are refused", async () => {

@@ -5,7 +5,7 @@
 
 import { listFiles, modelInfo } from "@huggingface/hub";
 import { ConfigError, FormatError, quote, RequestError } from "../../core/errors.ts";
-import { decodeUtf8, parseJson } from "../../core/json.ts";
+import { decodeUtf8, isJsonObject, parseJson } from "../../core/json.ts";
 import { apiUrl, type HubName, isCommit, isPlainPath, isWithin, showHubName } from "../../formats/hub-names.ts";
 import { type Answer, get, PassingTrouble, withRetries } from "./http.ts";
 import type { HubSettings } from "./settings.ts";
@@ -34,7 +34,9 @@ export async function readRevision(settings: HubSettings, name: HubName): Promis
       const got = pages > pageLimit ? `a list of more than ${pageLimit} pages` : `a next page at ${quote(url, 200)}`;
       throw new FormatError({ operation, got, expected: `a list below ${prefix}`, cure: "do not trust this server" });
     }
-    return await withRetries(settings.patience, operation, () => fetchJson(settings, operation, name, url));
+    // Somebody waits at a terminal, and nothing has come yet: fewer attempts than for a file.
+    const patience = { ...settings.patience, tries: Math.min(3, settings.patience.tries) };
+    return await withRetries(patience, operation, () => fetchJson(settings, operation, name, url));
   };
   const shared = { hubUrl: settings.endpoint, fetch: guardedFetch as typeof fetch };
   const { repository, revision } = name;
@@ -72,7 +74,17 @@ async function fetchJson(settings: HubSettings, operation: string, name: HubName
     }
     const text = decodeUtf8(Buffer.concat(chunks), url);
     // The library reads it again by JSON.parse, which would let doubled keys and huge integers pass.
-    parseJson(text, { source: url, unsafeIntegers: "round" });
+    const value = parseJson(text, { source: url, unsafeIntegers: "round" });
+    const isList = new URL(url).pathname.includes(`/${name.repository}/tree/`);
+    if (isList ? !Array.isArray(value) || !value.every(isJsonObject) : !isJsonObject(value)) {
+      const got = quote(text, 60);
+      throw new FormatError({
+        operation,
+        got,
+        expected: isList ? "a list of files" : "an object about a model",
+        cure: "check HF_ENDPOINT",
+      });
+    }
     const { link } = answer.headers;
     return new Response(text, { headers: { "content-type": "application/json", ...(typeof link === "string" && { link }) } });
   } finally {

@@ -239,7 +239,6 @@ class PartialFile {
         done += bytesWritten;
       }
     } catch (thrown) {
-      await this.#handle.truncate(this.#size).catch(() => {});
       if (!hasCode(thrown, "ENOSPC", "EDQUOT", "EFBIG")) throw fileError("write", file.path, thrown);
       throw new DeviceError(
         {

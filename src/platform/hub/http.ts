@@ -47,15 +47,21 @@ export async function get(settings: HubSettings, operation: string, address: str
     if (![301, 302, 303, 307, 308].includes(answer.status) || location === undefined) return { ...answer, hubHeaders };
     answer.close();
     if (hops === redirectLimit) refuse(operation, `more than ${redirectLimit} redirects`, "a file at the end of them");
-    const next = URL.canParse(location, url) ? new URL(location, url) : undefined;
-    if (!next || !/^https?:$/.test(next.protocol) || next.username !== "" || next.password !== "")
-      refuse(operation, `a redirect to ${quote(location, 200)}`, "an http or https address");
-    if (url.protocol === "https:" && next.protocol === "http:")
-      refuse(operation, `a redirect from https to ${quote(next.origin)}`, "an encrypted connection to stay one");
+    const next = followed(operation, url, location);
     // Once away from the endpoint nothing brings the token back, not even a redirect home.
     isHome &&= next.origin === base.origin;
     url = next;
   }
+}
+
+/** Where a redirect leads. Throws RequestError for what is no http or https address, and for one that gives up encryption. */
+export function followed(operation: string, from: URL, location: string): URL {
+  const next = URL.canParse(location, from) ? new URL(location, from) : undefined;
+  if (!next || !/^https?:$/.test(next.protocol) || next.username !== "" || next.password !== "")
+    refuse(operation, `a redirect to ${quote(location, 200)}`, "an http or https address");
+  if (from.protocol === "https:" && next.protocol === "http:")
+    refuse(operation, `a redirect from https to ${quote(next.origin)}`, "an encrypted connection to stay one");
+  return next;
 }
 
 function refuse(operation: string, got: string, expected: string): never {
@@ -91,7 +97,7 @@ async function hop(
     const watch = watchdog(settings.patience, (trouble) => stream.destroy(trouble));
     sent.on("error", (thrown) => {
       watch.stop();
-      reject(asTrouble(thrown));
+      reject(asTrouble(thrown, operation));
     });
     sent.on("response", (response) => {
       stream = response;
@@ -108,13 +114,13 @@ async function hop(
         reject(new FormatError({ operation, got, expected: "plain bytes, as asked for", cure: "check HF_ENDPOINT" }));
         return;
       }
-      resolve({ status: response.statusCode ?? 0, headers: response.headers, body: watched(response, watch), close });
+      resolve({ status: response.statusCode ?? 0, headers: response.headers, body: watched(response, watch, operation), close });
     });
     sent.end();
   });
 }
 
-async function* watched(response: http.IncomingMessage, watch: Watchdog): AsyncGenerator<Uint8Array> {
+async function* watched(response: http.IncomingMessage, watch: Watchdog, operation: string): AsyncGenerator<Uint8Array> {
   try {
     for await (const chunk of response) {
       const bytes = chunk as Uint8Array;
@@ -122,7 +128,7 @@ async function* watched(response: http.IncomingMessage, watch: Watchdog): AsyncG
       yield bytes;
     }
   } catch (thrown) {
-    throw asTrouble(thrown);
+    throw asTrouble(thrown, operation);
   } finally {
     watch.stop();
     response.destroy();
@@ -145,10 +151,17 @@ function watchdog({ stallMs, stallBytes }: Patience, cut: (trouble: PassingTroub
   };
 }
 
-function asTrouble(thrown: unknown): Error {
+function asTrouble(thrown: unknown, operation: string): Error {
   if (thrown instanceof GraduallyError || thrown instanceof PassingTrouble) return thrown;
   // Both addresses of a host may have failed: Node then gives an error without a message.
   const { code = "", message = String(thrown) } = thrown instanceof Error ? (thrown as NodeJS.ErrnoException) : {};
+  if (/CERT|LEAF_SIGNATURE/.test(code)) {
+    const cure = "check HF_ENDPOINT and the clock; name the certificate of your own authority in NODE_EXTRA_CA_CERTS";
+    return new RequestError(
+      { operation, got: `a certificate that is not trusted (${code})`, expected: "one that is", cure },
+      { cause: thrown },
+    );
+  }
   return new PassingTrouble(message.includes(code) ? message : `${message} ${code}`.trim());
 }
 
