@@ -38,7 +38,10 @@ export function makeRopeTables(device: Device, rope: RopeConfig, dims: number, r
     const count = Math.min(inner, rows - start);
     for (let r = 0, at = 0; r < count; r++) {
       for (let i = 0; i < half; i++, at++) {
-        const [c, s, innerC, innerS] = [outerCos[i] as number, outerSin[i] as number, innerCos[at] as number, innerSin[at] as number];
+        const c = outerCos[i] as number;
+        const s = outerSin[i] as number;
+        const innerC = innerCos[at] as number;
+        const innerS = innerSin[at] as number;
         cos[at] = c * innerC - s * innerS;
         sin[at] = s * innerC + c * innerS;
       }

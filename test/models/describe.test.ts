@@ -24,7 +24,7 @@ type Published = {
 const published: Readonly<Record<string, Published>> = {
   "DeepSeek-V2-Lite": { total: 15.7e9, active: 2.4e9, cache: [576, 27], context: 163840 },
   "DeepSeek-V2.5": { total: 236e9, active: 21e9, cache: [576, 60], context: 163840 },
-  "DeepSeek-V3": { total: 671e9, active: 36.7e9, cache: [576, 61], context: 163840 },
+  "DeepSeek-V3": { total: 671e9, active: 36.6e9, cache: [576, 61], context: 163840 },
   "DeepSeek-R1-Distill-Qwen-1.5B": { total: 1_777_088_000, cache: [2 * 2 * 128, 28], context: 131072 },
   "Llama-3.2-1B-Instruct": { total: 1_235_814_400, cache: [2 * 8 * 64, 16], context: 131072 },
   "Qwen2.5-0.5B-Instruct": { total: 494_032_768, cache: [2 * 2 * 64, 24], context: 32768 },
@@ -95,6 +95,24 @@ test("Qwen3-30B-A3B and 235B-A22B: parameters as published", () => {
     [30.5, 3.35],
     [235, 22.2],
   ]);
+});
+
+test("R1's distil into Llama-3.1-8B: the parameters of the Hub, to the last", () => {
+  const config = {
+    model_type: "llama",
+    vocab_size: 128256,
+    hidden_size: 4096,
+    intermediate_size: 14336,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    max_position_embeddings: 131072,
+    rms_norm_eps: 1e-5,
+    rope_theta: 500000,
+    rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 },
+    tie_word_embeddings: false,
+  };
+  expect(describeConfig(config).parameters.total).toBe(8_030_261_248);
 });
 
 describe("a description is the model's", () => {

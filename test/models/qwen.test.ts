@@ -1,3 +1,5 @@
+// Qwen2, Qwen3 and Qwen3-MoE on the reference device: the numbers of transformers, the bitwise laws, the round trip (model-suite.ts).
+
 import { openReference } from "../../src/backend/reference/open.ts";
 import { familySuite } from "./model-suite.ts";
 
