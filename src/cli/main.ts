@@ -3,6 +3,7 @@
 // asked for is loaded; the others appear in the help by the summaries below.
 
 import { readFileSync } from "node:fs";
+import { enableCompileCache } from "node:module";
 import { Command, CommanderError } from "commander";
 import { explainError } from "./output.ts";
 
@@ -41,6 +42,9 @@ const verbs: Readonly<Record<string, Verb>> = {
   rm: { summary: "remove a fetched model", load: async () => (await import("./rm.ts")).rmCommand },
   doctor: { summary: "check this machine", load: async () => (await import("./doctor.ts")).doctorCommand },
 };
+
+// Compiled code of the modules below is kept between runs: half of what starting takes.
+enableCompileCache();
 
 async function main(args: readonly string[]): Promise<number> {
   const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };

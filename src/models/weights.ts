@@ -124,7 +124,7 @@ export async function loadWeights(
       const sources = namesOf(row).map((name) => found.get(name) as CheckpointTensor);
       const type = storage === "stored" ? packedTypeOf(entry, sources, device) : undefined;
       const parameter = keep(() => (type ? emptyPacked(device, type, shape) : empty(device, shape)));
-      addWeight(weights, row.parameter, parameter, trained && !type);
+      addWeight(weights, row.parameter, parameter, trained);
       for (const [e, source] of sources.entries()) await fill(parameter, e, source, sent);
     }
   } catch (error) {
@@ -239,7 +239,7 @@ export function disposeWeights(weights: {
 }
 
 function addWeight(weights: Weights, name: string, tensor: Tensor, trained: boolean): void {
-  tensor.requiresGrad = trained;
+  tensor.requiresGrad = trained && tensor.dtype === "f32";
   (trained ? weights.parameters : weights.buffers).set(name, tensor);
 }
 

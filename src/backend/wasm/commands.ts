@@ -66,7 +66,8 @@ export const commands = [
   command(
     "attention",
     "attention",
-    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride scratch scratchStride",
+    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride scratch scratchStride " +
+      "?pages ?slot tables tableStride pageSize",
   ),
   command(
     "attentionBackward",
@@ -92,3 +93,6 @@ export const commands = [
   command("probeRead", "probe", "x bytes out"),
   command("probeFma", "probe", "out rounds"),
 ] as const satisfies readonly Command[];
+
+/** Files whose functions the module exports, for no other reason than that the optimiser then keeps them apart: V8 optimises them function by function. */
+export const keptApart = ["packed-codes", "packed-q4", "packed-q5", "packed-q6k", "packed-q8", "packed-half"] as const;

@@ -9,6 +9,11 @@
 
 import { madd } from "./math";
 
+/** Ways to sum the products of a block. */
+export const DOT: i32 = 0;
+export const PAIR: i32 = 1;
+export const WIDEN: i32 = 2;
+
 // @ts-ignore: decorator
 @inline
 export function dot(x: v128, w: v128, sum: v128): v128 {
@@ -258,36 +263,129 @@ function single(halves: i32, minimum: bool, x: usize, w: usize, blocks: i32, o: 
   }
 }
 
-export const DOT: i32 = 0;
-export const PAIR: i32 = 1;
-export const WIDEN: i32 = 2;
+// Each way a function of its own, exported by the module so that the optimiser leaves it one: V8 fuses pairs of vectors, and assigns registers,
+// function by function, and does neither well in one that holds them all.
+
+export function dot8(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(false, true, 1, false, x, w, blocks, o);
+}
+
+export function dot8Minimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(false, true, 1, true, x, w, blocks, o);
+}
+
+export function dot8Halves(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(false, true, 2, false, x, w, blocks, o);
+}
+
+export function dot8HalvesMinimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(false, true, 2, true, x, w, blocks, o);
+}
+
+export function dot4(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(false, false, 1, false, x, w, blocks, o);
+}
+
+export function dot4Minimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(false, false, 1, true, x, w, blocks, o);
+}
+
+export function dot4Halves(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(false, false, 2, false, x, w, blocks, o);
+}
+
+export function dot4HalvesMinimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(false, false, 2, true, x, w, blocks, o);
+}
+
+export function pair8(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(true, true, 1, false, x, w, blocks, o);
+}
+
+export function pair8Minimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(true, true, 1, true, x, w, blocks, o);
+}
+
+export function pair4(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(true, false, 1, false, x, w, blocks, o);
+}
+
+export function pair4Minimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  strip(true, false, 1, true, x, w, blocks, o);
+}
+
+export function dot1(x: usize, w: usize, blocks: i32, o: usize): void {
+  single(1, false, x, w, blocks, o);
+}
+
+export function widen1(x: usize, w: usize, blocks: i32, o: usize): void {
+  widen(false, 1, false, x, 0, w, blocks, o);
+}
+
+export function widen4(x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
+  widen(true, 1, false, x, first, w, blocks, o);
+}
+
+export function dot1Minimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  single(1, true, x, w, blocks, o);
+}
+
+export function widen1Minimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  widen(false, 1, true, x, 0, w, blocks, o);
+}
+
+export function widen4Minimum(x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
+  widen(true, 1, true, x, first, w, blocks, o);
+}
+
+export function dot1Halves(x: usize, w: usize, blocks: i32, o: usize): void {
+  single(2, false, x, w, blocks, o);
+}
+
+export function widen1Halves(x: usize, w: usize, blocks: i32, o: usize): void {
+  widen(false, 2, false, x, 0, w, blocks, o);
+}
+
+export function widen4Halves(x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
+  widen(true, 2, false, x, first, w, blocks, o);
+}
+
+export function dot1HalvesMinimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  single(2, true, x, w, blocks, o);
+}
+
+export function widen1HalvesMinimum(x: usize, w: usize, blocks: i32, o: usize): void {
+  widen(false, 2, true, x, 0, w, blocks, o);
+}
+
+export function widen4HalvesMinimum(x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
+  widen(true, 2, true, x, first, w, blocks, o);
+}
 
 /** Adds the products of up to 8 tokens (lanes 8), or one (lanes 1), with a panel to the tile [tokens][8 rows] at o. */
 export function codesProduct(way: i32, lanes: i32, tokens: i32, halves: i32, minimum: bool, x: usize, w: usize, blocks: i32, o: usize): void {
   if (way == WIDEN) {
     if (lanes == 1) {
-      if (halves == 1) minimum ? widen(false, 1, true, x, 0, w, blocks, o) : widen(false, 1, false, x, 0, w, blocks, o);
-      else minimum ? widen(false, 2, true, x, 0, w, blocks, o) : widen(false, 2, false, x, 0, w, blocks, o);
+      if (halves == 1) minimum ? widen1Minimum(x, w, blocks, o) : widen1(x, w, blocks, o);
+      else minimum ? widen1HalvesMinimum(x, w, blocks, o) : widen1Halves(x, w, blocks, o);
       return;
     }
     for (let first = 0; first < tokens; first += 4) {
       const at = o + (<usize>first << 5);
-      if (halves == 1) minimum ? widen(true, 1, true, x, first, w, blocks, at) : widen(true, 1, false, x, first, w, blocks, at);
-      else minimum ? widen(true, 2, true, x, first, w, blocks, at) : widen(true, 2, false, x, first, w, blocks, at);
+      if (halves == 1) minimum ? widen4Minimum(x, first, w, blocks, at) : widen4(x, first, w, blocks, at);
+      else minimum ? widen4HalvesMinimum(x, first, w, blocks, at) : widen4Halves(x, first, w, blocks, at);
     }
-  } else if (!ASC_FEATURE_RELAXED_SIMD) {
-    unreachable();
   } else if (lanes == 1) {
-    if (halves == 1) minimum ? single(1, true, x, w, blocks, o) : single(1, false, x, w, blocks, o);
-    else minimum ? single(2, true, x, w, blocks, o) : single(2, false, x, w, blocks, o);
+    if (halves == 1) minimum ? dot1Minimum(x, w, blocks, o) : dot1(x, w, blocks, o);
+    else minimum ? dot1HalvesMinimum(x, w, blocks, o) : dot1Halves(x, w, blocks, o);
   } else if (way == PAIR && halves == 1) {
-    if (tokens > 4) minimum ? strip(true, true, 1, true, x, w, blocks, o) : strip(true, true, 1, false, x, w, blocks, o);
-    else minimum ? strip(true, false, 1, true, x, w, blocks, o) : strip(true, false, 1, false, x, w, blocks, o);
+    if (tokens > 4) minimum ? pair8Minimum(x, w, blocks, o) : pair8(x, w, blocks, o);
+    else minimum ? pair4Minimum(x, w, blocks, o) : pair4(x, w, blocks, o);
   } else if (halves == 1) {
-    if (tokens > 4) minimum ? strip(false, true, 1, true, x, w, blocks, o) : strip(false, true, 1, false, x, w, blocks, o);
-    else minimum ? strip(false, false, 1, true, x, w, blocks, o) : strip(false, false, 1, false, x, w, blocks, o);
+    if (tokens > 4) minimum ? dot8Minimum(x, w, blocks, o) : dot8(x, w, blocks, o);
+    else minimum ? dot4Minimum(x, w, blocks, o) : dot4(x, w, blocks, o);
   } else {
-    if (tokens > 4) minimum ? strip(false, true, 2, true, x, w, blocks, o) : strip(false, true, 2, false, x, w, blocks, o);
-    else minimum ? strip(false, false, 2, true, x, w, blocks, o) : strip(false, false, 2, false, x, w, blocks, o);
+    if (tokens > 4) minimum ? dot8HalvesMinimum(x, w, blocks, o) : dot8Halves(x, w, blocks, o);
+    else minimum ? dot4HalvesMinimum(x, w, blocks, o) : dot4Halves(x, w, blocks, o);
   }
 }

@@ -99,10 +99,36 @@ function product(pair: bool, kind: i32, x: usize, w: usize, blocks: i32, out: us
   v128.store(out, f1, 16);
 }
 
+// Each a function of its own, see packed-codes.ts.
+
+export function q4Dot(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(false, PLAIN, x, w, blocks, out, constants);
+}
+
+export function q4DotMinimum(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(false, MINIMUM, x, w, blocks, out, constants);
+}
+
+export function q4DotSuper(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(false, SUPER, x, w, blocks, out, constants);
+}
+
+export function q4Pair(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(true, PLAIN, x, w, blocks, out, constants);
+}
+
+export function q4PairMinimum(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(true, MINIMUM, x, w, blocks, out, constants);
+}
+
+export function q4PairSuper(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(true, SUPER, x, w, blocks, out, constants);
+}
+
 export function q4Product(pair: bool, kind: i32, x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
-  if (kind == PLAIN) pair ? product(true, PLAIN, x, w, blocks, out, constants) : product(false, PLAIN, x, w, blocks, out, constants);
-  else if (kind == MINIMUM) pair ? product(true, MINIMUM, x, w, blocks, out, constants) : product(false, MINIMUM, x, w, blocks, out, constants);
-  else pair ? product(true, SUPER, x, w, blocks, out, constants) : product(false, SUPER, x, w, blocks, out, constants);
+  if (kind == PLAIN) pair ? q4Pair(x, w, blocks, out, constants) : q4Dot(x, w, blocks, out, constants);
+  else if (kind == MINIMUM) pair ? q4PairMinimum(x, w, blocks, out, constants) : q4DotMinimum(x, w, blocks, out, constants);
+  else pair ? q4PairSuper(x, w, blocks, out, constants) : q4DotSuper(x, w, blocks, out, constants);
 }
 
 /** A panel's scales and minima as f32; also for the 5-bit types, whose blocks begin alike. */

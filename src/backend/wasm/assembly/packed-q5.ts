@@ -92,10 +92,24 @@ function product(kind: i32, x: usize, w: usize, blocks: i32, out: usize, constan
   v128.store(out, f1, 16);
 }
 
+// Each a function of its own, see packed-codes.ts.
+
+export function q5Dot(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(PLAIN, x, w, blocks, out, constants);
+}
+
+export function q5DotMinimum(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(MINIMUM, x, w, blocks, out, constants);
+}
+
+export function q5DotSuper(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+  product(SUPER, x, w, blocks, out, constants);
+}
+
 export function q5Product(kind: i32, x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
-  if (kind == PLAIN) product(PLAIN, x, w, blocks, out, constants);
-  else if (kind == MINIMUM) product(MINIMUM, x, w, blocks, out, constants);
-  else product(SUPER, x, w, blocks, out, constants);
+  if (kind == PLAIN) q5Dot(x, w, blocks, out, constants);
+  else if (kind == MINIMUM) q5DotMinimum(x, w, blocks, out, constants);
+  else q5DotSuper(x, w, blocks, out, constants);
 }
 
 /** A panel as codes (packed-codes.ts). */
