@@ -119,10 +119,11 @@ export interface Kernels {
   groupedMatmulWeightGrad(a: { dw: View; dy: View; x: View; offsets: View; S: number; E: number; N: number; K: number }): void;
 
   // ---- packed weights -----------------------------------------------------------------------------------------
-  // `w` and `table` are whole buffers of Device.allocatePacked (offset 0). f16 and bf16 multiply x as it is: one chain of multiply-adds over
-  // k, as matmul. Block types multiply x rounded to 8 bits in blocks of 32 along k: s = max|x|/127, q = x·(127/max) to the nearest
-  // integer, ties to even, all in f32 (a block of zeros has s = 0, q = 0; one with a NaN or an infinity gives NaN). Within a block the integer products
-  // are summed exactly; the blocks are added in ascending order, each with its scales, in one chain. The weights' own values are exact.
+  // `w` and `table` are whole buffers of Device.allocatePacked (offset 0), with the sizes that they were allocated with. f16 and bf16 multiply x as it
+  // is: one chain of multiply-adds over k, as matmul. Block types multiply x rounded to 8 bits in blocks of 32 along k: s = max|x|/127,
+  // q = x·(127/max) to the nearest integer, ties to even, all in f32 (a block whose max is below 1e-30 has s = 0, q = 0; one with a NaN or an infinity
+  // gives NaN). The integer products of a run of weights that share a scale (16 or 32 of them) are summed exactly; the runs are added in ascending
+  // order, each with its scales and then its minimum, in one chain. The weights' own values are exact; an infinite scale gives NaN or an infinity.
   /** out[M, N] = x·wᵀ, x [M, K], w packed with 1 matrix of [N, K]. */
   packedMatmul(a: { out: View; x: View; w: View; M: number; N: number; K: number }): void;
   /** groupedMatmul with transposeW for w packed with E matrices of [N, K]. */

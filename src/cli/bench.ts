@@ -50,7 +50,7 @@ export function benchCommand(program: Command): void {
           for (const k of kernels) {
             const share = `${Math.round(100 * k.of_limit)}%`;
             process.stdout.write(
-              `${k.name.padEnd(24)}${k.shape.padEnd(26)}${k.ms.toFixed(3).padStart(8)}${(k.gflop_s > 0 ? k.gflop_s.toFixed(0) : "").padStart(9)}${k.gb_s.toFixed(1).padStart(7)}${share.padStart(6)}\n`,
+              `${k.name.padEnd(24)}${(k.dtype === "f32" ? k.shape : `${k.shape} ${k.dtype}`).padEnd(26)}${k.ms.toFixed(3).padStart(8)}${(k.gflop_s > 0 ? k.gflop_s.toFixed(0) : "").padStart(9)}${k.gb_s.toFixed(1).padStart(7)}${share.padStart(6)}\n`,
             );
           }
           process.stderr.write("\nnext:   gradually bench train --shape d128,l4,ff384,h4,v256\n");

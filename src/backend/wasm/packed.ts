@@ -48,6 +48,8 @@ type PackedShape = NonNullable<WasmBuffer["packed"]>;
 
 /** Rows of x that are prepared and multiplied at a time. */
 const mostRows = 1024;
+/** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
+const alone = 2;
 const headerBytes = 64;
 const [dotWay, pairWay, widenWay] = [0, 1, 2];
 
@@ -139,19 +141,18 @@ export class PackedWeights {
       for (let row = 0; row < M; row += mostRows) {
         const S = Math.min(mostRows, M - row);
         const [rowsOut, rowsX] = [shift(out, row * N), shift(x, row * K)];
-        this.#product({ out: rowsOut, x: rowsX, w, offsets: undefined, S, E: 1, N, K, lanes: S === 1 ? 1 : 8 });
+        this.#product({ out: rowsOut, x: rowsX, w, offsets: undefined, S, E: 1, N, K, lanes: S <= alone ? 1 : 8 });
       }
     },
     packedGroupedMatmul: ({ out, x, w, offsets, S, E, N, K }) => {
       this.#check(w, "packedGroupedMatmul", { matrices: E, rows: N, width: K });
-      // Two rows or less for each expert: each row by itself costs less than a strip of 8.
-      this.#product({ out, x, w, offsets, S, E, N, K, lanes: S <= 2 * E ? 1 : 8 });
+      this.#product({ out, x, w, offsets, S, E, N, K, lanes: S <= alone * E ? 1 : 8 });
     },
     packedEmbedding: ({ out, table, ids, rows, width, vocab }) => {
       const { type, matrices, rows: N } = this.#packed(table.buffer as WasmBuffer, "packedEmbedding");
       this.#check(table, "packedEmbedding", { matrices, rows: vocab / matrices, width });
       const { halves, minimum } = layouts[type];
-      this.#withScratch(this.#codesBytes(type, width), this.#threads, (scratch, scratchStride) =>
+      this.#withScratch(64 + this.#codesBytes(type, width), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record("packedEmbedding", {
           out,
           table: addressOf(table),

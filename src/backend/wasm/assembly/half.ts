@@ -23,6 +23,13 @@ export function quickHalf4(address: usize, mask: v128, factor: v128): v128 {
   return f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(address), 13), mask), factor);
 }
 
+/** Either. */
+// @ts-ignore: decorator
+@inline
+export function scale4(careful: bool, address: usize, mask: v128, factor: v128): v128 {
+  return careful ? half4(address) : quickHalf4(address, mask, factor);
+}
+
 /** For quickHalf4: the bits of a moved f16, and 2^112. */
 export const HALF_MASK: u32 = 0x8fffe000;
 export const HALF_FACTOR: u32 = 0x77800000;

@@ -4,7 +4,7 @@
 import { share } from "./control";
 import { codesBlockBytes } from "./packed-codes";
 import { halfRow } from "./packed-half";
-import { BF16, F16, panelCodes } from "./packed-matmul";
+import { BF16, F16, isAwkward, panelCodes, storeConstants } from "./packed-matmul";
 
 /** Arguments: out, table, ids, rows, width, vocab, N (rows of a matrix), type, halves, minimum, offset, panelBytes, scratch, scratchStride. */
 export function packedEmbedding(p: usize, thread: i32, threads: i32): void {
@@ -23,6 +23,8 @@ export function packedEmbedding(p: usize, thread: i32, threads: i32): void {
   const scratch = <usize>load<u32>(p, 48) + <usize>thread * <usize>load<u32>(p, 52);
   const panelRows: u32 = type == F16 || type == BF16 ? 16 : 8;
   const panels = (N + panelRows - 1) / panelRows;
+  const careful = isAwkward(table, <u64>vocab * <u64>(width >> 5));
+  storeConstants(scratch);
   const to = share(rows, thread + 1, threads);
   for (let r = share(rows, thread, threads); r < to; r++) {
     const id = load<u32>(ids + (<usize>r << 2));
@@ -34,7 +36,7 @@ export function packedEmbedding(p: usize, thread: i32, threads: i32): void {
     const row = id % N;
     const panel = table + 64 + <usize>((id / N) * panels + row / panelRows) * panelBytes;
     if (panelRows == 16) halfRow(type == F16, panel, row & 15, width, target);
-    else decodeRow(panelCodes(type, panel, width >> 5, scratch), row & 7, width >> 5, halves, minimum, offset, target);
+    else decodeRow(panelCodes(type, careful, panel, width >> 5, scratch + 64, scratch), row & 7, width >> 5, halves, minimum, offset, target);
   }
 }
 

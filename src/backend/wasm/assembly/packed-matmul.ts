@@ -3,7 +3,7 @@
 // row of x runs through the panel as it lies, which costs least per byte; more rows share a panel that is unpacked into the thread's scratch (codes, or f32)
 // and stays in the cache. The sums and their order are the same, so a row's bits do not depend on the number of rows.
 //
-// Scratch of a thread: 64 bytes of constants (from memory, because V8 makes vector constants anew at each use), 512 bytes for a tile of results, a panel.
+// Scratch of a thread: 64 bytes of constants, 512 bytes for a tile of results, a panel.
 
 import { claim } from "./control";
 import { HALF_FACTOR, HALF_MASK } from "./half";
@@ -50,13 +50,27 @@ function liesAsCodes(type: i32): bool {
 }
 
 /** A panel as codes: where it lies, or unpacked to `target`. */
-export function panelCodes(type: i32, w: usize, blocks: i32, target: usize): usize {
+export function panelCodes(type: i32, careful: bool, w: usize, blocks: i32, target: usize, constants: usize): usize {
   if (liesAsCodes(type)) return w;
-  if (type == Q4_0 || type == Q4_1 || type == Q4_K) q4Unpack(kindOf(type), w, blocks, target);
-  else if (type == Q5_0 || type == Q5_1 || type == Q5_K) q5Unpack(kindOf(type), w, blocks, target);
-  else if (type == Q6_K) q6kUnpack(w, blocks, target);
-  else q8Unpack(w, blocks, target);
+  if (type == Q4_0 || type == Q4_1 || type == Q4_K) q4Unpack(kindOf(type), careful, w, blocks, target, constants);
+  else if (type == Q5_0 || type == Q5_1 || type == Q5_K) q5Unpack(kindOf(type), careful, w, blocks, target, constants);
+  else if (type == Q6_K) q6kUnpack(careful, w, blocks, target, constants);
+  else q8Unpack(careful, w, blocks, target, constants);
   return target;
+}
+
+/** True when f16 scales need the slow conversion: the quick one is wrong for infinities and NaN, and slow for denormals, 130 cycles each. */
+export function isAwkward(w: usize, scales: u64): bool {
+  return load<u32>(w) != 0 || <u64>load<u32>(w, 4) * 64 > scales;
+}
+
+/** What the kernels read from memory, because V8 makes vector constants anew at each use. */
+export function storeConstants(scratch: usize): void {
+  store<u32>(scratch, 0x0f0f0f0f);
+  store<u32>(scratch, HALF_MASK, 4);
+  store<u32>(scratch, HALF_FACTOR, 8);
+  store<u32>(scratch, 0x10101010, 12);
+  store<u32>(scratch, 0x30303030, 16);
 }
 
 /** One row of x by a panel as it lies. */
@@ -80,7 +94,7 @@ function storeRow(out: usize, tile: usize, valid: i32): void {
 /** `rows` prepared rows of x by panels from..to-1 of block types; out is the first row's. */
 function blockProducts(
   out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, lanes: i32, way: i32, halves: i32,
-  minimum: bool, direct: bool, panelBytes: usize, scratch: usize,
+  minimum: bool, direct: bool, careful: bool, panelBytes: usize, scratch: usize,
 ): void {
   const tile = scratch + TILE;
   const stripBytes = <usize>blocks * stripBlockBytes(lanes, way == WIDEN);
@@ -95,7 +109,7 @@ function blockProducts(
       }
       continue;
     }
-    const codes = panelCodes(type, weights, blocks, scratch + PANEL);
+    const codes = panelCodes(type, careful, weights, blocks, scratch + PANEL, scratch);
     let strip = x;
     for (let r = 0; r < rows; r += lanes) {
       const tokens = min(lanes, rows - r);
@@ -180,15 +194,10 @@ function products(p: usize, thread: i32): void {
   const panels = (N + panelRows - 1) / panelRows;
   const panelBlocks = (panels + panelBlock - 1) / panelBlock;
   const blocks = K >> 5;
-  // The quick conversion of scales is wrong for infinities and NaN, and slow for denormals: 130 cycles each.
-  const awkward = load<u32>(w) != 0 || <u64>load<u32>(w, 4) * 64 > <u64>E * <u64>N * <u64>blocks;
+  const awkward = isAwkward(w, <u64>E * <u64>N * <u64>blocks);
   const direct = lanes == 1 && !codesOnly && !awkward && !liesAsCodes(type);
   const stripBytes = isHalf ? <usize>K * <usize>lanes * 4 : <usize>blocks * stripBlockBytes(lanes, way == WIDEN);
-  store<u32>(scratch, 0x0f0f0f0f);
-  store<u32>(scratch, HALF_MASK, 4);
-  store<u32>(scratch, HALF_FACTOR, 8);
-  store<u32>(scratch, 0x10101010, 12);
-  store<u32>(scratch, 0x30303030, 16);
+  storeConstants(scratch);
   let unit = 0;
   let strips = 0;
   let mine = claim();
@@ -208,7 +217,8 @@ function products(p: usize, thread: i32): void {
           halfProducts(target, ready, matrix, rows, N, K, b * panelBlock, last, type == F16, lanes, awkward, columns, panelBytes, scratch);
         } else {
           blockProducts(
-            target, ready, matrix, rows, N, blocks, b * panelBlock, last, type, lanes, way, halves, minimum, direct, panelBytes, scratch,
+            target, ready, matrix, rows, N, blocks, b * panelBlock, last, type, lanes, way, halves, minimum, direct, awkward, panelBytes,
+            scratch,
           );
         }
         mine = claim();

@@ -7,7 +7,7 @@
 // build, 22 in the relaxed one; without AVX-VNNI 25 and 17. More tokens go through packed-codes.ts.
 
 import { dot, pairDot } from "./packed-codes";
-import { half4, quickHalf4 } from "./half";
+import { quickHalf4, scale4 } from "./half";
 import { madd } from "./math";
 
 export const PLAIN: i32 = 0;
@@ -131,45 +131,85 @@ export function q4Product(pair: bool, kind: i32, x: usize, w: usize, blocks: i32
   else pair ? q4PairSuper(x, w, blocks, out, constants) : q4DotSuper(x, w, blocks, out, constants);
 }
 
-/** A panel's scales and minima as f32; also for the 5-bit types, whose blocks begin alike. */
+/** The scales of 8 rows in bytes, as f32. */
 // @ts-ignore: decorator
 @inline
-export function unpackScales(kind: i32, w: usize, top: usize, target: usize): void {
-  if (kind == SUPER) {
-    const scales = v128.load8x8_u(w);
-    const minima = v128.load8x8_u(w, 8);
-    v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(scales)), half4(top)));
-    v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(scales)), half4(top + 8)), 16);
-    v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(minima)), f32x4.neg(half4(top + 16))), 32);
-    v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(minima)), f32x4.neg(half4(top + 24))), 48);
-    return;
-  }
-  v128.store(target, half4(w));
-  v128.store(target, half4(w + 8), 16);
-  if (kind == PLAIN) return;
-  v128.store(target, half4(w + 16), 32);
-  v128.store(target, half4(w + 24), 48);
+export function byteScale(bytes: v128, d: v128, high: bool): v128 {
+  return f32x4.mul(f32x4.convert_i32x4_s(high ? i32x4.extend_high_i16x8_u(bytes) : i32x4.extend_low_i16x8_u(bytes)), d);
 }
 
-/** A panel as codes (packed-codes.ts). */
-export function q4Unpack(kind: i32, w: usize, blocks: i32, target: usize): void {
-  let top = w;
-  for (let b = 0; b < blocks; b++) {
-    if (kind == SUPER && (b & 7) == 0) {
-      top = w;
+/** A panel as codes (packed-codes.ts). careful: scales may be infinite, NaN or denormal. */
+// @ts-ignore: decorator
+@inline
+function unpack(kind: i32, careful: bool, w: usize, blocks: i32, target: usize, constants: usize): void {
+  const low = v128.load32_splat(constants);
+  const mask = v128.load32_splat(constants, 4);
+  const factor = v128.load32_splat(constants, 8);
+  const runs = kind == SUPER ? 8 : blocks;
+  let d0 = low;
+  let d1 = low;
+  let e0 = low;
+  let e1 = low;
+  for (let done = 0; done < blocks; done += runs) {
+    if (kind == SUPER) {
+      d0 = scale4(careful, w, mask, factor);
+      d1 = scale4(careful, w + 8, mask, factor);
+      e0 = f32x4.neg(scale4(careful, w + 16, mask, factor));
+      e1 = f32x4.neg(scale4(careful, w + 24, mask, factor));
       w += 32;
     }
-    unpackScales(kind, w, top, target);
-    w += kind == MINIMUM ? 32 : 16;
-    target += kind == PLAIN ? 32 : 64;
-    for (const end = w + 128; w < end; w += 16) {
-      const both = v128.load(w);
-      v128.store(target, v128.and(both, i8x16.splat(15)));
-      v128.store(target, v128.and(i16x8.shr_u(both, 4), i8x16.splat(15)), 128);
-      target += 16;
+    for (let run = 0; run < runs; run++) {
+      if (kind == SUPER) {
+        const scales = v128.load8x8_u(w);
+        const minima = v128.load8x8_u(w, 8);
+        v128.store(target, byteScale(scales, d0, false));
+        v128.store(target, byteScale(scales, d1, true), 16);
+        v128.store(target, byteScale(minima, e0, false), 32);
+        v128.store(target, byteScale(minima, e1, true), 48);
+      } else {
+        const s0 = scale4(careful, w, mask, factor);
+        const s1 = scale4(careful, w + 8, mask, factor);
+        v128.store(target, s0);
+        v128.store(target, s1, 16);
+        if (kind == MINIMUM) {
+          const m0 = scale4(careful, w + 16, mask, factor);
+          const m1 = scale4(careful, w + 24, mask, factor);
+          v128.store(target, m0, 32);
+          v128.store(target, m1, 48);
+        }
+      }
+      w += kind == MINIMUM ? 32 : 16;
+      target += kind == PLAIN ? 32 : 64;
+      for (const end = w + 128; w < end; w += 32) {
+        const w0 = v128.load(w);
+        const w1 = v128.load(w, 16);
+        v128.store(target, v128.and(w0, low));
+        v128.store(target, v128.and(w1, low), 16);
+        v128.store(target, v128.and(i16x8.shr_u(w0, 4), low), 128);
+        v128.store(target, v128.and(i16x8.shr_u(w1, 4), low), 144);
+        target += 32;
+      }
+      target += 128;
     }
-    target += 128;
   }
+}
+
+export function q4Unpack(kind: i32, careful: bool, w: usize, blocks: i32, target: usize, constants: usize): void {
+  if (kind == PLAIN) careful ? unpack(PLAIN, true, w, blocks, target, constants) : q4UnpackPlain(w, blocks, target, constants);
+  else if (kind == MINIMUM) careful ? unpack(MINIMUM, true, w, blocks, target, constants) : q4UnpackMinimum(w, blocks, target, constants);
+  else careful ? unpack(SUPER, true, w, blocks, target, constants) : q4UnpackSuper(w, blocks, target, constants);
+}
+
+export function q4UnpackPlain(w: usize, blocks: i32, target: usize, constants: usize): void {
+  unpack(PLAIN, false, w, blocks, target, constants);
+}
+
+export function q4UnpackMinimum(w: usize, blocks: i32, target: usize, constants: usize): void {
+  unpack(MINIMUM, false, w, blocks, target, constants);
+}
+
+export function q4UnpackSuper(w: usize, blocks: i32, target: usize, constants: usize): void {
+  unpack(SUPER, false, w, blocks, target, constants);
 }
 
 /** Stores 16 bytes of codes as group 0..3 of a row. */

@@ -3,9 +3,9 @@
 // 22.5 bytes a row and block (Q5_K in a file: 22). One token; more go through packed-codes.ts.
 
 import { dot } from "./packed-codes";
-import { half4, quickHalf4 } from "./half";
+import { quickHalf4, scale4 } from "./half";
 import { madd } from "./math";
-import { awkward, MINIMUM, PLAIN, spread, storeScale, SUPER, unpackScales } from "./packed-q4";
+import { awkward, byteScale, MINIMUM, PLAIN, spread, storeScale, SUPER } from "./packed-q4";
 
 /** One token (lanes 1) by one panel: out [8]. constants: see packed-matmul.ts. */
 // @ts-ignore: decorator
@@ -112,34 +112,90 @@ export function q5Product(kind: i32, x: usize, w: usize, blocks: i32, out: usize
   else q5DotSuper(x, w, blocks, out, constants);
 }
 
-/** A panel as codes (packed-codes.ts). */
-export function q5Unpack(kind: i32, w: usize, blocks: i32, target: usize): void {
-  const low = i8x16.splat(15);
-  const fifth = i8x16.splat(16);
-  let top = w;
-  for (let b = 0; b < blocks; b++) {
-    if (kind == SUPER && (b & 7) == 0) {
-      top = w;
+/** A panel as codes (packed-codes.ts). careful: scales may be infinite, NaN or denormal. */
+// @ts-ignore: decorator
+@inline
+function unpack(kind: i32, careful: bool, w: usize, blocks: i32, target: usize, constants: usize): void {
+  const low = v128.load32_splat(constants);
+  const mask = v128.load32_splat(constants, 4);
+  const factor = v128.load32_splat(constants, 8);
+  const fifth = v128.load32_splat(constants, 12);
+  const runs = kind == SUPER ? 8 : blocks;
+  let d0 = low;
+  let d1 = low;
+  let e0 = low;
+  let e1 = low;
+  for (let done = 0; done < blocks; done += runs) {
+    if (kind == SUPER) {
+      d0 = scale4(careful, w, mask, factor);
+      d1 = scale4(careful, w + 8, mask, factor);
+      e0 = f32x4.neg(scale4(careful, w + 16, mask, factor));
+      e1 = f32x4.neg(scale4(careful, w + 24, mask, factor));
       w += 32;
     }
-    unpackScales(kind, w, top, target);
-    w += kind == MINIMUM ? 32 : 16;
-    target += kind == PLAIN ? 32 : 64;
-    for (let side: usize = 0; side < 32; side += 16) {
-      const h = v128.load(w + side);
-      let g = i8x16.add(h, h);
-      let u = i16x8.shr_u(h, 3);
-      for (let at = side; at < 128; at += 32) {
-        const both = v128.load(w + at, 32);
-        v128.store(target + at, v128.or(v128.and(both, low), v128.and(g, fifth)));
-        v128.store(target + at, v128.or(v128.and(i16x8.shr_u(both, 4), low), v128.and(u, fifth)), 128);
-        g = i8x16.add(g, g);
-        u = i8x16.add(u, u);
+    for (let run = 0; run < runs; run++) {
+      if (kind == SUPER) {
+        const scales = v128.load8x8_u(w);
+        const minima = v128.load8x8_u(w, 8);
+        v128.store(target, byteScale(scales, d0, false));
+        v128.store(target, byteScale(scales, d1, true), 16);
+        v128.store(target, byteScale(minima, e0, false), 32);
+        v128.store(target, byteScale(minima, e1, true), 48);
+      } else {
+        const s0 = scale4(careful, w, mask, factor);
+        const s1 = scale4(careful, w + 8, mask, factor);
+        v128.store(target, s0);
+        v128.store(target, s1, 16);
+        if (kind == MINIMUM) {
+          const m0 = scale4(careful, w + 16, mask, factor);
+          const m1 = scale4(careful, w + 24, mask, factor);
+          v128.store(target, m0, 32);
+          v128.store(target, m1, 48);
+        }
       }
+      w += kind == MINIMUM ? 32 : 16;
+      target += kind == PLAIN ? 32 : 64;
+      const h0 = v128.load(w);
+      const h1 = v128.load(w, 16);
+      let g0 = i8x16.add(h0, h0);
+      let g1 = i8x16.add(h1, h1);
+      let u0 = i16x8.shr_u(h0, 3);
+      let u1 = i16x8.shr_u(h1, 3);
+      w += 32;
+      for (const end = w + 128; w < end; w += 32) {
+        const w0 = v128.load(w);
+        const w1 = v128.load(w, 16);
+        v128.store(target, v128.or(v128.and(w0, low), v128.and(g0, fifth)));
+        v128.store(target, v128.or(v128.and(w1, low), v128.and(g1, fifth)), 16);
+        v128.store(target, v128.or(v128.and(i16x8.shr_u(w0, 4), low), v128.and(u0, fifth)), 128);
+        v128.store(target, v128.or(v128.and(i16x8.shr_u(w1, 4), low), v128.and(u1, fifth)), 144);
+        g0 = i8x16.add(g0, g0);
+        g1 = i8x16.add(g1, g1);
+        u0 = i8x16.add(u0, u0);
+        u1 = i8x16.add(u1, u1);
+        target += 32;
+      }
+      target += 128;
     }
-    w += 160;
-    target += 256;
   }
+}
+
+export function q5Unpack(kind: i32, careful: bool, w: usize, blocks: i32, target: usize, constants: usize): void {
+  if (kind == PLAIN) careful ? unpack(PLAIN, true, w, blocks, target, constants) : q5UnpackPlain(w, blocks, target, constants);
+  else if (kind == MINIMUM) careful ? unpack(MINIMUM, true, w, blocks, target, constants) : q5UnpackMinimum(w, blocks, target, constants);
+  else careful ? unpack(SUPER, true, w, blocks, target, constants) : q5UnpackSuper(w, blocks, target, constants);
+}
+
+export function q5UnpackPlain(w: usize, blocks: i32, target: usize, constants: usize): void {
+  unpack(PLAIN, false, w, blocks, target, constants);
+}
+
+export function q5UnpackMinimum(w: usize, blocks: i32, target: usize, constants: usize): void {
+  unpack(MINIMUM, false, w, blocks, target, constants);
+}
+
+export function q5UnpackSuper(w: usize, blocks: i32, target: usize, constants: usize): void {
+  unpack(SUPER, false, w, blocks, target, constants);
 }
 
 /** Bits 0, 4, 8, 12 to bits 3, 2, 1, 0. */

@@ -71,38 +71,49 @@ export function q6kProduct(x: usize, w: usize, blocks: i32, out: usize, constant
   v128.store(out, f1, 16);
 }
 
-/** A panel as codes (packed-codes.ts). */
-export function q6kUnpack(w: usize, blocks: i32, target: usize): void {
-  const low = i8x16.splat(15);
-  const high = i8x16.splat(48);
+/** A panel as codes (packed-codes.ts). careful: scales may be infinite, NaN or denormal. */
+export function q6kUnpack(careful: bool, w: usize, blocks: i32, target: usize, constants: usize): void {
+  const low = v128.load32_splat(constants);
+  const mask = v128.load32_splat(constants, 4);
+  const factor = v128.load32_splat(constants, 8);
+  const high = v128.load32_splat(constants, 16);
   for (let b = 0; b < blocks; b += 8) {
-    const d0 = half4(w);
-    const d1 = half4(w + 8);
+    const d0 = careful ? half4(w) : quickHalf4(w, mask, factor);
+    const d1 = careful ? half4(w + 8) : quickHalf4(w + 8, mask, factor);
     w += 16;
     for (let run = 0; run < 8; run++) {
-      for (let half: usize = 0; half < 2; half++) {
-        const scales = v128.load8x8_s(w + half * 8);
-        v128.store(target + half * 32, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(scales)), d0));
-        v128.store(target + half * 32, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(scales)), d1), 16);
-      }
+      const first = v128.load8x8_s(w);
+      const second = v128.load8x8_s(w, 8);
+      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first)), d0));
+      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first)), d1), 16);
+      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second)), d0), 32);
+      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(second)), d1), 48);
+      let g0 = v128.load(w, 16);
+      let g1 = v128.load(w, 32);
+      let h0 = v128.load(w, 48);
+      let h1 = v128.load(w, 64);
+      w += 80;
       target += 64;
-      w += 16;
-      for (let side: usize = 0; side < 32; side += 16) {
-        let g = v128.load(w + side);
-        let h = v128.load(w + side, 32);
-        for (let at = side; at < 128; at += 64) {
-          const v = v128.load(w + at, 64);
-          v128.store(target + at, v128.or(v128.and(v, low), v128.and(g, high)));
-          v128.store(target + at, v128.or(v128.and(i16x8.shr_u(v, 4), low), v128.and(h, high)), 128);
-          const next = v128.load(w + at, 96);
-          v128.store(target + at, v128.or(v128.and(next, low), v128.and(i16x8.shr_u(g, 2), high)), 32);
-          v128.store(target + at, v128.or(v128.and(i16x8.shr_u(next, 4), low), v128.and(i16x8.shr_u(h, 2), high)), 160);
-          g = i16x8.shl(g, 4);
-          h = i16x8.shl(h, 4);
-        }
+      for (const end = w + 128; w < end; w += 64) {
+        const v0 = v128.load(w);
+        const v1 = v128.load(w, 16);
+        const w0 = v128.load(w, 32);
+        const w1 = v128.load(w, 48);
+        v128.store(target, v128.or(v128.and(v0, low), v128.and(g0, high)));
+        v128.store(target, v128.or(v128.and(v1, low), v128.and(g1, high)), 16);
+        v128.store(target, v128.or(v128.and(w0, low), v128.and(i16x8.shr_u(g0, 2), high)), 32);
+        v128.store(target, v128.or(v128.and(w1, low), v128.and(i16x8.shr_u(g1, 2), high)), 48);
+        v128.store(target, v128.or(v128.and(i16x8.shr_u(v0, 4), low), v128.and(h0, high)), 128);
+        v128.store(target, v128.or(v128.and(i16x8.shr_u(v1, 4), low), v128.and(h1, high)), 144);
+        v128.store(target, v128.or(v128.and(i16x8.shr_u(w0, 4), low), v128.and(i16x8.shr_u(h0, 2), high)), 160);
+        v128.store(target, v128.or(v128.and(i16x8.shr_u(w1, 4), low), v128.and(i16x8.shr_u(h1, 2), high)), 176);
+        g0 = i16x8.shl(g0, 4);
+        g1 = i16x8.shl(g1, 4);
+        h0 = i16x8.shl(h0, 4);
+        h1 = i16x8.shl(h1, 4);
+        target += 64;
       }
-      w += 192;
-      target += 256;
+      target += 128;
     }
   }
 }

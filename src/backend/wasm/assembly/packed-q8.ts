@@ -69,14 +69,26 @@ export function q8Widen(x: usize, w: usize, blocks: i32, out: usize, constants: 
   v128.store(out, f1, 16);
 }
 
-/** A panel as codes (packed-codes.ts). */
-export function q8Unpack(w: usize, blocks: i32, target: usize): void {
+/** A panel as codes (packed-codes.ts). careful: scales may be infinite, NaN or denormal. */
+export function q8Unpack(careful: bool, w: usize, blocks: i32, target: usize, constants: usize): void {
+  const mask = v128.load32_splat(constants, 4);
+  const factor = v128.load32_splat(constants, 8);
   for (let b = 0; b < blocks; b++) {
-    v128.store(target, half4(w));
-    v128.store(target, half4(w + 8), 16);
-    memory.copy(target + 32, w + 16, 256);
-    w += 272;
-    target += 288;
+    v128.store(target, careful ? half4(w) : quickHalf4(w, mask, factor));
+    v128.store(target, careful ? half4(w + 8) : quickHalf4(w + 8, mask, factor), 16);
+    w += 16;
+    target += 32;
+    for (const end = w + 256; w < end; w += 64) {
+      const v0 = v128.load(w);
+      const v1 = v128.load(w, 16);
+      const v2 = v128.load(w, 32);
+      const v3 = v128.load(w, 48);
+      v128.store(target, v0);
+      v128.store(target, v1, 16);
+      v128.store(target, v2, 32);
+      v128.store(target, v3, 48);
+      target += 64;
+    }
   }
 }
 
