@@ -69,7 +69,7 @@ export async function findModel(files: Files, reference: string | undefined): Pr
   if (reference !== "" && (await files.isFolder(reference))) return reference;
   const isBareName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(reference);
   if (isBareName && (await files.isFolder(files.join(shelf, reference)))) return files.join(shelf, reference);
-  const got = reference !== "" && (await files.exists(reference)) ? "a file" : "no such folder";
+  const got = reference !== "" && (await files.exists(reference)) ? "a file" : isGgufPath(reference) ? "no such file" : "no such folder";
   throw new ConfigError({ operation, got, expected: modelHelp, cure: "check the path" });
 }
 

@@ -77,7 +77,7 @@ export async function writeGgufModel(files: Files, out: string, model: ModelFile
   return { tensors: entries.length, parameters: total, bytes, types, notes };
 }
 
-function contextOf(config: JsonObject): MixContext {
+export function contextOf(config: JsonObject): MixContext {
   const layers = Number(config.num_hidden_layers);
   const experts = Number(config.num_experts ?? config.num_local_experts ?? config.n_routed_experts ?? 0);
   const isShared = config.num_attention_heads !== config.num_key_value_heads;
