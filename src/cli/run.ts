@@ -9,13 +9,13 @@ import { thinkClose } from "../tasks/completion.ts";
 import { streamDecoder } from "../text/stream-decoder.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { integer, real } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, type LoadedModel, modelHelp, stopIds, withModel } from "./model.ts";
+import { addModelFlags, type LoadedModel, type ModelFlags, modelHelp, stopIds, withModel } from "./model.ts";
 import { hasColour, note, shellWord, showControls, writeJson } from "./output.ts";
 import { checkAnswer, makePrompt, type Prompt } from "./prompt.ts";
 import { readInput } from "./stdin.ts";
 import { type Piece, thinkStream } from "./think-stream.ts";
 
-type Flags = DeviceFlags & {
+type Flags = ModelFlags & {
   readonly raw?: boolean;
   readonly maxTokens?: number;
   readonly temperature?: number;
@@ -50,7 +50,7 @@ export function runCommand(program: Command): void {
     .option("--thinking-budget <n>", "end the reasoning after n tokens", integer(0))
     .option("--wait <n>", 'the first n times that the model ends its reasoning, make it go on with "Wait"', integer(0, 1000))
     .option("--json", "print one JSON document: text, reasoning, ids, counts, tok_s");
-  addDeviceFlags(command)
+  addModelFlags(command)
     .addHelpText(
       "after",
       `

@@ -1,11 +1,14 @@
 // Matrix products: matmul of two tensors, plain or batched, and linear, the product with a weight in its checkpoint layout [N, K], which the
 // device may pack once and keep. The gradients are products of the same kernel that add straight into the parameter's gradient.
 
+import { isPackedType } from "../core/dtype.ts";
 import { showShape } from "../core/shape.ts";
 import { attach, giveGrad } from "../tensor/autograd.ts";
 import { empty, type Tensor, view } from "../tensor/tensor.ts";
+import { add } from "./binary.ts";
 import { expectNumbers, expectOneDevice, expectRank, expectShape, expectWhole, sizeOf, wrong } from "./check.ts";
 import { fillWith } from "./fill.ts";
+import { packedLinear } from "./packed-matmul.ts";
 
 export type MatmulOptions = {
   /** a is [K, M] (or [B, K, M]). */
@@ -123,8 +126,12 @@ export function headMatmul(x: Tensor, w: Tensor, { rows, from, to, transpose }: 
   return out;
 }
 
-/** x [..., K] by a weight w [N, K] and an optional bias [N] -> [..., N]. */
+/** x [..., K] by a weight w [N, K] and an optional bias [N] -> [..., N]. A packed w has no gradient. */
 export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
+  if (isPackedType(w.dtype)) {
+    const product = packedLinear(x, w);
+    return bias ? add(product, bias) : product;
+  }
   expectNumbers("linear", "x", x);
   expectNumbers("linear", "w", w);
   expectOneDevice("linear", x, w);

@@ -4,11 +4,12 @@
 import type { Kernels, View } from "../backend.ts";
 import { binaryKinds, unaryKinds } from "./commands.ts";
 import type { SharedHeap } from "./memory.ts";
-import { addressOf, type Recorder, type WasmBuffer } from "./recorder.ts";
+import type { PackedWeights } from "./packed.ts";
+import { addressOf, type Pack, type Recorder, type WasmBuffer } from "./recorder.ts";
 
 const stripRows = 6;
 
-export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: number, columns: 8 | 16): Kernels {
+export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: PackedWeights, threads: number, columns: 8 | 16): Kernels {
   const record = recorder.record.bind(recorder);
 
   /** Runs `body` with scratch of `bytes` per thread, freed for the commands after it. */
@@ -19,29 +20,35 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     heap.release(scratch, stride * count);
   }
 
-  /** Packs `count` matrices [K, N] and hands the address to `body`; a cached weight stays packed until its buffer is written. */
+  /** The packed copy made last of something that is no weight: the gradients of two weights with one input, q and kv or gate and up, share it. */
+  let latest: { readonly source: WasmBuffer; readonly key: string; readonly pack: Pack } | undefined;
+
+  /** Packs `count` matrices [K, N] and hands the address to `body`; a packed copy is current until its buffer is written. */
   function withPacked(
     b: View,
     shape: { K: number; N: number; kStride: number; nStride: number; count: number; bStride: number },
+    /** A weight's copy is kept as long as its buffer. */
     cache: boolean,
     body: (packed: number) => void,
   ): void {
     const { K, N, kStride, nStride, count, bStride } = shape;
     const bytes = Math.ceil(N / columns) * columns * K * count * 4;
     const source = b.buffer as WasmBuffer;
-    if (!cache) {
-      const packed = heap.allocate(bytes);
-      record("packPanels", { packed, b: addressOf(b), K, N, kStride, nStride, columns, count, bStride });
-      body(packed);
-      heap.release(packed, bytes);
-      return;
-    }
-    source.packs ??= new Map();
     const key = `${b.offset}:${K}:${N}:${kStride}:${nStride}:${count}:${bStride}`;
-    let pack = source.packs.get(key);
-    if (!pack) {
-      pack = { address: heap.allocate(bytes), bytes, version: -1 };
-      source.packs.set(key, pack);
+    let pack: Pack | undefined;
+    if (!cache) {
+      if (latest?.source !== source || latest.key !== key) {
+        if (latest) heap.release(latest.pack.address, latest.pack.bytes);
+        latest = { source, key, pack: { address: heap.allocate(bytes), bytes, version: -1 } };
+      }
+      pack = latest.pack;
+    } else {
+      source.packs ??= new Map();
+      pack = source.packs.get(key);
+      if (!pack) {
+        pack = { address: heap.allocate(bytes), bytes, version: -1 };
+        source.packs.set(key, pack);
+      }
     }
     if (pack.version !== source.version) {
       record("packPanels", { packed: pack.address, b: addressOf(b), K, N, kStride, nStride, columns, count, bStride });
@@ -58,6 +65,9 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
   }
 
   const scratchFor = (rowBlock: number, K: number) => 512 + (rowBlock + stripRows) * K * 4;
+
+  /** Keys that attention packs at most for one run of queries (whole panels of 8): some documents long, about a megabyte. */
+  const panelKeysFor = (R: number, keys: number) => (R < 4 ? 0 : Math.min(1024, Math.ceil(keys / 8) * 8));
 
   return {
     fill: (a) => {
@@ -166,6 +176,7 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
         });
       });
     },
+    ...packed.kernels,
     rmsNorm: (a) => record("rmsNorm", a),
     rmsNormBackward: (a) => {
       const { dx, dweight, dy, x, weight, rows, width, eps } = a;
@@ -188,10 +199,17 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     softmaxBackward: (a) => record("softmaxBackward", a),
     attention: (a) => {
       const keys = a.pages ? (a.tableStride as number) * (a.pageSize as number) : a.S;
-      withScratch((keys + 8) * 4, (scratch, scratchStride) => record("attention", { ...a, scratch, scratchStride }));
+      const panelKeys = panelKeysFor(a.R, keys);
+      withScratch((panelKeys * a.D + keys + 8) * 4, (scratch, scratchStride) =>
+        record("attention", { ...a, panelKeys, scratch, scratchStride }),
+      );
     },
-    attentionBackward: (a) =>
-      withScratch((a.S + 8) * 8, (scratch, scratchStride) => record("attentionBackward", { ...a, scratch, scratchStride })),
+    attentionBackward: (a) => {
+      const panelKeys = panelKeysFor(a.R, a.S);
+      withScratch((panelKeys * (a.D + a.Dv) + 4 * (a.S + 8)) * 4, (scratch, scratchStride) =>
+        record("attentionBackward", { ...a, panelKeys, scratch, scratchStride }),
+      );
+    },
     route: (a) => withScratch((a.E + a.groups) * 4, (scratch, scratchStride) => record("route", { ...a, scratch, scratchStride })),
     routeBackward: (a) => record("routeBackward", a),
     dispatch: (a) => withScratch(a.E * 4, (scratch) => record("dispatch", { ...a, scratch }), 1),

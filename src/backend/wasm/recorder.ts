@@ -1,6 +1,7 @@
 // Packs commands into lists in the shared memory, hands lists to the pool, and keeps the order between commands and what the host
 // writes: while commands wait or run, host data goes through a staging block that no earlier command can touch.
 
+import type { PackedType } from "../../core/dtype.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
 import { commands } from "./commands.ts";
 import type { SharedHeap } from "./memory.ts";
@@ -13,6 +14,8 @@ export type WasmBuffer = DeviceBuffer & {
   version: number;
   packs: Map<string, Pack> | undefined;
   released: boolean;
+  /** Of a packed weight: its type and sizes. */
+  readonly packed?: { readonly type: PackedType; readonly matrices: number; readonly rows: number; readonly width: number };
 };
 
 export type Pack = { readonly address: number; readonly bytes: number; version: number };
@@ -24,6 +27,8 @@ type StagingBlock = { readonly address: number; readonly bytes: number; busyUnti
 
 const listWords = 16384;
 const largestCommand = 40;
+/** Idle threads get their next list when it has grown to so many words (about thirty commands). */
+const earlyWords = 512;
 
 type Field = { readonly key: string; readonly mode: "write" | "read" | "optional" | "float" | "integer" };
 type Plan = { readonly number: number; readonly fields: readonly Field[] };
@@ -87,6 +92,8 @@ export class Recorder {
       }
     }
     this.#next += fields.length + 2;
+    // Threads that have nothing to do begin while JavaScript records the rest of the step.
+    if (this.#next > earlyWords && this.#pool.threads > 1 && this.#pool.isDone(this.#lastSubmitted)) this.submit();
   }
 
   /** Starts what is recorded; returns the number to settle on. */
