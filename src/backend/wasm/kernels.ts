@@ -78,31 +78,27 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: Packed
         else record("copy", integerFill(a.out, a.n, a.value));
       } else record("fill", a);
     },
-    copy: (a) => {
-      const pad = 4 - a.shape.length;
-      const [n0, n1, n2, n3] = [...Array(pad).fill(1), ...a.shape] as number[];
-      const [o0, o1, o2, o3] = [...Array(pad).fill(0), ...a.outStrides] as number[];
-      const [x0, x1, x2, x3] = [...Array(pad).fill(0), ...a.xStrides] as number[];
+    copy: ({ out, x, shape, outStrides, xStrides, accumulate }) => {
+      // Missing dimensions come first. No arrays are made: small models copy more often than they multiply.
+      const last = shape.length - 1;
+      const n1 = last < 2 ? 1 : (shape[last - 2] as number);
+      const n2 = last < 1 ? 1 : (shape[last - 1] as number);
+      const n3 = last < 0 ? 1 : (shape[last] as number);
+      const o1 = last < 2 ? 0 : (outStrides[last - 2] as number);
+      const o2 = last < 1 ? 0 : (outStrides[last - 1] as number);
+      const o3 = last < 0 ? 0 : (outStrides[last] as number);
+      const x1 = last < 2 ? 0 : (xStrides[last - 2] as number);
+      const x2 = last < 1 ? 0 : (xStrides[last - 1] as number);
+      const x3 = last < 0 ? 0 : (xStrides[last] as number);
+      const n0 = last < 3 ? 1 : (shape[0] as number);
       // Two dimensions are shared among threads: with few outer ones, swap so that the long one comes first.
-      if ((n0 as number) * (n1 as number) === 1) {
-        record("copy", {
-          out: a.out,
-          x: a.x,
-          n0: 1,
-          n1: n2,
-          n2: 1,
-          n3,
-          o0: 0,
-          o1: o2,
-          o2: 0,
-          o3,
-          x0: 0,
-          x1: x2,
-          x2: 0,
-          x3,
-          accumulate: a.accumulate,
-        });
-      } else record("copy", { out: a.out, x: a.x, n0, n1, n2, n3, o0, o1, o2, o3, x0, x1, x2, x3, accumulate: a.accumulate });
+      if (n0 * n1 === 1)
+        record("copy", { out, x, n0: 1, n1: n2, n2: 1, n3, o0: 0, o1: o2, o2: 0, o3, x0: 0, x1: x2, x2: 0, x3, accumulate });
+      else {
+        const o0 = last < 3 ? 0 : (outStrides[0] as number);
+        const x0 = last < 3 ? 0 : (xStrides[0] as number);
+        record("copy", { out, x, n0, n1, n2, n3, o0, o1, o2, o3, x0, x1, x2, x3, accumulate });
+      }
     },
     gatherRows: (a) => record("gatherRows", a),
     scatterRows: (a) => record("scatterRows", a),
