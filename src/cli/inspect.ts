@@ -56,7 +56,7 @@ export function inspectCommand(program: Command): void {
   program
     .command("inspect")
     .description("Show what is in a .safetensors file or a model folder, and what running it needs.")
-    .argument("[path]", "a .safetensors file, a model folder, or the name of a bundled model (default: the bundled model)")
+    .argument("[path]", "a .safetensors file, a model folder, hf:org/name, or the name of a bundled model (default: the bundled model)")
     .option("--all", "list every tensor (for people; --json always does)")
     .option("--json", "print one JSON document")
     .addHelpText(

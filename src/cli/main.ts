@@ -23,6 +23,9 @@ const verbs: Readonly<Record<string, Verb>> = {
     summary: "show what is in a model's files and what running it needs",
     load: async () => (await import("./inspect.ts")).inspectCommand,
   },
+  pull: { summary: "fetch a model from the Hugging Face Hub", load: async () => (await import("./pull.ts")).pullCommand },
+  ls: { summary: "list the models that are here", load: async () => (await import("./ls.ts")).lsCommand },
+  rm: { summary: "remove a fetched model", load: async () => (await import("./rm.ts")).rmCommand },
   doctor: { summary: "check this machine", load: async () => (await import("./doctor.ts")).doctorCommand },
 };
 

@@ -1,4 +1,5 @@
-// From the word MODEL to a loaded model. In: a Hugging Face folder, the name of a bundled model, or nothing (the bundled model). Out: device,
+// From the word MODEL to a loaded model. In: a Hugging Face folder, hf:org/name (fetched when it is not there), the name of a bundled model, or
+// nothing (the bundled model). Out: device,
 // model, tokenizer and what the folder says about generation, closed when `use` is done, whatever happens.
 
 import { fileURLToPath } from "node:url";
@@ -9,6 +10,7 @@ import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import { type HfFolder, openHfFolder } from "../formats/hf-folder.ts";
+import { isHubName } from "../formats/hub-names.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { nodeHost } from "../platform/node.ts";
@@ -16,7 +18,7 @@ import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { integer } from "./flags.ts";
 import { note } from "./output.ts";
 
-export const modelHelp = "a Hugging Face model folder, or the name of a bundled model";
+export const modelHelp = "a Hugging Face model folder, hf:org/name, or the name of a bundled model";
 
 /** Where package.json, models/ and recipes/ lie. */
 export const packageRoot = fileURLToPath(new URL("../../", import.meta.url));
@@ -42,14 +44,20 @@ export async function withDevice<T>(flags: DeviceFlags, use: (device: Device, ho
   }
 }
 
-/** The folder that MODEL means. Throws ConfigError when there is none. */
+/** The folder, or for hf:org/name the .gguf file, that MODEL means. Throws ConfigError when there is none. */
 export async function findModel(files: Files, reference: string | undefined): Promise<string> {
   const shelf = files.join(packageRoot, "models");
   if (reference === undefined) return await findBundled(files, shelf);
   const operation = `open model ${quote(reference, 300)}`;
-  if (reference.startsWith("hf:") || reference.endsWith(".gguf")) {
-    const got = reference.startsWith("hf:") ? "a name of the Hugging Face hub" : "a GGUF file";
-    throw new ConfigError({ operation, got, expected: modelHelp, cure: "fetch the safetensors folder yourself and name it" });
+  // Loaded when needed: the client of the Hub takes longer to load than a small model.
+  if (isHubName(reference)) return await (await import("./hub.ts")).findHubModel(reference);
+  if (reference.endsWith(".gguf")) {
+    throw new ConfigError({
+      operation,
+      got: "a GGUF file",
+      expected: modelHelp,
+      cure: "fetch the safetensors folder yourself and name it",
+    });
   }
   if (reference !== "" && (await files.isFolder(reference))) return reference;
   const isBareName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(reference);

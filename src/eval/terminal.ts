@@ -14,6 +14,10 @@ export type Progress = {
   /** Share of right answers, 0..1. */
   readonly accuracy?: number;
   readonly tokensPerSecond?: number;
+  /** Stands in place of `step/total`, where those are bytes: `1.2 of 4.9 GiB`. */
+  readonly amount?: string;
+  /** Any other pace: `35 MiB/s`. */
+  readonly rate?: string;
   /** Seconds left; worked out from the pace of this stage when absent. */
   readonly secondsLeft?: number;
 };
@@ -98,7 +102,7 @@ export class ProgressLine {
   #line(progress: Progress): string {
     // The last column stays free: writing there wraps the line on some terminals.
     const columns = Math.max(20, Math.min(80, this.#options.columns ?? 80)) - 1;
-    const parts = [`${progress.step}/${progress.total}`, ...facts(progress)];
+    const parts = [amountOf(progress), ...facts(progress)];
     const stage = progress.stage.padEnd(9).slice(0, 12);
     // What does not fit is dropped from the end, then the bar shrinks away.
     while (parts.length > 1 && stage.length + 1 + parts.join("  ").length > columns) parts.pop();
@@ -115,16 +119,21 @@ export class ProgressLine {
 
 /** One line for logs: `grpo 62/100 reward 0.812 14,120 tok/s 3 min 12 s left`. */
 export function plainLine(progress: Progress): string {
-  return [progress.stage, `${progress.step}/${progress.total}`, ...facts(progress)].join(" ");
+  return [progress.stage, amountOf(progress), ...facts(progress)].join(" ");
+}
+
+function amountOf({ amount, step, total }: Progress): string {
+  return amount ?? `${step}/${total}`;
 }
 
 function facts(progress: Progress): string[] {
-  const { loss, reward, accuracy, tokensPerSecond, secondsLeft, step, total } = progress;
+  const { loss, reward, accuracy, tokensPerSecond, rate, secondsLeft, step, total } = progress;
   const made: string[] = [];
   if (loss !== undefined) made.push(`loss ${loss.toFixed(3)}`);
   if (reward !== undefined) made.push(`reward ${reward.toFixed(3)}`);
   if (accuracy !== undefined) made.push(`right ${(accuracy * 100).toFixed(1)} %`);
   if (tokensPerSecond !== undefined) made.push(`${Math.round(tokensPerSecond).toLocaleString("en-US")} tok/s`);
+  if (rate !== undefined) made.push(rate);
   if (secondsLeft !== undefined && step < total) made.push(`${formatDuration(secondsLeft)} left`);
   return made;
 }

@@ -75,13 +75,13 @@ type Folder = {
 async function lookInto(files: Files, path: string): Promise<Folder> {
   if (!(await files.isFolder(path))) fail(path, "no folder there", "a Hugging Face model folder", "check the path");
   const names = new Set(await files.list(path));
-  const root = await linkRoot(files, path);
+  const roots = await linkRoots(files, path);
 
   async function resolve(name: string): Promise<string> {
     const target = files.join(path, name);
-    if (!files.realPath || root === undefined) return target;
+    if (!files.realPath) return target;
     const real = await files.realPath(target);
-    if (!real.startsWith(root))
+    if (!roots.some((root) => real.startsWith(root)))
       fail(path, `${quote(name)}, a link out of the folder`, "files inside the folder", "copy the file into the folder");
     return target;
   }
@@ -111,14 +111,19 @@ async function lookInto(files: Files, path: string): Promise<Folder> {
   return { path, names, resolve, readText, readJson, openTensors };
 }
 
-/** Where links may lead: the folder itself; for `models--ORG--NAME/snapshots/REVISION` of the Hugging Face cache, its blobs too. */
-async function linkRoot(files: Files, path: string): Promise<string | undefined> {
-  if (!files.realPath) return undefined;
+/**
+ * Where links may lead: the folder itself; for `models--ORG--NAME/snapshots/REVISION` of the Hugging Face cache, its blobs too, and the blobs that
+ * the whole cache shares (since huggingface_hub 2 a blob may be a link to one of those).
+ */
+async function linkRoots(files: Files, path: string): Promise<string[]> {
+  if (!files.realPath) return [];
   const real = await files.realPath(path);
   const separator = files.join("a", "b").slice(1, -1);
-  const [repository, snapshots] = real.split(separator).slice(-3, -1);
-  const inCache = snapshots === "snapshots" && repository?.startsWith("models--");
-  return (inCache ? real.split(separator).slice(0, -2).join(separator) : real) + separator;
+  const parts = real.split(separator);
+  const [repository, snapshots] = parts.slice(-3, -1);
+  if (snapshots !== "snapshots" || !repository?.startsWith("models--")) return [real + separator];
+  const join = (...names: string[]) => [...names, ""].join(separator);
+  return [join(...parts.slice(0, -2)), join(...parts.slice(0, -3), "blobs")];
 }
 
 async function openShards(folder: Folder, warnings: string[]): Promise<Safetensors[]> {
@@ -146,7 +151,8 @@ async function openShards(folder: Folder, warnings: string[]): Promise<Safetenso
 /** One path segment of plain characters; Windows' device names would open a device there. */
 const shardName = /^(?!(?:con|prn|aux|nul|com\d|lpt\d)\.)[A-Za-z0-9_][A-Za-z0-9._-]{0,200}\.safetensors$/i;
 
-function checkWeightMap(folder: Folder, index: JsonObject): Map<string, string> {
+/** Tensor to shard. Throws FormatError for names that are no bare file names or that the folder does not list. */
+export function checkWeightMap(folder: Pick<Folder, "path" | "names">, index: JsonObject): Map<string, string> {
   const listed = index.weight_map;
   if (!isJsonObject(listed)) fail(folder.path, "an index without weight_map", "an object of tensor names and file names");
   const map = new Map<string, string>();

@@ -8,7 +8,16 @@ import { hasCode, translated } from "./node-errors.ts";
 
 let counter = 0;
 
-export async function lockFile(path: string): Promise<{ release(): Promise<void> }> {
+export type Lock = { release(): Promise<void> };
+
+export async function lockFile(path: string): Promise<Lock> {
+  const lock = await tryLockFile(path);
+  if (typeof lock === "string") throw inUse(path, lock);
+  return lock;
+}
+
+/** The lock, or the number of the process that has it. */
+export async function tryLockFile(path: string): Promise<Lock | string> {
   return await translated("lock", path, async () => {
     const token = `${process.pid}-${++counter}`;
     const mine = `${process.pid} ${await startOf(process.pid)} ${token}\n`;
@@ -16,10 +25,10 @@ export async function lockFile(path: string): Promise<{ release(): Promise<void>
       if (await create(path, token, mine)) return { release: () => release(path, mine) };
       const found = await fs.readFile(path, "utf8").catch(() => undefined);
       if (found === undefined) continue; // released just now
-      if (await isAlive(found)) throw inUse(path, found);
+      if (await isAlive(found)) return found.split(" ")[0] ?? "?";
       await removeStale(path, token, found);
     }
-    throw inUse(path, "another process");
+    return "?";
   });
 }
 
@@ -83,7 +92,7 @@ async function startOf(pid: number): Promise<string> {
 function inUse(path: string, holder: string): ConfigError {
   return new ConfigError({
     operation: `lock ${quote(path, 300)}`,
-    got: `a folder in use by process ${holder.split(" ")[0]}`,
+    got: `a folder in use by ${holder === "?" ? "another process" : `process ${holder}`}`,
     expected: "one process at a time",
     cure: "wait for it to end, or stop it",
   });

@@ -131,6 +131,20 @@ test("H12 accepted: the links of the Hugging Face cache into its own blobs; refu
   await expect(openHfFolder(files, snapshot)).rejects.toThrow(/link out of the folder/);
 });
 
+test("H12 accepted: a blob that is a link to one that the whole cache shares; refused: the same from a folder that is no cache", async () => {
+  const snapshot = path.join(base, "models--org--name", "snapshots", "abc");
+  await fs.mkdir(path.join(base, "models--org--name", "blobs"), { recursive: true });
+  await fs.mkdir(path.join(base, "blobs"));
+  await fs.mkdir(snapshot, { recursive: true });
+  await put("config.json", {}, snapshot);
+  await putTensors("beef", { x: [1] }, path.join(base, "blobs"));
+  await fs.symlink("../../blobs/beef", path.join(base, "models--org--name", "blobs", "beef"));
+  await fs.symlink("../../blobs/beef", path.join(snapshot, "model.safetensors"));
+  await (await openHfFolder(files, snapshot)).close();
+  await fs.symlink("../blobs/beef", path.join(folder, "model.safetensors"));
+  await expect(openHfFolder(files, folder)).rejects.toThrow(/link out of the folder/);
+});
+
 test("H13 accepted: a hard link; and a model folder that is itself reached through a link", async () => {
   await putTensors("outside.safetensors", { x: [1] }, base);
   await fs.link(path.join(base, "outside.safetensors"), path.join(folder, "model.safetensors"));
