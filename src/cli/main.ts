@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { withoutAliases } from "./aliases.ts";
 import { explainError } from "./output.ts";
 
 type Verb = { readonly summary: string; readonly load: () => Promise<(program: Command) => void> };
@@ -46,7 +47,7 @@ async function main(args: readonly string[]): Promise<number> {
       program.commands.find((command) => command.name() === name)?.summary(summary);
     }
     if (args.length === 0) program.outputHelp();
-    else await program.parseAsync([...args], { from: "user" });
+    else await program.parseAsync(asked === "run" || asked === "chat" ? withoutAliases(args) : [...args], { from: "user" });
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 || error.code === "commander.help" ? 0 : 2;

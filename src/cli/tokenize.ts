@@ -1,8 +1,9 @@
 // `gradually tokenize MODEL TEXT`: the ids of a text, from the tokenizer.json of a folder. Needs no weights.
 
 import type { Command } from "commander";
+import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
-import { findModel, modelHelp, readTokenizer } from "./model.ts";
+import { findModel, readTokenizer } from "./model.ts";
 import { say, showControls, table, writeJson } from "./output.ts";
 import { readInput } from "./stdin.ts";
 
