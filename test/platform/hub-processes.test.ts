@@ -1,5 +1,5 @@
 // Several processes and killed ones: H28 and H29. The server sends slowly, so that there is time to interfere. GRADUALLY_KILLS sets how often the kill test
-// kills (10 in a normal run).
+// kills (8 in a normal run).
 
 import { type ChildProcess, spawn } from "node:child_process";
 import * as fs from "node:fs";
@@ -19,7 +19,7 @@ const place = hubPlace();
 const name = parseHubName("hf:org/tiny");
 const weights = "model.safetensors";
 const bytes = noise(300_000, 1);
-const kills = Number(process.env.GRADUALLY_KILLS ?? 10);
+const kills = Number(process.env.GRADUALLY_KILLS ?? 8);
 
 let sent = 0;
 let onSent: (() => void) | undefined;

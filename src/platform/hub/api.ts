@@ -34,7 +34,9 @@ export async function readRevision(settings: HubSettings, name: HubName): Promis
       const got = pages > pageLimit ? `a list of more than ${pageLimit} pages` : `a next page at ${quote(url, 200)}`;
       throw new FormatError({ operation, got, expected: `a list below ${prefix}`, cure: "do not trust this server" });
     }
-    return await withRetries(settings.patience, operation, () => fetchJson(settings, operation, name, url));
+    // Somebody waits at a terminal, and nothing has come yet: fewer attempts than for a file.
+    const patience = { ...settings.patience, tries: Math.min(3, settings.patience.tries) };
+    return await withRetries(patience, operation, () => fetchJson(settings, operation, name, url));
   };
   const shared = { hubUrl: settings.endpoint, fetch: guardedFetch as typeof fetch };
   const { repository, revision } = name;
