@@ -15,7 +15,7 @@ import { type Answer, type Part, Response } from "./response.ts";
 import { numberAt, stopIdsOf, withDefaults } from "./sampling-defaults.ts";
 import { checkStopStrings } from "./stop-strings.ts";
 import type { Delimiters } from "./think-stream.ts";
-import { planThinking, type ThinkingOptions, type ThinkingPlan } from "./thinking.ts";
+import { planThinking, stateAfter, type ThinkingOptions, type ThinkingPlan } from "./thinking.ts";
 
 export type Message = {
   readonly role: string;
@@ -154,8 +154,9 @@ export class ChatModel {
 
   #plan(prompt: string, { thinking, structure }: RespondOptions, isText: boolean): Prepared {
     const { tokenizer, delimiters } = this;
-    // A text is continued as it is, unless somebody asks for thinking.
-    const asked = isText && thinking === true ? {} : isText && thinking === false ? undefined : thinking;
+    // A text is continued as it is, unless somebody asks for thinking, or the text has begun it.
+    const leave = isText && thinking === false && stateAfter(prompt, delimiters) !== "inside";
+    const asked = leave ? undefined : isText && thinking === true ? {} : thinking;
     const plan = planThinking(prompt, asked, delimiters, tokenizer, structure !== undefined && !isText);
     return { prompt: plan.prompt, ids: tokenizer.encode(plan.prompt, { addSpecialTokens: isText }), plan };
   }

@@ -68,7 +68,9 @@ export function planThinking(
   const { open, close } = delimiters;
   if (thinking === false) {
     if (begin === "after") return { prompt, begin };
-    return { prompt: begin === "inside" ? `${prompt.trimEnd()}\n\n${close}\n\n` : `${prompt}${open}\n\n${close}\n\n`, begin: "after" };
+    // As Qwen3's template does it; a prompt that has no line break after its opening delimiter gets none.
+    if (begin === "before") return { prompt: `${prompt}${open}\n\n${close}\n\n`, begin: "after" };
+    return { prompt: prompt.endsWith("\n") ? `${prompt.trimEnd()}\n\n${close}\n\n` : `${prompt}${close}`, begin: "after" };
   }
   const options = typeof thinking === "object" ? thinking : undefined;
   if (begin === "after") return { prompt, begin };

@@ -13,6 +13,7 @@ export function withoutAliases(args: readonly string[]): string[] {
   const end = args.indexOf("--");
   return args.map((arg, i) => {
     if (end >= 0 && i > end) return arg;
+    if (arg === "--think") return "--think=true"; // never the word after it
     for (const [alias, name] of aliases) {
       if (arg === alias) return name;
       if (arg.startsWith(`${alias}=`)) return name + arg.slice(alias.length);

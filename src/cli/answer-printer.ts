@@ -1,53 +1,59 @@
-// Shows an answer as it comes. On a terminal reasoning is dim; elsewhere it stands between tags, so that a pipe can tell the parts apart.
+// Shows an answer as it comes. On a terminal reasoning is dim and lines break between words; elsewhere reasoning stands between its delimiters, so
+// that a pipe can tell the parts apart, and nothing else is changed.
 
 import type { Part } from "../chat/response.ts";
 import { type Delimiters, thinkTags } from "../chat/think-stream.ts";
 import { hasColour, showControls } from "./output.ts";
+import { wordWrap } from "./word-wrap.ts";
 
 export type AnswerPrinter = {
   push(part: Pick<Part, "reasoning" | "content">): void;
-  /** Ends the line, or the reasoning that was never ended; `cut` says that somebody stopped it. */
+  /** Ends the last line; `cut` says that somebody stopped the answer. */
   end(cut?: boolean): void;
 };
 
 export function answerPrinter(delimiters: Delimiters = thinkTags, hideThinking = false): AnswerPrinter {
   const { stdout } = process;
   const isTerminal = stdout.isTTY === true;
-  const [open, close] = hasColour(stdout) ? ["\u001b[2m", "\u001b[22m"] : [delimiters.open, delimiters.close];
+  const colour = hasColour(stdout);
+  const wrap = wordWrap(() => stdout.columns ?? 80);
   let kind: "reasoning" | "content" | undefined;
-  let atLineStart = true;
+  let held = ""; // line breaks at the end of the reasoning, which are not worth a line
 
-  const write = (text: string) => {
-    if (text === "") return;
-    stdout.write(isTerminal ? showControls(text) : text);
-    atLineStart = text.endsWith("\n");
+  const write = (text: string) => stdout.write(isTerminal ? wrap.push(showControls(text)) : text);
+  const open = () => {
+    if (colour) stdout.write("\u001b[2m");
+    else stdout.write(isTerminal ? `${delimiters.open}\n` : delimiters.open);
   };
-  const closeThinking = () => {
-    stdout.write(atLineStart || !isTerminal ? close : `${close}\n`);
-    if (!isTerminal) stdout.write("\n");
-    else if (atLineStart) stdout.write("");
-    atLineStart = true;
+  const close = () => {
+    if (isTerminal) stdout.write(wrap.end());
+    if (colour) stdout.write("\u001b[22m\n\n");
+    else stdout.write(isTerminal ? `\n${delimiters.close}\n` : `${delimiters.close}\n`);
+    if (isTerminal) wrap.push("\n");
+    held = "";
   };
 
   return {
     push({ reasoning, content }) {
       if (reasoning !== "" && !hideThinking) {
-        if (kind === undefined) stdout.write(open);
+        if (kind === undefined) open();
         kind = "reasoning";
-        write(reasoning);
+        const text = held + reasoning;
+        const kept = text.trimEnd();
+        held = isTerminal ? text.slice(kept.length) : "";
+        write(isTerminal ? kept : text);
       }
       if (content === "") return;
-      if (kind === "reasoning") closeThinking();
+      if (kind === "reasoning") close();
       kind = "content";
       write(content);
     },
     end(cut = false) {
-      if (kind === "reasoning") {
-        if (cut) write(" …");
-        closeThinking();
-      } else {
-        if (cut) write(kind === undefined ? "…" : " …");
-        if (!atLineStart || kind === undefined) stdout.write("\n");
+      if (cut) write(" …");
+      if (kind === "reasoning") close();
+      else {
+        if (isTerminal) stdout.write(wrap.end());
+        stdout.write("\n");
       }
     },
   };

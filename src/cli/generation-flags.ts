@@ -23,9 +23,9 @@ export type GenerationFlags = DeviceFlags & {
   readonly repeatPenalty?: number;
   readonly presencePenalty?: number;
   readonly frequencyPenalty?: number;
-  readonly logitBias: readonly string[];
+  readonly logitBias?: readonly string[];
   readonly seed?: number;
-  readonly stop: readonly string[];
+  readonly stop?: readonly string[];
   readonly systemPrompt?: string;
   readonly think?: boolean;
   readonly hidethinking?: boolean;
@@ -52,11 +52,11 @@ export function addGenerationFlags(command: Command): Command {
     .option("--repeat-penalty <x>", "divide the logits of tokens that were there already; 1: off", real(0.01, 100))
     .option("--presence-penalty <x>", "take this from the logits of tokens in the answer", real(-2, 2))
     .option("--frequency-penalty <x>", "take this for each time that a token is in the answer", real(-2, 2))
-    .option("--logit-bias <id=x>", "add x (-100 to 100) to the logit of a token id; may be given more than once", collect, [])
+    .option("--logit-bias <id=x>", "add x (-100 to 100) to the logit of a token id; may be given more than once", collect)
     .option("--seed <n>", "the same seed gives the same text", integer(0))
-    .option("--stop <text>", "end the answer before this text; up to 4 times", collect, [])
+    .option("--stop <text>", "end the answer before this text; up to 4 times", collect)
     .option("--system-prompt <text>", "what the model is told first")
-    .addOption(new Option("--think [on]", "--think: reason first; --think=false: answer at once").argParser(readSwitch))
+    .addOption(new Option("--think <on>", "--think: reason first; --think=false: answer at once").argParser(readSwitch))
     .option("--hidethinking", "do not show the reasoning")
     .option("--thinking-budget <n>", "end the reasoning after n tokens (also --reasoning-budget)", integer(0))
     .option("--wait <n>", 'the first n times that the model ends its reasoning, make it go on with "Wait"', integer(0, 1000))
@@ -98,9 +98,9 @@ export async function chatOptions(flags: GenerationFlags): Promise<ChatOptions> 
     ...(repeatPenalty !== undefined && { repetitionPenalty: repeatPenalty }),
     ...(presencePenalty !== undefined && { presencePenalty }),
     ...(frequencyPenalty !== undefined && { frequencyPenalty }),
-    ...(flags.logitBias.length > 0 && { logitBias: flags.logitBias.map(readBias) }),
+    ...(flags.logitBias && { logitBias: flags.logitBias.map(readBias) }),
     ...(seed !== undefined && { seed }),
-    ...(flags.stop.length > 0 && { stop: flags.stop }),
+    ...(flags.stop && { stop: flags.stop }),
     ...(flags.systemPrompt !== undefined && { system: flags.systemPrompt }),
     ...(thinking !== undefined && { thinking }),
     ...(structure && { structure }),

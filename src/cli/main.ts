@@ -15,6 +15,7 @@ const verbs: Readonly<Record<string, Verb>> = {
     load: async () => (await import("./speedrun.ts")).speedrunCommand,
   },
   run: { summary: "continue a prompt", load: async () => (await import("./run.ts")).runCommand },
+  chat: { summary: "talk with a model in the terminal", load: async () => (await import("./chat.ts")).chatCommand },
   train: { summary: "train a model by a recipe", load: async () => (await import("./train.ts")).trainCommand },
   eval: { summary: "measure accuracy on a task, and what it cost", load: async () => (await import("./eval.ts")).evalCommand },
   bench: { summary: "measure speed: generation, kernels, training", load: async () => (await import("./bench.ts")).benchCommand },

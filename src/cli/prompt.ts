@@ -21,7 +21,7 @@ export function makePrompt(chat: ChatModel, words: string, raw: boolean, options
   const { ids } = prompt.isChat ? chat.prepareChat(words, options) : chat.prepareText(prompt.text, options);
   if (ids.length >= chat.contextLength) {
     throw new RequestError({
-      operation: "run: the prompt",
+      operation: "the prompt",
       got: `${ids.length} tokens`,
       expected: `at most ${chat.contextLength - 1}: the context is ${chat.contextLength}`,
       cure: "shorten the prompt, or give more room with --ctx-size where the model has it",
@@ -29,7 +29,7 @@ export function makePrompt(chat: ChatModel, words: string, raw: boolean, options
   }
   if (ids.length === 0) {
     throw new RequestError({
-      operation: "run: the prompt",
+      operation: "the prompt",
       got: "no tokens",
       expected: "at least one: this tokenizer adds none of its own",
       cure: "write a prompt",
@@ -60,7 +60,7 @@ function readProblem(words: string): { text: string; countdown?: CountdownRow } 
   const expression = tidy.replaceAll(" ", "").replace(/=$/, "");
   if (parseExpression(expression) !== undefined) return { text: `${expression}=${thinkOpen}` };
   throw new ConfigError({
-    operation: "run: the prompt",
+    operation: "the prompt",
     got: quote(words),
     expected: 'a countdown problem like "3 5 7=22", or an expression like "12+5*3"',
     cure: "write one, or add --raw to send the text as it is",

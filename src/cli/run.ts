@@ -3,7 +3,7 @@
 
 import type { Command } from "commander";
 import type { ChatModel } from "../chat/model.ts";
-import { numberAt } from "../chat/sampling-defaults.ts";
+import { numberAt, withDefaults } from "../chat/sampling-defaults.ts";
 import { ConfigError } from "../core/errors.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import { loadPath } from "../platform/load.ts";
@@ -98,6 +98,7 @@ async function generate(chat: ChatModel, path: string, words: string, flags: Fla
       first_token_s: statistics.timeToFirstToken,
       seconds: statistics.seconds,
       prompt: prompt.text,
+      temperature: withDefaults(options, chat.generationConfig).temperature,
       seed: statistics.seed,
       forced: statistics.forcedTokens,
       device: `${info.name} ${info.build}`,
