@@ -41,7 +41,7 @@ export function makePrompt(chat: ChatModel, words: string, raw: boolean, options
 function readWords(chat: ChatModel, words: string, raw: boolean): Prompt {
   if (raw) return { text: words, isChat: false };
   if (chat.hasTemplate) return { text: words, isChat: true };
-  return chat.delimiters ? { ...readProblem(words), isChat: false } : { text: words, isChat: false };
+  return chat.thinkTags ? { ...readProblem(words), isChat: false } : { text: words, isChat: false };
 }
 
 /** The prompt of the task that the words belong to: an equation of numbers is countdown, an expression is arithmetic. */

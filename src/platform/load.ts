@@ -2,8 +2,8 @@
 
 import { openDevice } from "../backend/open.ts";
 import { ChatModel } from "../chat/model.ts";
-import type { Delimiters } from "../chat/think-stream.ts";
-import { findDelimiters } from "../chat/thinking.ts";
+import { openChat } from "../chat/prompt.ts";
+import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
@@ -12,7 +12,7 @@ import { openHfFolder } from "../formats/hf-folder.ts";
 import { parseHubName } from "../formats/hub-names.ts";
 import { describeConfig } from "../models/describe.ts";
 import { type Checkpoint, loadModel } from "../models/load.ts";
-import { compileChatTemplate, readTemplates } from "../text/chat-template.ts";
+import { readTemplates, type TemplateSet } from "../text/chat-template.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { findModelPath } from "./find-model.ts";
 import type { PullReport } from "./hub/pull.ts";
@@ -30,7 +30,7 @@ export type LoadOptions = {
   /** A Jinja template in place of the model's. */
   readonly chatTemplate?: string;
   /** What begins and ends thinking, where it cannot be found; false: the model does not think. */
-  readonly thinking?: Delimiters | false;
+  readonly thinking?: ThinkTags | false;
   /** Hears of the progress of a download. */
   readonly pull?: PullReport;
   /** Hears what is odd but harmless in the files. */
@@ -63,18 +63,20 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
     const opened = await openFiles(host.files, path);
     cleanups.push(() => opened.close());
     for (const warning of opened.warnings) options.onWarning?.(warning);
-    const [tokenizer, source] = [await opened.loadTokenizer(), options.chatTemplate ?? (await opened.chatTemplate())];
-    const template = source === undefined ? undefined : compileChatTemplate(source, { name: path, tokens: specialTokens(tokenizer) });
+    const tokenizer = await opened.loadTokenizer();
+    const templates = options.chatTemplate === undefined ? await opened.chatTemplates() : { default: options.chatTemplate };
+    const chat = templates.default === undefined && templates.toolUse === undefined ? undefined : openChat(tokenizer, templates, path);
     const device = await openDevice(host, { device: options.device ?? "cpu", threads: options.threads });
     cleanups.push(() => device.close());
     const model = await loadModel(device, opened);
     cleanups.push(() => model.dispose());
-    const delimiters = options.thinking === false ? undefined : (options.thinking ?? findDelimiters(source, tokenizer));
+    const found = chat?.thinkTags ?? (tokenizer.idOf(r1Tags.close) === undefined ? undefined : r1Tags);
+    const thinkTags = options.thinking === false ? undefined : (options.thinking ?? found);
     return new ChatModel({
       model,
       tokenizer,
-      ...(template && { template }),
-      ...(delimiters && { delimiters }),
+      ...(chat && { chat }),
+      ...(thinkTags && { thinkTags }),
       generationConfig: opened.generationConfig,
       now: host.now,
       engine: engineOptions(options, opened, model.contextLength),
@@ -98,17 +100,11 @@ function engineOptions({ contextLength, parallel = 4 }: LoadOptions, opened: Mod
   return { slots: parallel, contextLength: contextLength ?? Math.min(longest, fitting) };
 }
 
-function specialTokens(tokenizer: Tokenizer): Record<string, string | undefined> {
-  const { bos, eos, pad } = tokenizer.specialIds;
-  const text = (id: number | undefined) => (id === undefined ? undefined : tokenizer.tokenOf(id));
-  return { bos_token: text(bos), eos_token: text(eos), pad_token: text(pad) };
-}
-
 type ModelFiles = Checkpoint & {
   readonly generationConfig: JsonObject;
   readonly warnings: readonly string[];
   loadTokenizer(): Promise<Tokenizer>;
-  chatTemplate(): Promise<string | undefined>;
+  chatTemplates(): Promise<TemplateSet>;
   close(): Promise<void>;
 };
 
@@ -132,10 +128,10 @@ async function openFiles(files: Files, path: string): Promise<ModelFiles> {
         cure: "put the tokenizer.json of the model's publisher there",
       });
     },
-    chatTemplate: async () => {
+    chatTemplates: async () => {
       const text = await folder.readText("tokenizer_config.json");
       const settings = text === undefined ? undefined : parseJson(text, { source: "tokenizer_config.json", unsafeIntegers: "round" });
-      return readTemplates(await folder.readText("chat_template.jinja"), isJsonObject(settings) ? settings : undefined).default;
+      return readTemplates(await folder.readText("chat_template.jinja"), isJsonObject(settings) ? settings : undefined);
     },
     close: () => folder.close(),
   };

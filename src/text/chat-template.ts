@@ -6,7 +6,8 @@ import { Environment } from "@huggingface/jinja";
 import { FormatError, GraduallyError, quote, RequestError } from "../core/errors.ts";
 import type { JsonObject, JsonValue } from "../core/json.ts";
 import { strftime } from "./strftime.ts";
-import { LimitError, LimitedInterpreter, type Limits, type Node } from "./template-interpreter.ts";
+import { LimitError, LimitedInterpreter, type Limits } from "./template-interpreter.ts";
+import type { Node } from "./template-operators.ts";
 import { parseTemplate } from "./template-syntax.ts";
 import { isText, type Value } from "./template-values.ts";
 

@@ -11,6 +11,7 @@ import {
   jsonOf,
   type Measure,
   StringValue,
+  TupleValue,
   textOf,
   UndefinedValue,
   type Value,
@@ -148,6 +149,13 @@ function end(call: FilterCall, place: 0 | -1): Value {
   return items(call.operand).at(place) ?? new UndefinedValue(undefined);
 }
 
+/** Python's dict.items(), as a list of tuples. */
+export function entries(value: Value): Value {
+  if (isUndefined(value)) return new ArrayValue([]);
+  if (!isMap(value)) throw new TypeError(`items of ${value.type}`);
+  return new ArrayValue(Array.from(value.value, ([key, inner]) => new TupleValue([new StringValue(key), inner])));
+}
+
 function trim(call: FilterCall): Value {
   return strip(textOf(call.operand), argument(call, 0, "chars"), "strip");
 }
@@ -173,6 +181,7 @@ export const ownFilters: ReadonlyMap<string, (call: FilterCall) => Value> = new 
   ["map", map],
   ["length", length],
   ["count", length],
+  ["items", ({ operand }) => entries(operand)],
   ["first", (call) => end(call, 0)],
   ["last", (call) => end(call, -1)],
   ["list", ({ operand }) => new ArrayValue([...items(operand)])],

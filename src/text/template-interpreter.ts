@@ -4,7 +4,8 @@
 // `break`, variables that outlive a turn of a loop, methods hidden by keys. These are methods that the library declares private.
 
 import { Interpreter, type Environment as LibraryEnvironment } from "@huggingface/jinja";
-import { isTruthy, ownFilters, strip } from "./template-filters.ts";
+import { entries, isTruthy, ownFilters, strip } from "./template-filters.ts";
+import { assign, compare, countOf, loopVariables, modulo, type Node, pythonName, spell } from "./template-operators.ts";
 import {
   ArrayValue,
   areEqual,
@@ -21,6 +22,7 @@ import {
   makeMeasure,
   ObjectValue,
   StringValue,
+  TupleValue,
   textOf,
   UndefinedValue,
   type Value,
@@ -36,9 +38,6 @@ export type Limits = {
 
 /** What a template asked for beyond its limits. */
 export class LimitError extends Error {}
-
-/** Part of a syntax tree; which fields there are depends on `type`. */
-export type Node = { readonly type: string; readonly [field: string]: unknown };
 
 type Environment = { setVariable(name: string, value: Value): Value };
 
@@ -188,6 +187,7 @@ export class LimitedInterpreter extends Base {
     if (sign === "~") return new StringValue(textOf(a) + textOf(b));
     if (sign === "*") return this.#times(a, b);
     if (sign === "%") return modulo(a, b);
+    if (sign.startsWith("<") || sign.startsWith(">")) return compare(sign, a, b);
     if (isText(a) && isText(b)) return new StringValue(a.value + b.value);
     if (isList(a) && isList(b)) {
       this.charge(a.value.length + b.value.length);
@@ -235,6 +235,11 @@ export class LimitedInterpreter extends Base {
     const given = { type: "Given", value };
     if (computed && property.type === "SliceExpression") {
       this.charge((isText(value) || isList(value) ? value.value.length : 0) / 16);
+      const { start, stop, step } = property as Node & { start?: Node; stop?: Node; step?: Node };
+      if (isText(value) && step === undefined && !surrogate.test(value.value)) {
+        const [from, to] = [start, stop].map((bound) => (bound ? this.evaluate(bound, environment) : new UndefinedValue(undefined)));
+        if (from && to && isBound(from) && isBound(to)) return new StringValue(value.value.slice(from.value, to.value));
+      }
       return super.evaluateMemberExpression({ type: "MemberExpression", object: given, property, computed }, environment);
     }
     const key = computed ? this.evaluate(property, environment) : undefined;
@@ -256,6 +261,7 @@ export class LimitedInterpreter extends Base {
     return new FunctionValue((args, scope) => {
       if (isMap(self)) {
         this.charge(self.value.size);
+        if (name === "items") return entries(self);
         return call(args, scope as unknown as Environment);
       }
       const text = self.value as string;
@@ -295,7 +301,9 @@ export class LimitedInterpreter extends Base {
       const apply = (other: string, item: Value) => this.applyFilter(item, { type: "Identifier", value: other }, environment);
       return own({ operand, args, keywords, allow: (characters) => this.allow(characters), measure: this.#measure, apply });
     }
-    return super.applyFilter(operand, filter, environment);
+    const made = super.applyFilter(operand, filter, environment);
+    if (name !== "dictsort" || !isList(made)) return made;
+    return new ArrayValue(made.value.map((pair) => (isList(pair) ? new TupleValue(pair.value) : pair)));
   }
 
   #chargeFilter(operand: Value, name: string): void {
@@ -306,7 +314,13 @@ export class LimitedInterpreter extends Base {
   }
 }
 
-const ownOperators = new Set(["==", "!=", "in", "not in", "~", "+", "*", "%"]);
+const surrogate = /[\ud800-\udfff]/;
+
+function isBound(value: Value): value is Value & { value: number | undefined } {
+  return value.type === "IntegerValue" || isUndefined(value);
+}
+
+const ownOperators = new Set(["==", "!=", "<", "<=", ">", ">=", "in", "not in", "~", "+", "*", "%"]);
 
 const mapMethods = new Set(["get", "items", "keys", "values"]);
 
@@ -317,61 +331,4 @@ function isStatement({ type }: Node): boolean {
 
 function methodOf(value: Value, name: string): Value {
   return (value as unknown as { builtins: ReadonlyMap<string, Value> }).builtins.get(name) as Value;
-}
-
-/** What a loop variable or a tuple of them is set to. */
-function assign(target: Node, value: Value): [string, Value][] {
-  if (target.type === "Identifier") return [[String(target.value), value]];
-  const targets = target.type === "TupleLiteral" ? (target.value as readonly Node[]) : [];
-  if (!isList(value) || targets.length !== value.value.length)
-    throw new TypeError(`${pythonName(value)} for ${targets.length} loop variables`);
-  return targets.flatMap((inner, i) => assign(inner, value.value[i] as Value));
-}
-
-function loopVariables(items: readonly Value[], i: number): Map<string, Value> {
-  const missing = new UndefinedValue(undefined);
-  return new Map<string, Value>([
-    ["index", new IntegerValue(i + 1)],
-    ["index0", new IntegerValue(i)],
-    ["revindex", new IntegerValue(items.length - i)],
-    ["revindex0", new IntegerValue(items.length - i - 1)],
-    ["first", new BooleanValue(i === 0)],
-    ["last", new BooleanValue(i === items.length - 1)],
-    ["length", new IntegerValue(items.length)],
-    ["previtem", items[i - 1] ?? missing],
-    ["nextitem", items[i + 1] ?? missing],
-    ["cycle", new FunctionValue((args) => args[i % args.length] ?? missing)],
-  ]);
-}
-
-function countOf(text: string, part: Value | undefined): number {
-  if (!part || !isText(part) || part.value === "") return text.length / 4;
-  let count = 0;
-  for (let at = text.indexOf(part.value); at >= 0; at = text.indexOf(part.value, at + part.value.length)) count++;
-  return count;
-}
-
-function modulo(a: Value, b: Value): Value {
-  if (!isNumber(a) || !isNumber(b)) throw new TypeError(`${pythonName(a)} % ${pythonName(b)}`);
-  if (b.value === 0) throw new TypeError("a division by zero");
-  const rest = a.value % b.value;
-  // As in Python it has the sign of the divisor.
-  const positive = rest !== 0 && rest < 0 !== b.value < 0 ? rest + b.value : rest;
-  return a.type === "IntegerValue" && b.type === "IntegerValue" ? new IntegerValue(positive) : new FloatValue(positive);
-}
-
-function pythonName(value: Value): string {
-  if (isText(value)) return "a string";
-  if (isList(value)) return "a list";
-  if (isMap(value)) return "a dictionary";
-  if (value.type === "NullValue") return "None";
-  if (isUndefined(value)) return "an undefined value";
-  return isNumber(value) ? "a number" : value.type === "BooleanValue" ? "a boolean" : "a function";
-}
-
-function spell(node: Node): string {
-  if (node.type === "Identifier") return String(node.value);
-  const { object, property, computed } = node as Node & { object?: Node; property?: Node; computed?: boolean };
-  if (node.type !== "MemberExpression" || !object || !property) return "a value";
-  return computed ? `${spell(object)}[…]` : `${spell(object)}.${String(property.value)}`;
 }

@@ -2,7 +2,7 @@
 // whether they are equal. In: such values. Out: numbers, texts. The library prints and compares by JavaScript's rules (`none` as
 // nothing, `true` in small letters, "1" == 1); published templates were written for Python's.
 
-import { Environment } from "@huggingface/jinja";
+import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 
 /** The library's class of the same name in `type`. */
 export type Value = { readonly type: string; readonly value: unknown; toString(): string };
@@ -17,6 +17,9 @@ export const BooleanValue = constructorOf("b", true) as Constructor<boolean>;
 export const IntegerValue = constructorOf("i", 1) as Constructor<number>;
 export const FloatValue = constructorOf("d", 0.5) as Constructor<number>;
 export const ArrayValue = constructorOf("a", []) as Constructor<Value[]>;
+export const TupleValue = new Interpreter(samples).evaluate(parse(tokenize("{{ (1, 2) }}")).body[0], samples).constructor as Constructor<
+  Value[]
+>;
 export const ObjectValue = constructorOf("o", {}) as Constructor<Map<string, Value>>;
 export const UndefinedValue = constructorOf("u", undefined) as Constructor<undefined>;
 export const FunctionValue = constructorOf("f", () => null) as Constructor<(args: Value[], scope: Environment) => Value>;

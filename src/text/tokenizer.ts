@@ -18,6 +18,11 @@ export type EncodeOptions = {
   readonly addSpecialTokens?: boolean;
   /** Default true: `<|im_start|>` in the text becomes its id. False for text of strangers: it stays plain characters. */
   readonly parseSpecial?: boolean;
+  /**
+   * A character that is taken out of the text. A token spelled with it inside stays plain characters: that is how a prompt holds special tokens of
+   * its own and text of strangers.
+   */
+  readonly mark?: string;
 };
 
 export type SpecialIds = { readonly bos?: number; readonly eos?: number; readonly pad?: number };
@@ -27,6 +32,7 @@ export type Tokenizer = {
   readonly vocabSize: number;
   /** As tokenizer_config.json or the metadata of a GGUF file names them. */
   readonly specialIds: SpecialIds;
+  readonly addedTokens: readonly AddedToken[];
   /** Throws RequestError where the file's pattern is none that can run on a text of this length. */
   encode(text: string, options?: EncodeOptions): number[];
   /** Ids outside the vocabulary give nothing; bytes that are no UTF-8 give U+FFFD. */
@@ -63,8 +69,8 @@ export function makeTokenizer(definition: TokenizerDefinition, specialIds: Speci
   const { added, idOf } = definition;
   const pieces = makePieceDecoder(definition.decoder, source);
   const encoder = openEncoder(definition, source);
-  const parse = makeParser(added, encoder);
   const plain = plainEncoder(definition, encoder);
+  const parse = makeParser(added, encoder, plain);
   const frame = readFrame(definition.postProcessor);
 
   const tokens = [...definition.tokens];
@@ -82,6 +88,7 @@ export function makeTokenizer(definition: TokenizerDefinition, specialIds: Speci
   const tokenizer: Tokenizer = {
     vocabSize: tokens.length,
     specialIds,
+    addedTokens: added,
     cut: pieces.cut,
     idOf: (token) => {
       const id = addedIds.get(token) ?? idOf.get(token);
@@ -96,9 +103,11 @@ export function makeTokenizer(definition: TokenizerDefinition, specialIds: Speci
       bytesOf[id] ??= pieces.bytes(token, isAdded.has(id), false);
       return bytesOf[id];
     },
-    encode(text, { addSpecialTokens = true, parseSpecial = true } = {}) {
+    encode(text, { addSpecialTokens = true, parseSpecial = true, mark } = {}) {
       const ids = addSpecialTokens ? [...frame.before] : [];
-      (parseSpecial ? parse : plain)(text.toWellFormed(), ids);
+      const marked = mark !== undefined && text.includes(mark);
+      if (!parseSpecial) plain((marked ? text.replaceAll(mark, "") : text).toWellFormed(), ids);
+      else parse(text.toWellFormed(), ids, marked ? mark : undefined);
       if (addSpecialTokens) ids.push(...frame.after);
       return ids;
     },
@@ -141,31 +150,39 @@ function openEncoder(definition: TokenizerDefinition, source: string): SectionEn
   }
 }
 
-type Encode = (text: string, ids: number[]) => void;
+/** `index` is the text's place among the sections of the whole. */
+type Encode = (text: string, ids: number[], index?: number) => void;
 
 /** Encodes with the added tokens in the text: first those that stand in the raw text, then those of the normalised one. */
-function makeParser(added: readonly AddedToken[], { normalize, encode }: SectionEncoder): Encode {
+function makeParser(
+  added: readonly AddedToken[],
+  { normalize, encode }: SectionEncoder,
+  plain: Encode,
+): (text: string, ids: number[], mark?: string) => void {
   const isNormalized = ({ normalized }: AddedToken) => normalized;
   const splitRaw = makeSplitter(added.filter((token) => !isNormalized(token)));
   const splitNormalized = makeSplitter(added.filter(isNormalized), normalize);
-  const each = (sections: Section[], ids: number[], plain: (text: string, index: number) => void) => {
+  const splitAll = makeSplitter(added);
+  const each = (sections: Section[], ids: number[], encodeText: (text: string, index: number) => void) => {
     for (const [index, section] of sections.entries()) {
-      if (typeof section === "string") plain(section, index);
+      if (typeof section === "string") encodeText(section, index);
       else ids.push(section.id);
     }
   };
-  return (text, ids) =>
+  return (text, ids, mark) => {
+    if (mark !== undefined) return each(splitAll(text), ids, (section, index) => plain(section.replaceAll(mark, ""), ids, index));
     each(splitRaw(text), ids, (section, index) =>
       each(splitNormalized(normalize(section)), ids, (inner, innerIndex) => encode(inner, index + innerIndex, ids)),
     );
+  };
 }
 
 /** Encodes without looking for added tokens. Should the merges themselves spell one, the text is cut inside each spelling. */
 function plainEncoder({ added, unknown }: TokenizerDefinition, { normalize, encode }: SectionEncoder): Encode {
   const contentOf = new Map(added.filter(({ id }) => id !== unknown).map(({ id, content }) => [id, content]));
-  return (text, ids) => {
+  return (text, ids, index = 0) => {
     const start = ids.length;
-    encode(normalize(text), 0, ids);
+    encode(normalize(text), index, ids);
     const spelled = new Set<string>();
     for (let round = 1; ; round++) {
       const before = spelled.size;
@@ -176,7 +193,7 @@ function plainEncoder({ added, unknown }: TokenizerDefinition, { normalize, enco
       if (spelled.size === before) return;
       if (round > 4) for (const content of contentOf.values()) spelled.add(content);
       ids.length = start;
-      for (const [index, part] of cutInside(text, spelled).entries()) encode(normalize(part), index, ids);
+      for (const [i, part] of cutInside(text, spelled).entries()) encode(normalize(part), index + i, ids);
       if (round > 4) return;
     }
   };
