@@ -31,6 +31,8 @@ export type LoadOptions = {
   readonly chatTemplate?: string;
   /** What begins and ends thinking, where it cannot be found; false: the model does not think. */
   readonly thinking?: ThinkTags | false;
+  /** Longest compilation of a structure, default 500 milliseconds; a large schema may need more with a large vocabulary. */
+  readonly compileMilliseconds?: number;
   /** Hears of the progress of a download. */
   readonly pull?: PullReport;
   /** Hears what is odd but harmless in the files. */
@@ -80,7 +82,7 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
       generationConfig: opened.generationConfig,
       now: host.now,
       engine: engineOptions(options, opened, model.contextLength),
-      openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary),
+      openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary, options),
       close,
     });
   } catch (thrown) {
