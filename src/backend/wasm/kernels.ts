@@ -37,7 +37,7 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
       return;
     }
     source.packs ??= new Map();
-    const key = `${b.offset}:${K}:${N}:${kStride}:${nStride}:${count}`;
+    const key = `${b.offset}:${K}:${N}:${kStride}:${nStride}:${count}:${bStride}`;
     let pack = source.packs.get(key);
     if (!pack) {
       pack = { address: heap.allocate(bytes), bytes, version: -1 };
@@ -68,31 +68,17 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
         else record("copy", integerFill(a.out, a.n, a.value));
       } else record("fill", a);
     },
-    copy: (a) => {
-      const pad = 4 - a.shape.length;
-      const [n0, n1, n2, n3] = [...Array(pad).fill(1), ...a.shape] as number[];
-      const [o0, o1, o2, o3] = [...Array(pad).fill(0), ...a.outStrides] as number[];
-      const [x0, x1, x2, x3] = [...Array(pad).fill(0), ...a.xStrides] as number[];
+    copy: ({ out, x, shape, outStrides, xStrides, accumulate }) => {
+      // Missing dimensions come first. No arrays are made: small models copy more often than they multiply.
+      const pad = 4 - shape.length;
+      const at = (list: readonly number[], i: number, missing: number) => (i < pad ? missing : (list[i - pad] as number));
+      const [n0, n1, n2, n3] = [at(shape, 0, 1), at(shape, 1, 1), at(shape, 2, 1), at(shape, 3, 1)];
+      const [o0, o1, o2, o3] = [at(outStrides, 0, 0), at(outStrides, 1, 0), at(outStrides, 2, 0), at(outStrides, 3, 0)];
+      const [x0, x1, x2, x3] = [at(xStrides, 0, 0), at(xStrides, 1, 0), at(xStrides, 2, 0), at(xStrides, 3, 0)];
       // Two dimensions are shared among threads: with few outer ones, swap so that the long one comes first.
-      if ((n0 as number) * (n1 as number) === 1) {
-        record("copy", {
-          out: a.out,
-          x: a.x,
-          n0: 1,
-          n1: n2,
-          n2: 1,
-          n3,
-          o0: 0,
-          o1: o2,
-          o2: 0,
-          o3,
-          x0: 0,
-          x1: x2,
-          x2: 0,
-          x3,
-          accumulate: a.accumulate,
-        });
-      } else record("copy", { out: a.out, x: a.x, n0, n1, n2, n3, o0, o1, o2, o3, x0, x1, x2, x3, accumulate: a.accumulate });
+      if (n0 * n1 === 1)
+        record("copy", { out, x, n0: 1, n1: n2, n2: 1, n3, o0: 0, o1: o2, o2: 0, o3, x0: 0, x1: x2, x2: 0, x3, accumulate });
+      else record("copy", { out, x, n0, n1, n2, n3, o0, o1, o2, o3, x0, x1, x2, x3, accumulate });
     },
     gatherRows: (a) => record("gatherRows", a),
     scatterRows: (a) => record("scatterRows", a),
@@ -190,7 +176,10 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     entropy: (a) => record("entropy", a),
     softmax: (a) => record("softmax", a),
     softmaxBackward: (a) => record("softmaxBackward", a),
-    attention: (a) => withScratch((a.S + 8) * 4, (scratch, scratchStride) => record("attention", { ...a, scratch, scratchStride })),
+    attention: (a) => {
+      const keys = a.pages ? (a.tableStride as number) * (a.pageSize as number) : a.S;
+      withScratch((keys + 8) * 4, (scratch, scratchStride) => record("attention", { ...a, scratch, scratchStride }));
+    },
     attentionBackward: (a) =>
       withScratch((a.S + 8) * 8, (scratch, scratchStride) => record("attentionBackward", { ...a, scratch, scratchStride })),
     route: (a) => withScratch((a.E + a.groups) * 4, (scratch, scratchStride) => record("route", { ...a, scratch, scratchStride })),
