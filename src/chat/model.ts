@@ -12,7 +12,7 @@ import { type AnswerWriter, answerWriter } from "./answer-writer.ts";
 import { type GrammarEngine, noGrammars, type Structure } from "./grammar.ts";
 import { readMessages } from "./messages.ts";
 import type { Chat } from "./prompt.ts";
-import { type Answer, type Part, Response } from "./response.ts";
+import { type Answer, ChatResponse, type Part } from "./response.ts";
 import { numberAt, stopIdsOf, withDefaults } from "./sampling-defaults.ts";
 import { checkStopStrings } from "./stop-strings.ts";
 import type { ThinkTags } from "./think-tags.ts";
@@ -100,12 +100,12 @@ export class ChatModel {
   }
 
   /** Answers messages, or one message of a user. Errors come from the response: RequestError for what cannot be served. */
-  respond(input: string | readonly Message[], options: ChatOptions = {}): Response {
+  respond(input: string | readonly Message[], options: ChatOptions = {}): ChatResponse {
     return this.#start(options, () => this.prepareChat(input, options));
   }
 
   /** Continues a text as it is, after what the tokenizer puts before every text. */
-  generate(text: string, options: RespondOptions = {}): Response {
+  generate(text: string, options: RespondOptions = {}): ChatResponse {
     return this.#start(options, () => this.prepareText(text, options));
   }
 
@@ -169,10 +169,10 @@ export class ChatModel {
     return { prompt: text + plan.suffix, ids: [...ids, ...more], plan };
   }
 
-  #start(options: RespondOptions, prepare: () => Prepared): Response {
+  #start(options: RespondOptions, prepare: () => Prepared): ChatResponse {
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-    return new Response(
+    return new ChatResponse(
       async (emit) => {
         signal.throwIfAborted();
         const n = checkCount(options.n ?? 1);
