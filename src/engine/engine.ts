@@ -8,7 +8,7 @@ import type { Random } from "../core/random.ts";
 import type { Model } from "../models/model.ts";
 import { dispose, read, type Tensor } from "../tensor/tensor.ts";
 import { type GenerateOptions, generateAll } from "./batch.ts";
-import { type Choice, chooseId } from "./choose.ts";
+import { type Choice, chooseId, ended, isConstrained } from "./choose.ts";
 import { checkOptions, type EngineOptions } from "./options.ts";
 import { PagePool } from "./pages.ts";
 import { PrefixCache } from "./prefix-cache.ts";
@@ -29,8 +29,11 @@ import { StepRunner } from "./step.ts";
 export type TokenInfo = { readonly logprob?: number; readonly isForced: boolean };
 
 export type SubmitOptions = {
-  /** Called for every emitted id (not for the stop id) in the step in which it was chosen. What it throws fails this request alone. */
-  readonly onToken?: (id: number, info: TokenInfo) => void;
+  /**
+   * Called for every emitted id (not for the stop id) in the step in which it was chosen. What it throws fails this request alone; when it
+   * returns "stop" the request ends with this id.
+   */
+  readonly onToken?: (id: number, info: TokenInfo) => unknown;
   /** Frees its pages at once, at any moment; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 };
@@ -243,6 +246,7 @@ export class Engine {
       }
       const host = await read(logits);
       this.#scheduler.advance(plan);
+      await this.#prepareConstraints(choosing);
       const choices = choosing.map((sequence, m) => this.#choose(sequence, host, m * vocabSize));
       const losses = await this.#losses(choosing, choices, logits);
       for (const [m, sequence] of choosing.entries()) {
@@ -252,6 +256,18 @@ export class Engine {
       }
     } finally {
       dispose(logits);
+    }
+  }
+
+  /** Masks are made while the device computes; whoever's cannot be made leaves. */
+  async #prepareConstraints(choosing: readonly Sequence[]): Promise<void> {
+    for (const sequence of choosing) {
+      if (sequence.isDone || !isConstrained(sequence)) continue;
+      try {
+        await sequence.request.constraint?.prepare();
+      } catch (error) {
+        this.#fail(sequence, error);
+      }
     }
   }
 
@@ -273,7 +289,7 @@ export class Engine {
     choices: readonly (Choice | undefined)[],
     logits: Tensor,
   ): Promise<ArrayLike<number> | undefined> {
-    const targets = choices.map((choice, m) => (choice && choosing[m]?.request.logprobs ? choice.id : -1));
+    const targets = choices.map((choice, m) => (choice && choosing[m]?.request.logprobs ? choice.id : ended));
     if (targets.every((target) => target < 0)) return undefined;
     const losses = this.#runner.losses(logits, targets);
     try {
@@ -284,19 +300,21 @@ export class Engine {
   }
 
   #settle(sequence: Sequence, choice: Choice, logprob: number | undefined): void {
-    const state = settle(sequence, choice, logprob);
+    let state = settle(sequence, choice, logprob);
+    const stopId = state === "stop" && choice.id !== ended ? choice.id : undefined;
     const handlers = this.#handlers.get(sequence);
     if (state !== "stop") {
       this.#emitted++;
       try {
-        handlers?.onToken?.(choice.id, { ...(logprob !== undefined && { logprob }), isForced: choice.isForced });
+        const told = handlers?.onToken?.(choice.id, { ...(logprob !== undefined && { logprob }), isForced: choice.isForced });
+        if (told === "stop") state = "stop";
       } catch (error) {
         this.#fail(sequence, error);
       }
     }
     if (state === "go" || sequence.isDone) return;
     this.#remove(sequence);
-    handlers?.resolve(resultOf(sequence, state, state === "stop" ? choice.id : undefined));
+    handlers?.resolve(resultOf(sequence, state, stopId));
   }
 
   /** The device failed: whoever was in the step is lost, and all that was kept for later; the others go on. */
