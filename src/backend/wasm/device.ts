@@ -111,9 +111,7 @@ export class WasmDevice implements Device {
     await this.#pool.settle(this.#recorder.submit());
   }
 
-  /** What this machine can do with these threads and this build: the limits that kernels are held against. `now` in seconds. Takes half a second. */
-  async measureLimits(now: () => number): Promise<{ read_gb_s: number; fma_gflop_s: number }> {
-    const bytes = 64 * 2 ** 20; // as much as the elementwise benchmarks touch
+  async measureLimits(now: () => number, bytes: number = 2 ** 26): Promise<{ read_gb_s: number; fma_gflop_s: number }> {
     const rounds = 2_000_000;
     const x = this.#heap.allocate(bytes);
     const out = this.#heap.allocate(512 * this.info.threads);
