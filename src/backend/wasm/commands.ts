@@ -90,6 +90,7 @@ export const commands = [
   command("clipFactor", "clip-factor", "!out @sumSquares ?guard ~maxNorm"),
   command("adamw", "adamw", "!param @grad !m !v n @factor ~beta1 ~beta2 ~rest1 ~rest2 ~eps ~decay ~stepSize ~inverseRoot"),
   command("probeDot", "probe", "out"),
+  command("far", "far", "memory kind a b c"),
   command("probeRead", "probe", "x bytes out"),
   command("probeFma", "probe", "out rounds"),
 ] as const satisfies readonly Command[];
