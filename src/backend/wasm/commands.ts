@@ -96,4 +96,4 @@ export const commands = [
 ] as const satisfies readonly Command[];
 
 /** Files whose functions the module exports, for no other reason than that the optimiser then keeps them apart: V8 optimises them function by function. */
-export const keptApart = ["packed-codes", "packed-q4", "packed-q5", "packed-q6k", "packed-q8", "packed-half"] as const;
+export const keptApart = ["packed-codes", "packed-widen", "packed-q4", "packed-q5", "packed-q6k", "packed-q8", "packed-half"] as const;
