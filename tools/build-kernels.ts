@@ -19,6 +19,7 @@ function entryText(): string {
   lines.push('import { barrier, DONE, QUEUE, STOP, SUBMITTED, sleepWhile } from "../assembly/control";');
   for (const [file, names] of imports) lines.push(`import { ${names.join(", ")} } from "../assembly/${file}";`);
   for (const file of keptApart) lines.push(`export * from "../assembly/${file}";`);
+  lines.push("", 'export { prepare } from "../assembly/math";');
   lines.push("", "function run(list: usize, end: usize, thread: i32, threads: i32): void {", "  while (list < end) {");
   lines.push("    const p = list + 8;", "    switch (load<i32>(list)) {");
   for (const [i, { name }] of commands.entries()) lines.push(`      case ${i}: ${name}(p, thread, threads); break;`);

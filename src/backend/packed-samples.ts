@@ -26,7 +26,9 @@ const halves: Readonly<Record<PackedType, readonly number[]>> = {
 /** `weights` is a multiple of the type's block. */
 export function packedSamples(random: Random, type: PackedType, weights: number): Uint8Array {
   const { weights: perBlock, bytes: blockBytes } = packedTypes[type];
-  const bytes = Uint8Array.from({ length: (weights / perBlock) * blockBytes }, () => random.integer(256));
+  const length = (weights / perBlock) * blockBytes;
+  const words = Uint32Array.from({ length: Math.ceil(length / 4) }, () => random.uint32());
+  const bytes = new Uint8Array(words.buffer, 0, length);
   for (let block = 0; block < bytes.length; block += blockBytes) {
     // The exponent decides the size: 2^-6 to 2^-3 for scales, 2^-2 to 2 where the weights are the floats themselves.
     const size = type === "f16" ? 0x34 : 0x24;

@@ -26,6 +26,8 @@ export type PromptInput = Omit<TemplateInput, "messages" | "tools"> & {
 export type Chat = {
   /** How this model marks its reasoning; undefined where its template says nothing of it. */
   readonly thinkTags?: ThinkTags;
+  /** Whether the template has a switch of this name, e.g. enable_thinking. */
+  hasSwitch(name: string): boolean;
   /** Throws RequestError for messages that the template refuses. */
   prompt(input: PromptInput): ChatPrompt;
 };
@@ -57,6 +59,7 @@ export function openChat(tokenizer: Tokenizer, templates: TemplateSet, name: str
 
   return {
     ...(thinkTags && { thinkTags }),
+    hasSwitch: (name) => new RegExp(`\\b${name}\\b`).test(chosen.source),
     prompt({ messages, tools = [], ...rest }) {
       const template: ChatTemplate = tools.length > 0 ? (withTools ?? chosen) : chosen;
       const rendered = template.render({ ...rest, messages: messages.map(guard.message), tools: tools.map((tool) => guard.data(tool)) });

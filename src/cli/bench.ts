@@ -3,12 +3,13 @@
 import type { Command } from "commander";
 import { openDevice } from "../backend/open.ts";
 import { ConfigError } from "../core/errors.ts";
+import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import { benchKernels } from "./bench-kernels.ts";
 import { benchModel, type ModelBenchOptions } from "./bench-model.ts";
 import { benchTrain, llamaShape } from "./bench-train.ts";
 import { integer } from "./flags.ts";
-import { addModelFlags, type ModelFlags as CommonFlags, modelHelp, withWeights } from "./model.ts";
+import { addModelFlags, type ModelFlags as CommonFlags, withWeights } from "./model.ts";
 import { formatBytes, progressLine, say, writeJson } from "./output.ts";
 
 type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };

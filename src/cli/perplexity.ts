@@ -6,9 +6,10 @@ import { ConfigError, quote } from "../core/errors.ts";
 import { chunkText, type Document, perplexity } from "../eval/perplexity.ts";
 import { openModelFiles } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
+import { modelHelp } from "../platform/find-model.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { integer } from "./flags.ts";
-import { addModelFlags, findModel, type ModelFlags, modelHelp, withModel } from "./model.ts";
+import { addModelFlags, findModel, type ModelFlags, withModel } from "./model.ts";
 import { progressLine, say, writeJson } from "./output.ts";
 import { readInput } from "./stdin.ts";
 

@@ -4,9 +4,9 @@
 import { type Command, Option } from "commander";
 import { ConfigError, quote } from "../core/errors.ts";
 import { isGgufPath } from "../models/files.ts";
+import { modelHelp } from "../platform/find-model.ts";
 import { type Mix, mixes } from "../quantize/mix.ts";
 import { convertModel } from "./convert.ts";
-import { modelHelp } from "./model.ts";
 
 type Flags = { readonly type: Mix; readonly name?: string; readonly force?: boolean; readonly json?: boolean };
 

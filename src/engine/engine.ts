@@ -8,7 +8,7 @@ import type { Random } from "../core/random.ts";
 import type { Model } from "../models/model.ts";
 import { dispose, read, type Tensor } from "../tensor/tensor.ts";
 import { type GenerateOptions, generateAll } from "./batch.ts";
-import { type Choice, chooseId } from "./choose.ts";
+import { type Choice, chooseId, ended, isConstrained } from "./choose.ts";
 import { checkOptions, type EngineOptions } from "./options.ts";
 import { PagePool } from "./pages.ts";
 import { PrefixCache } from "./prefix-cache.ts";
@@ -29,11 +29,17 @@ import { StepRunner } from "./step.ts";
 export type TokenInfo = { readonly logprob?: number; readonly isForced: boolean };
 
 export type SubmitOptions = {
-  /** Called for every emitted id (not for the stop id) in the step in which it was chosen. What it throws fails this request alone. */
-  readonly onToken?: (id: number, info: TokenInfo) => void;
+  /**
+   * Called for every emitted id (not for the stop id) in the step in which it was chosen. What it throws fails this request alone; when it
+   * returns "stop" the request ends with this id.
+   */
+  readonly onToken?: (id: number, info: TokenInfo) => unknown;
   /** Frees its pages at once, at any moment; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 };
+
+/** A request on its way. */
+export type Running = { readonly answer: Promise<GenerationResult>; cancel(reason: unknown): void };
 
 export type EngineCounts = {
   readonly steps: number;
@@ -120,25 +126,34 @@ export class Engine {
    * Rejects with RequestError (before anything is computed), DeviceError (this request's logits were not finite, or the device
    * failed), or the signal's reason.
    */
-  submit(request: GenerationRequest, options: SubmitOptions = {}): Promise<GenerationResult> {
-    return new Promise((resolve, reject) => {
-      const { signal } = options;
-      signal?.throwIfAborted();
-      const cancel = () => this.#fail(sequence, signal?.reason);
-      const done = () => signal?.removeEventListener("abort", cancel);
-      const sequence = this.#join(request, {
-        onToken: options.onToken,
-        resolve: (result) => {
-          done();
-          resolve(result);
-        },
-        reject: (reason) => {
-          done();
-          reject(reason);
-        },
+  async submit(request: GenerationRequest, { onToken, signal }: SubmitOptions = {}): Promise<GenerationResult> {
+    signal?.throwIfAborted();
+    const { answer, cancel } = this.begin(request, onToken);
+    if (!signal) return answer;
+    const onAbort = () => cancel(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      return await answer;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** As submit, but throws where the request is refused, and is cancelled by a call: the answer then rejects with the reason. */
+  begin(request: GenerationRequest, onToken?: SubmitOptions["onToken"]): Running {
+    if (this.#isDisposed)
+      throw new RequestError({
+        operation: "generate",
+        got: "an engine that was disposed",
+        expected: "a live one",
+        cure: "make a new Engine",
       });
-      signal?.addEventListener("abort", cancel, { once: true });
-    });
+    const checked = this.check(request);
+    const sequence = startSequence(++this.#submitted, checked, checked.seed ?? this.#seeds.uint32());
+    const answer = new Promise<GenerationResult>((resolve, reject) => this.#handlers.set(sequence, { onToken, resolve, reject }));
+    this.#scheduler.join(sequence);
+    this.#loop ??= this.#work();
+    return { answer, cancel: (reason) => this.#fail(sequence, reason) };
   }
 
   /** All requests, answers in their order; see batch.ts. Rejects as `submit` does, with the first error. */
@@ -198,23 +213,6 @@ export class Engine {
     await this.#loop;
   }
 
-  #join(request: GenerationRequest, handlers: Handlers): Sequence {
-    if (this.#isDisposed)
-      throw new RequestError({
-        operation: "generate",
-        got: "an engine that was disposed",
-        expected: "a live one",
-        cure: "make a new Engine",
-      });
-    const checked = this.check(request);
-    const seed = checked.seed ?? this.#seeds.uint32();
-    const sequence = startSequence(++this.#submitted, checked, seed);
-    this.#scheduler.join(sequence);
-    this.#handlers.set(sequence, handlers);
-    this.#loop ??= this.#work();
-    return sequence;
-  }
-
   /** Runs until there is nothing left to do. Never rejects. */
   async #work(): Promise<void> {
     await nextTask(); // requests made in the same turn share their first step
@@ -248,6 +246,7 @@ export class Engine {
       }
       const host = await read(logits);
       this.#scheduler.advance(plan);
+      await this.#prepareConstraints(choosing);
       const choices = choosing.map((sequence, m) => this.#choose(sequence, host, m * vocabSize));
       const losses = await this.#losses(choosing, choices, logits);
       for (const [m, sequence] of choosing.entries()) {
@@ -257,6 +256,18 @@ export class Engine {
       }
     } finally {
       dispose(logits);
+    }
+  }
+
+  /** Masks are made while the device computes; whoever's cannot be made leaves. */
+  async #prepareConstraints(choosing: readonly Sequence[]): Promise<void> {
+    for (const sequence of choosing) {
+      if (sequence.isDone || !isConstrained(sequence)) continue;
+      try {
+        await sequence.request.constraint?.prepare();
+      } catch (error) {
+        this.#fail(sequence, error);
+      }
     }
   }
 
@@ -278,7 +289,7 @@ export class Engine {
     choices: readonly (Choice | undefined)[],
     logits: Tensor,
   ): Promise<ArrayLike<number> | undefined> {
-    const targets = choices.map((choice, m) => (choice && choosing[m]?.request.logprobs ? choice.id : -1));
+    const targets = choices.map((choice, m) => (choice && choosing[m]?.request.logprobs ? choice.id : ended));
     if (targets.every((target) => target < 0)) return undefined;
     const losses = this.#runner.losses(logits, targets);
     try {
@@ -289,19 +300,21 @@ export class Engine {
   }
 
   #settle(sequence: Sequence, choice: Choice, logprob: number | undefined): void {
-    const state = settle(sequence, choice, logprob);
+    let state = settle(sequence, choice, logprob);
+    const stopId = state === "stop" && choice.id !== ended ? choice.id : undefined;
     const handlers = this.#handlers.get(sequence);
     if (state !== "stop") {
       this.#emitted++;
       try {
-        handlers?.onToken?.(choice.id, { ...(logprob !== undefined && { logprob }), isForced: choice.isForced });
+        const told = handlers?.onToken?.(choice.id, { ...(logprob !== undefined && { logprob }), isForced: choice.isForced });
+        if (told === "stop") state = "stop";
       } catch (error) {
         this.#fail(sequence, error);
       }
     }
     if (state === "go" || sequence.isDone) return;
     this.#remove(sequence);
-    handlers?.resolve(resultOf(sequence, state, state === "stop" ? choice.id : undefined));
+    handlers?.resolve(resultOf(sequence, state, stopId));
   }
 
   /** The device failed: whoever was in the step is lost, and all that was kept for later; the others go on. */

@@ -4,17 +4,17 @@
 
 import { Random } from "../core/random.ts";
 import { type BudgetState, startBudget } from "./budget.ts";
-import type { CheckedRequest, GenerationResult } from "./request.ts";
+import type { Alternative, CheckedRequest, GenerationResult } from "./request.ts";
 
 export type Sequence = {
   /** Counts the engine's requests from 1; errors name it. */
   readonly number: number;
   readonly request: CheckedRequest;
   readonly seed: number;
-  readonly random: Random;
   readonly budget: BudgetState | undefined;
   readonly ids: number[];
   readonly logprobs: number[];
+  readonly alternatives: Alternative[][];
   readonly forcedAt: number[];
   stopLogprob: number | undefined;
   /** Page i holds the keys of ids i·pageSize and following. */
@@ -35,10 +35,10 @@ export function startSequence(number: number, request: CheckedRequest, seed: num
     number,
     request,
     seed,
-    random: randomOf(seed),
     budget: request.budget && startBudget(request.budget),
     ids: [...request.ids],
     logprobs: [],
+    alternatives: [],
     forcedAt: [],
     stopLogprob: undefined,
     pages: [],
@@ -50,7 +50,7 @@ export function startSequence(number: number, request: CheckedRequest, seed: num
   };
 }
 
-/** All 53 bits of the seed count. The n-th drawn id of a request uses block n of its generator, whatever else the engine does. */
+/** All 53 bits of the seed count. choose.ts says which block an id is drawn with. */
 export function randomOf(seed: number): Random {
   return new Random(seed % 4294967296, Math.floor(seed / 4294967296));
 }
@@ -66,6 +66,7 @@ export function resultOf(sequence: Sequence, stop: "stop" | "length", stopId?: n
     stop,
     ...(stopId !== undefined && { stopId }),
     ...(request.logprobs && { logprobs: sequence.logprobs }),
+    ...(request.topLogprobs > 0 && { topLogprobs: sequence.alternatives }),
     ...(sequence.stopLogprob !== undefined && { stopLogprob: sequence.stopLogprob }),
     forced: sequence.forcedAt.length,
     forcedAt: sequence.forcedAt,

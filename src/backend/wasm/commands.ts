@@ -30,7 +30,7 @@ export const commands = [
   command("sumAxis", "sum-axis", "!out @x outer axis inner accumulate"),
   command("sumSquares", "sum-squares", "partials @x n"),
   command("finishSum", "sum-squares", "!out partials count accumulate"),
-  command("packPanels", "matmul", "packed b K N kStride nStride columns count bStride"),
+  command("packPanels", "matmul-pack", "packed b K N kStride nStride columns count bStride"),
   command(
     "matmul",
     "matmul",
@@ -66,14 +66,14 @@ export const commands = [
   command(
     "attention",
     "attention",
-    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride scratch scratchStride " +
+    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride panelKeys scratch scratchStride " +
       "?pages ?slot tables tableStride pageSize",
   ),
   command(
     "attentionBackward",
     "attention",
     "!dq !dk !dv @dOut @out @lse @q @k @v @first @last R S H G D Dv ~scale batch kRowStride kHeadStride vRowStride vHeadStride " +
-      "dkRowStride dkHeadStride dvRowStride dvHeadStride scratch scratchStride",
+      "dkRowStride dkHeadStride dvRowStride dvHeadStride panelKeys scratch scratchStride",
   ),
   command(
     "route",

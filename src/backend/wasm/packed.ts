@@ -5,7 +5,7 @@ import { type PackedType, packedRowBytes, packedTypes } from "../../core/dtype.t
 import { DeviceError, ShapeError } from "../../core/errors.ts";
 import type { DeviceBuffer, Kernels, View } from "../backend.ts";
 import type { SharedHeap } from "./memory.ts";
-import { addressOf, type Recorder, type WasmBuffer } from "./recorder.ts";
+import { addressOf, chunkBytes, type Recorder, type WasmBuffer } from "./recorder.ts";
 
 /** What this engine's relaxed dot product of bytes does with a second operand above 127; "none": there is none. */
 export type DotKind = "unsigned" | "signed" | "sevenBits" | "none";
@@ -118,21 +118,28 @@ export class PackedWeights {
         cure: "pass the rows as they lie in the file",
       });
     }
-    const source = this.#recorder.stage(bytes.length + 16);
-    new Uint8Array(this.#heap.memory.buffer, source, bytes.length).set(bytes);
-    const flip = this.#dots === "signed" ? 0 : 0x80;
-    this.#recorder.record("packedRepack", {
-      w: buffer.address,
-      source,
-      type: names.indexOf(type),
-      firstRow,
-      rows,
-      N,
-      K,
-      panelBytes: panelBytes(type, K),
-      rowBytes,
-      flip,
-    });
+    // 16 bytes to spare for vector reads.
+    const chunkRows = Math.floor((chunkBytes - 16) / rowBytes);
+    for (let row = 0; row < rows; row += chunkRows || 1) {
+      const count = Math.min(chunkRows || 1, rows - row);
+      const size = count * rowBytes;
+      const source = chunkRows > 0 ? this.#recorder.stageChunk() : this.#recorder.stage(size + 16);
+      new Uint8Array(this.#heap.memory.buffer, source, size).set(bytes.subarray(row * rowBytes, row * rowBytes + size));
+      this.#recorder.record("packedRepack", {
+        w: buffer.address,
+        source,
+        type: names.indexOf(type),
+        firstRow: firstRow + row,
+        rows: count,
+        N,
+        K,
+        panelBytes: panelBytes(type, K),
+        rowBytes,
+        flip: this.#dots === "signed" ? 0 : 0x80,
+      });
+    }
+    // The threads begin at once.
+    this.#recorder.submit();
   }
 
   readonly kernels: Pick<Kernels, "packedMatmul" | "packedGroupedMatmul" | "packedEmbedding"> = {

@@ -11,49 +11,74 @@ import { expertOffset } from "./packed-rows";
 const FULL: f32 = 5.192296858534828e33;
 const SCALED: f32 = 5.070602400912918e30;
 
-/** One row of x [K] f32 by one panel of 16: out [16], one chain over k each. constants: see packed-matmul.ts. */
-export function f16Product(x: usize, w: usize, K: i32, out: usize, constants: usize): void {
+/** Numbers along k that one panel gives before the next has its turn. */
+const RUN: i32 = 16;
+
+/**
+ * One row of x [K] f32 by panels `stride` bytes apart: adds to out [panels][16], one chain over k each. Runs of 16 k from each panel in turn: several
+ * streams of weights wait less for memory than one. constants: see packed-matmul.ts.
+ */
+export function f16Product(x: usize, w: usize, stride: usize, panels: i32, K: i32, out: usize, constants: usize): void {
   const mask = v128.load32_splat(constants, 4);
-  const m0 = v128.load(w);
-  const m1 = v128.load(w, 16);
-  const m2 = v128.load(w, 32);
-  const m3 = v128.load(w, 48);
-  let f0 = f32x4.splat(0);
-  let f1 = f32x4.splat(0);
-  let f2 = f32x4.splat(0);
-  let f3 = f32x4.splat(0);
-  w += 64;
-  for (const end = w + (<usize>K << 5); w < end; w += 32) {
-    const v = v128.load32_splat(x);
-    f0 = madd(v, quickHalf4(w, mask, m0), f0);
-    f1 = madd(v, quickHalf4(w + 8, mask, m1), f1);
-    f2 = madd(v, quickHalf4(w + 16, mask, m2), f2);
-    f3 = madd(v, quickHalf4(w + 24, mask, m3), f3);
-    x += 4;
+  const end = out + (<usize>panels << 6);
+  for (let k = 0; k < K; k += RUN) {
+    const last = x + (<usize>min(RUN, K - k) << 2);
+    let panel = w;
+    for (let o = out; o < end; o += 64) {
+      const m0 = v128.load(panel);
+      const m1 = v128.load(panel, 16);
+      const m2 = v128.load(panel, 32);
+      const m3 = v128.load(panel, 48);
+      let f0 = v128.load(o);
+      let f1 = v128.load(o, 16);
+      let f2 = v128.load(o, 32);
+      let f3 = v128.load(o, 48);
+      let v = panel + 64 + (<usize>k << 5);
+      for (let y = x; y < last; y += 4) {
+        const q = v128.load32_splat(y);
+        f0 = madd(q, quickHalf4(v, mask, m0), f0);
+        f1 = madd(q, quickHalf4(v + 8, mask, m1), f1);
+        f2 = madd(q, quickHalf4(v + 16, mask, m2), f2);
+        f3 = madd(q, quickHalf4(v + 24, mask, m3), f3);
+        v += 32;
+      }
+      v128.store(o, f0);
+      v128.store(o, f1, 16);
+      v128.store(o, f2, 32);
+      v128.store(o, f3, 48);
+      panel += stride;
+    }
+    x = last;
   }
-  v128.store(out, f0);
-  v128.store(out, f1, 16);
-  v128.store(out, f2, 32);
-  v128.store(out, f3, 48);
 }
 
-export function bf16Product(x: usize, w: usize, K: i32, out: usize): void {
-  let f0 = f32x4.splat(0);
-  let f1 = f32x4.splat(0);
-  let f2 = f32x4.splat(0);
-  let f3 = f32x4.splat(0);
-  for (const end = w + (<usize>K << 5); w < end; w += 32) {
-    const v = v128.load32_splat(x);
-    f0 = madd(v, i32x4.shl(v128.load16x4_u(w), 16), f0);
-    f1 = madd(v, i32x4.shl(v128.load16x4_u(w, 8), 16), f1);
-    f2 = madd(v, i32x4.shl(v128.load16x4_u(w, 16), 16), f2);
-    f3 = madd(v, i32x4.shl(v128.load16x4_u(w, 24), 16), f3);
-    x += 4;
+export function bf16Product(x: usize, w: usize, stride: usize, panels: i32, K: i32, out: usize): void {
+  const end = out + (<usize>panels << 6);
+  for (let k = 0; k < K; k += RUN) {
+    const last = x + (<usize>min(RUN, K - k) << 2);
+    let panel = w;
+    for (let o = out; o < end; o += 64) {
+      let f0 = v128.load(o);
+      let f1 = v128.load(o, 16);
+      let f2 = v128.load(o, 32);
+      let f3 = v128.load(o, 48);
+      let v = panel + (<usize>k << 5);
+      for (let y = x; y < last; y += 4) {
+        const q = v128.load32_splat(y);
+        f0 = madd(q, i32x4.shl(v128.load16x4_u(v), 16), f0);
+        f1 = madd(q, i32x4.shl(v128.load16x4_u(v, 8), 16), f1);
+        f2 = madd(q, i32x4.shl(v128.load16x4_u(v, 16), 16), f2);
+        f3 = madd(q, i32x4.shl(v128.load16x4_u(v, 24), 16), f3);
+        v += 32;
+      }
+      v128.store(o, f0);
+      v128.store(o, f1, 16);
+      v128.store(o, f2, 32);
+      v128.store(o, f3, 48);
+      panel += stride;
+    }
+    x = last;
   }
-  v128.store(out, f0);
-  v128.store(out, f1, 16);
-  v128.store(out, f2, 32);
-  v128.store(out, f3, 48);
 }
 
 /** Four f16 of a panel, exactly. `factor` as stored. */

@@ -33,6 +33,8 @@ export const IQ4_NL: i32 = 12;
 export const IQ4_XS: i32 = 13;
 export const MXFP4: i32 = 14;
 
+/** Panels that one row runs through together. */
+const TOGETHER: i32 = 8;
 const TILE: usize = 64;
 const PANEL: usize = 576;
 
@@ -73,16 +75,18 @@ export function storeConstants(scratch: usize): void {
   store<u32>(scratch, 0x30303030, 16);
 }
 
-/** One row of x by a panel as it lies. */
-function directProduct(type: i32, way: i32, x: usize, w: usize, blocks: i32, tile: usize, constants: usize): void {
-  if (type == Q4_0 || type == Q4_1 || type == Q4_K) q4Product(way != 0, kindOf(type), x, w, blocks, tile, constants);
-  else if (type == Q5_0 || type == Q5_1 || type == Q5_K) q5Product(kindOf(type), x, w, blocks, tile, constants);
-  else if (type == Q6_K) q6kProduct(x, w, blocks, tile, constants);
-  else if (way == WIDEN) q8Widen(x, w, blocks, tile, constants);
-  else q8Product(x, w, blocks, tile, constants);
+/** One row of x by panels as they lie. */
+function directProduct(
+  type: i32, way: i32, x: usize, w: usize, stride: usize, panels: i32, blocks: i32, tile: usize, constants: usize,
+): void {
+  if (type == Q4_0 || type == Q4_1 || type == Q4_K) q4Product(way != 0, kindOf(type), x, w, stride, panels, blocks, tile, constants);
+  else if (type == Q5_0 || type == Q5_1 || type == Q5_K) q5Product(kindOf(type), x, w, stride, panels, blocks, tile, constants);
+  else if (type == Q6_K) q6kProduct(x, w, stride, panels, blocks, tile, constants);
+  else if (way == WIDEN) q8Widen(x, w, stride, panels, blocks, tile, constants);
+  else q8Product(x, w, stride, panels, blocks, tile, constants);
 }
 
-/** The first `valid` of 8 or 16 columns of a tile's row. */
+/** The first `valid` columns of a tile's row. */
 // @ts-ignore: decorator
 @inline
 function storeRow(out: usize, tile: usize, valid: i32): void {
@@ -98,17 +102,22 @@ function blockProducts(
 ): void {
   const tile = scratch + TILE;
   const stripBytes = <usize>blocks * stripBlockBytes(lanes, way == WIDEN);
+  if (direct) {
+    for (let panel = from; panel < to; panel += TOGETHER) {
+      const weights = w + <usize>panel * panelBytes;
+      const count = min(TOGETHER, to - panel);
+      for (let r = 0; r < rows; r++) {
+        memory.fill(tile, 0, <usize>count << 5);
+        directProduct(type, way, x + <usize>r * stripBytes, weights, panelBytes, count, blocks, tile, scratch);
+        storeRow(out + (<usize>panel << 5) + (<usize>r * <usize>N << 2), tile, min(count << 3, N - panel * 8));
+      }
+    }
+    return;
+  }
   for (let panel = from; panel < to; panel++) {
     const weights = w + <usize>panel * panelBytes;
     const valid = min(8, N - panel * 8);
     const column = out + (<usize>panel << 5);
-    if (direct) {
-      for (let r = 0; r < rows; r++) {
-        directProduct(type, way, x + <usize>r * stripBytes, weights, blocks, tile, scratch);
-        storeRow(column + (<usize>r * <usize>N << 2), tile, valid);
-      }
-      continue;
-    }
     const codes = panelCodes(type, careful, weights, blocks, scratch + PANEL, scratch);
     let strip = x;
     for (let r = 0; r < rows; r += lanes) {
@@ -127,12 +136,26 @@ function halfProducts(
   panelBytes: usize, scratch: usize,
 ): void {
   const tile = scratch + TILE;
+  if (lanes == 1 && !careful) {
+    for (let panel = from; panel < to; panel += TOGETHER) {
+      const weights = w + <usize>panel * panelBytes;
+      const count = min(TOGETHER, to - panel);
+      for (let r = 0; r < rows; r++) {
+        const at = x + <usize>r * <usize>K * 4;
+        memory.fill(tile, 0, <usize>count << 6);
+        if (isF16) f16Product(at, weights, panelBytes, count, K, tile, scratch);
+        else bf16Product(at, weights, panelBytes, count, K, tile);
+        storeRow(out + (<usize>panel << 6) + (<usize>r * <usize>N << 2), tile, min(count << 4, N - panel * 16));
+      }
+    }
+    return;
+  }
   for (let panel = from; panel < to; panel++) {
     const weights = w + <usize>panel * panelBytes;
     const valid = min(16, N - panel * 16);
     const column = out + (<usize>panel << 6);
     const unpacked = scratch + PANEL;
-    if (lanes > 1 || careful) halfUnpack(isF16, careful, weights, K, columns, unpacked);
+    halfUnpack(isF16, careful, weights, K, columns, unpacked);
     const upper = unpacked + (<usize>K << 5);
     for (let r = 0; r < rows; r += lanes) {
       const at = x + <usize>r * <usize>K * 4;
@@ -142,14 +165,11 @@ function halfProducts(
           tile6x8(at, unpacked, K, tile, 64);
           tile6x8(at, upper, K, tile + 32, 64);
         }
-      } else if (careful) {
-        if (columns == 16) tile1x16(at, unpacked, K, tile, 64);
-        else {
-          tile1x8(at, unpacked, K, tile, 64);
-          tile1x8(at, upper, K, tile + 32, 64);
-        }
-      } else if (isF16) f16Product(at, weights, K, tile, scratch);
-      else bf16Product(at, weights, K, tile);
+      } else if (columns == 16) tile1x16(at, unpacked, K, tile, 64);
+      else {
+        tile1x8(at, unpacked, K, tile, 64);
+        tile1x8(at, upper, K, tile + 32, 64);
+      }
       const tokens = min(lanes, rows - r);
       for (let t = 0; t < tokens; t++) storeRow(column + (<usize>(r + t) * <usize>N << 2), tile + (<usize>t << 6), valid);
     }

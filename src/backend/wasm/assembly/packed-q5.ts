@@ -7,68 +7,62 @@ import { quickHalf4, scale4 } from "./half";
 import { madd } from "./math";
 import { awkward, byteScale, MINIMUM, PLAIN, spread, storeScale, SUPER } from "./packed-q4";
 
-/** One token (lanes 1) by one panel: out [8]. constants: see packed-matmul.ts. */
+/** One token (lanes 1) by panels `stride` bytes apart, as packed-q4.ts. */
 // @ts-ignore: decorator
 @inline
-function product(kind: i32, x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+function product(kind: i32, x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   const low = v128.load32_splat(constants);
   const mask = v128.load32_splat(constants, 4);
   const factor = v128.load32_splat(constants, 8);
   const fifth = v128.load32_splat(constants, 12);
-  const runs = kind == SUPER ? 8 : blocks;
-  let f0 = f32x4.splat(0);
-  let f1 = f32x4.splat(0);
-  let d0 = f0;
-  let d1 = f0;
-  let e0 = f0;
-  let e1 = f0;
-  for (let done = 0; done < blocks; done += runs) {
-    if (kind == SUPER) {
-      d0 = quickHalf4(w, mask, factor);
-      d1 = quickHalf4(w + 8, mask, factor);
-      e0 = f32x4.neg(quickHalf4(w + 16, mask, factor));
-      e1 = f32x4.neg(quickHalf4(w + 24, mask, factor));
+  const end = out + (<usize>panels << 5);
+  let top = w;
+  for (let b = 0; b < blocks; b++) {
+    if (kind == SUPER && (b & 7) == 0) {
+      top = w;
       w += 32;
     }
-    for (let run = 0; run < runs; run++) {
+    const scale = v128.load32_splat(x);
+    const c = v128.load32_splat(x, 4);
+    let panel: usize = 0;
+    for (let o = out; o < end; o += 32) {
+      let v = w + panel;
       let s0: v128;
       let s1: v128;
-      let m0 = f0;
-      let m1 = f0;
+      let m0 = scale;
+      let m1 = scale;
       if (kind == SUPER) {
-        const scales = v128.load8x8_u(w);
-        const minima = v128.load8x8_u(w, 8);
-        s0 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(scales)), d0);
-        s1 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(scales)), d1);
-        m0 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_u(minima)), e0);
-        m1 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_u(minima)), e1);
-        w += 16;
+        const scales = v128.load8x8_u(v);
+        const minima = v128.load8x8_u(v, 8);
+        const head = top + panel;
+        s0 = byteScale(scales, quickHalf4(head, mask, factor), false);
+        s1 = byteScale(scales, quickHalf4(head + 8, mask, factor), true);
+        m0 = byteScale(minima, f32x4.neg(quickHalf4(head + 16, mask, factor)), false);
+        m1 = byteScale(minima, f32x4.neg(quickHalf4(head + 24, mask, factor)), true);
       } else {
-        s0 = quickHalf4(w, mask, factor);
-        s1 = quickHalf4(w + 8, mask, factor);
-        w += 16;
+        s0 = quickHalf4(v, mask, factor);
+        s1 = quickHalf4(v + 8, mask, factor);
         if (kind == MINIMUM) {
-          m0 = quickHalf4(w, mask, factor);
-          m1 = quickHalf4(w + 8, mask, factor);
-          w += 16;
+          m0 = quickHalf4(v + 16, mask, factor);
+          m1 = quickHalf4(v + 24, mask, factor);
         }
       }
-      const scale = v128.load32_splat(x);
-      const c = v128.load32_splat(x, 4);
+      v += kind == MINIMUM ? 32 : 16;
       let a0 = kind == PLAIN ? c : i32x4.splat(0);
       let a1 = kind == PLAIN ? c : i32x4.splat(0);
-      const h0 = v128.load(w);
-      const h1 = v128.load(w, 16);
+      const h0 = v128.load(v);
+      const h1 = v128.load(v, 16);
       let g0 = i8x16.add(h0, h0);
       let g1 = i8x16.add(h1, h1);
       let u0 = i16x8.shr_u(h0, 3);
       let u1 = i16x8.shr_u(h1, 3);
-      w += 32;
-      for (const end = w + 128; w < end; w += 32) {
-        const w0 = v128.load(w);
-        const w1 = v128.load(w, 16);
-        const q = v128.load32_splat(x, 12);
-        const r = v128.load32_splat(x, 28);
+      let y = x;
+      v += 32;
+      for (const stop = v + 128; v < stop; v += 32) {
+        const w0 = v128.load(v);
+        const w1 = v128.load(v, 16);
+        const q = v128.load32_splat(y, 12);
+        const r = v128.load32_splat(y, 28);
         a0 = dot(q, v128.or(v128.and(w0, low), v128.and(g0, fifth)), a0);
         a1 = dot(q, v128.or(v128.and(w1, low), v128.and(g1, fifth)), a1);
         a0 = dot(r, v128.or(v128.and(i16x8.shr_u(w0, 4), low), v128.and(u0, fifth)), a0);
@@ -77,39 +71,41 @@ function product(kind: i32, x: usize, w: usize, blocks: i32, out: usize, constan
         g1 = i8x16.add(g1, g1);
         u0 = i8x16.add(u0, u0);
         u1 = i8x16.add(u1, u1);
-        x += 4;
+        y += 4;
       }
-      f0 = madd(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, scale), f0);
-      f1 = madd(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, scale), f1);
+      let f0 = madd(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, scale), v128.load(o));
+      let f1 = madd(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, scale), v128.load(o, 16));
       if (kind != PLAIN) {
         f0 = madd(m0, c, f0);
         f1 = madd(m1, c, f1);
       }
-      x += 28;
+      v128.store(o, f0);
+      v128.store(o, f1, 16);
+      panel += stride;
     }
+    w += kind == MINIMUM ? 192 : 176;
+    x += 44;
   }
-  v128.store(out, f0);
-  v128.store(out, f1, 16);
 }
 
 // Each a function of its own, see packed-codes.ts.
 
-export function q5Dot(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
-  product(PLAIN, x, w, blocks, out, constants);
+export function q5Dot(x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+  product(PLAIN, x, w, stride, panels, blocks, out, constants);
 }
 
-export function q5DotMinimum(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
-  product(MINIMUM, x, w, blocks, out, constants);
+export function q5DotMinimum(x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+  product(MINIMUM, x, w, stride, panels, blocks, out, constants);
 }
 
-export function q5DotSuper(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
-  product(SUPER, x, w, blocks, out, constants);
+export function q5DotSuper(x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+  product(SUPER, x, w, stride, panels, blocks, out, constants);
 }
 
-export function q5Product(kind: i32, x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
-  if (kind == PLAIN) q5Dot(x, w, blocks, out, constants);
-  else if (kind == MINIMUM) q5DotMinimum(x, w, blocks, out, constants);
-  else q5DotSuper(x, w, blocks, out, constants);
+export function q5Product(kind: i32, x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+  if (kind == PLAIN) q5Dot(x, w, stride, panels, blocks, out, constants);
+  else if (kind == MINIMUM) q5DotMinimum(x, w, stride, panels, blocks, out, constants);
+  else q5DotSuper(x, w, stride, panels, blocks, out, constants);
 }
 
 /** A panel as codes (packed-codes.ts). careful: scales may be infinite, NaN or denormal. */

@@ -8,67 +8,76 @@ import { half4, quickHalf4 } from "./half";
 import { madd } from "./math";
 import { awkward, spread } from "./packed-q4";
 
-/** One token (lanes 1) by one panel: out [8]. constants: see packed-matmul.ts. */
-export function q6kProduct(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+/** One token (lanes 1) by panels `stride` bytes apart, as packed-q4.ts. */
+export function q6kProduct(x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   const low = v128.load32_splat(constants);
   const mask = v128.load32_splat(constants, 4);
   const factor = v128.load32_splat(constants, 8);
   const high = v128.load32_splat(constants, 16);
-  let f0 = f32x4.splat(0);
-  let f1 = f32x4.splat(0);
-  for (let done = 0; done < blocks; done += 8) {
-    const d0 = quickHalf4(w, mask, factor);
-    const d1 = quickHalf4(w + 8, mask, factor);
-    w += 16;
-    for (let run = 0; run < 8; run++) {
+  const end = out + (<usize>panels << 5);
+  let top = w;
+  for (let block = 0; block < blocks; block++) {
+    if ((block & 7) == 0) {
+      top = w;
+      w += 16;
+    }
+    const scale = v128.load32_splat(x);
+    let panel: usize = 0;
+    for (let o = out; o < end; o += 32) {
+      let v = w + panel;
       let a0 = v128.load32_splat(x, 4);
       let a1 = v128.load32_splat(x, 4);
       let b0 = v128.load32_splat(x, 8);
       let b1 = v128.load32_splat(x, 8);
-      const scale = v128.load32_splat(x);
-      const first = v128.load8x8_s(w);
-      const second = v128.load8x8_s(w, 8);
-      let g0 = v128.load(w, 16);
-      let g1 = v128.load(w, 32);
-      let h0 = v128.load(w, 48);
-      let h1 = v128.load(w, 64);
-      w += 80;
-      for (const end = w + 128; w < end; w += 64) {
-        const v0 = v128.load(w);
-        const v1 = v128.load(w, 16);
-        const w0 = v128.load(w, 32);
-        const w1 = v128.load(w, 48);
-        const q = v128.load32_splat(x, 12);
+      const first = v128.load8x8_s(v);
+      const second = v128.load8x8_s(v, 8);
+      let g0 = v128.load(v, 16);
+      let g1 = v128.load(v, 32);
+      let h0 = v128.load(v, 48);
+      let h1 = v128.load(v, 64);
+      let y = x;
+      v += 80;
+      for (const stop = v + 128; v < stop; v += 64) {
+        const v0 = v128.load(v);
+        const v1 = v128.load(v, 16);
+        const w0 = v128.load(v, 32);
+        const w1 = v128.load(v, 48);
+        const q = v128.load32_splat(y, 12);
         a0 = dot(q, v128.or(v128.and(v0, low), v128.and(g0, high)), a0);
         a1 = dot(q, v128.or(v128.and(v1, low), v128.and(g1, high)), a1);
-        const r = v128.load32_splat(x, 28);
+        const r = v128.load32_splat(y, 28);
         b0 = dot(r, v128.or(v128.and(i16x8.shr_u(v0, 4), low), v128.and(h0, high)), b0);
         b1 = dot(r, v128.or(v128.and(i16x8.shr_u(v1, 4), low), v128.and(h1, high)), b1);
-        const s = v128.load32_splat(x, 16);
+        const s = v128.load32_splat(y, 16);
         a0 = dot(s, v128.or(v128.and(w0, low), v128.and(i16x8.shr_u(g0, 2), high)), a0);
         a1 = dot(s, v128.or(v128.and(w1, low), v128.and(i16x8.shr_u(g1, 2), high)), a1);
-        const t = v128.load32_splat(x, 32);
+        const t = v128.load32_splat(y, 32);
         b0 = dot(t, v128.or(v128.and(i16x8.shr_u(w0, 4), low), v128.and(i16x8.shr_u(h0, 2), high)), b0);
         b1 = dot(t, v128.or(v128.and(i16x8.shr_u(w1, 4), low), v128.and(i16x8.shr_u(h1, 2), high)), b1);
         g0 = i16x8.shl(g0, 4);
         g1 = i16x8.shl(g1, 4);
         h0 = i16x8.shl(h0, 4);
         h1 = i16x8.shl(h1, 4);
-        x += 8;
+        y += 8;
       }
+      const head = top + panel;
+      const d0 = quickHalf4(head, mask, factor);
+      const d1 = quickHalf4(head + 8, mask, factor);
       const s0 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first)), d0);
       const s1 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first)), d1);
-      f0 = madd(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, scale), f0);
-      f1 = madd(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, scale), f1);
       const t0 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second)), d0);
       const t1 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(second)), d1);
+      let f0 = madd(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, scale), v128.load(o));
+      let f1 = madd(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, scale), v128.load(o, 16));
       f0 = madd(f32x4.convert_i32x4_s(b0), f32x4.mul(t0, scale), f0);
       f1 = madd(f32x4.convert_i32x4_s(b1), f32x4.mul(t1, scale), f1);
-      x += 28;
+      v128.store(o, f0);
+      v128.store(o, f1, 16);
+      panel += stride;
     }
+    w += 208;
+    x += 44;
   }
-  v128.store(out, f0);
-  v128.store(out, f1, 16);
 }
 
 /** A panel as codes (packed-codes.ts). careful: scales may be infinite, NaN or denormal. */

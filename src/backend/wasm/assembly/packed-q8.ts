@@ -7,66 +7,76 @@ import { half4, quickHalf4 } from "./half";
 import { madd } from "./math";
 import { awkward } from "./packed-q4";
 
-/** One token (lanes 1) by one panel: out [8]. */
-export function q8Product(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+/** One token (lanes 1) by panels `stride` bytes apart, as packed-q4.ts. */
+export function q8Product(x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   const mask = v128.load32_splat(constants, 4);
   const factor = v128.load32_splat(constants, 8);
-  let f0 = f32x4.splat(0);
-  let f1 = f32x4.splat(0);
+  const end = out + (<usize>panels << 5);
   for (let b = 0; b < blocks; b++) {
-    const s0 = quickHalf4(w, mask, factor);
-    const s1 = quickHalf4(w + 8, mask, factor);
     const scale = v128.load32_splat(x);
-    let a0 = v128.load32_splat(x, 4);
-    let a1 = v128.load32_splat(x, 4);
-    w += 16;
-    for (const end = w + 256; w < end; w += 64) {
-      const q = v128.load32_splat(x, 12);
-      const r = v128.load32_splat(x, 16);
-      a0 = dot(r, v128.load(w, 32), dot(q, v128.load(w), a0));
-      a1 = dot(r, v128.load(w, 48), dot(q, v128.load(w, 16), a1));
-      x += 8;
+    let panel = w;
+    for (let o = out; o < end; o += 32) {
+      const s0 = quickHalf4(panel, mask, factor);
+      const s1 = quickHalf4(panel + 8, mask, factor);
+      let a0 = v128.load32_splat(x, 4);
+      let a1 = v128.load32_splat(x, 4);
+      let y = x;
+      let v = panel + 16;
+      for (const stop = v + 256; v < stop; v += 64) {
+        const q = v128.load32_splat(y, 12);
+        const r = v128.load32_splat(y, 16);
+        a0 = dot(r, v128.load(v, 32), dot(q, v128.load(v), a0));
+        a1 = dot(r, v128.load(v, 48), dot(q, v128.load(v, 16), a1));
+        y += 8;
+      }
+      const f0 = madd(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, scale), v128.load(o));
+      const f1 = madd(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, scale), v128.load(o, 16));
+      v128.store(o, f0);
+      v128.store(o, f1, 16);
+      panel += stride;
     }
-    f0 = madd(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, scale), f0);
-    f1 = madd(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, scale), f1);
-    x += 12;
+    w += 272;
+    x += 44;
   }
-  v128.store(out, f0);
-  v128.store(out, f1, 16);
 }
 
 /** The same by 16-bit products; the integers of x are 16 bits wide. */
-export function q8Widen(x: usize, w: usize, blocks: i32, out: usize, constants: usize): void {
+export function q8Widen(x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   const mask = v128.load32_splat(constants, 4);
   const factor = v128.load32_splat(constants, 8);
-  let f0 = f32x4.splat(0);
-  let f1 = f32x4.splat(0);
+  const end = out + (<usize>panels << 5);
   for (let b = 0; b < blocks; b++) {
-    const s0 = quickHalf4(w, mask, factor);
-    const s1 = quickHalf4(w + 8, mask, factor);
     const scale = v128.load32_splat(x);
     const c = v128.load32_splat(x, 4);
-    let a0 = i32x4.splat(0);
-    let a1 = i32x4.splat(0);
-    let a2 = i32x4.splat(0);
-    let a3 = i32x4.splat(0);
-    w += 16;
-    for (const end = w + 256; w < end; w += 32) {
-      const q = v128.load64_splat(x, 12);
-      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(q, v128.load8x8_u(w)));
-      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(q, v128.load8x8_u(w, 8)));
-      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(q, v128.load8x8_u(w, 16)));
-      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(q, v128.load8x8_u(w, 24)));
-      x += 8;
+    let panel = w;
+    for (let o = out; o < end; o += 32) {
+      const s0 = quickHalf4(panel, mask, factor);
+      const s1 = quickHalf4(panel + 8, mask, factor);
+      let a0 = i32x4.splat(0);
+      let a1 = i32x4.splat(0);
+      let a2 = i32x4.splat(0);
+      let a3 = i32x4.splat(0);
+      let y = x;
+      let v = panel + 16;
+      for (const stop = v + 256; v < stop; v += 32) {
+        const q = v128.load64_splat(y, 12);
+        a0 = i32x4.add(a0, i32x4.dot_i16x8_s(q, v128.load8x8_u(v)));
+        a1 = i32x4.add(a1, i32x4.dot_i16x8_s(q, v128.load8x8_u(v, 8)));
+        a2 = i32x4.add(a2, i32x4.dot_i16x8_s(q, v128.load8x8_u(v, 16)));
+        a3 = i32x4.add(a3, i32x4.dot_i16x8_s(q, v128.load8x8_u(v, 24)));
+        y += 8;
+      }
+      const b0 = i32x4.add(c, i32x4.add(i32x4.shuffle(a0, a1, 0, 2, 4, 6), i32x4.shuffle(a0, a1, 1, 3, 5, 7)));
+      const b1 = i32x4.add(c, i32x4.add(i32x4.shuffle(a2, a3, 0, 2, 4, 6), i32x4.shuffle(a2, a3, 1, 3, 5, 7)));
+      const f0 = madd(f32x4.convert_i32x4_s(b0), f32x4.mul(s0, scale), v128.load(o));
+      const f1 = madd(f32x4.convert_i32x4_s(b1), f32x4.mul(s1, scale), v128.load(o, 16));
+      v128.store(o, f0);
+      v128.store(o, f1, 16);
+      panel += stride;
     }
-    const b0 = i32x4.add(c, i32x4.add(i32x4.shuffle(a0, a1, 0, 2, 4, 6), i32x4.shuffle(a0, a1, 1, 3, 5, 7)));
-    const b1 = i32x4.add(c, i32x4.add(i32x4.shuffle(a2, a3, 0, 2, 4, 6), i32x4.shuffle(a2, a3, 1, 3, 5, 7)));
-    f0 = madd(f32x4.convert_i32x4_s(b0), f32x4.mul(s0, scale), f0);
-    f1 = madd(f32x4.convert_i32x4_s(b1), f32x4.mul(s1, scale), f1);
-    x += 12;
+    w += 272;
+    x += 76;
   }
-  v128.store(out, f0);
-  v128.store(out, f1, 16);
 }
 
 /** A panel as codes (packed-codes.ts). careful: scales may be infinite, NaN or denormal. */
