@@ -2,6 +2,7 @@
 // memory, so a model of 671 billion parameters is measured on any machine.
 
 import { totalmem } from "node:os";
+import { packedRowBytes } from "../core/dtype.ts";
 import { GraduallyError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { elementCount } from "../core/shape.ts";
@@ -11,8 +12,8 @@ import { disposeWeights, namesOf, packedTypeOf, type Weights } from "../models/w
 import { empty, emptyPacked, keep } from "../tensor/tensor.ts";
 import { measuringDevice } from "./measuring-device.ts";
 
-/** Where the memory of the WebAssembly device ends. */
-const deviceLimit = 2 ** 32;
+/** Where one memory of the WebAssembly device ends; packed weights take as many as they need. */
+const memoryLimit = 2 ** 32;
 const shownContext = 4096;
 
 export type Needs = {
@@ -28,8 +29,9 @@ export type Needs = {
     /** One sequence of the whole context (at most 4,096 tokens). */
     readonly cache: number;
     readonly total: number;
-    /** What the device can have: this machine's memory, at most 4 GiB. */
+    /** What there is: this machine's memory. */
     readonly limit: number;
+    /** Within the limit, and what is not packed (f32 weights, their copies, cache) within the 4 GiB of one memory. */
     readonly fits: boolean;
   };
 };
@@ -41,12 +43,14 @@ export function measureNeeds(config: JsonObject, tensors: ReadonlyMap<string, Mo
   try {
     const { entries, build } = familyOf(config.model_type).plan(config, {}, new Set(tensors.keys()));
     let copies = 0;
+    let packed = 0;
     for (const entry of entries) {
       const { row, shape, trained } = entry;
       if (row.action === "skip" || row.action === "copy") continue;
       const sources = namesOf(row).flatMap((name) => tensors.get(name) ?? []);
       const type = packedTypeOf(entry, sources, device);
       const parameter = keep(() => (type ? emptyPacked(device, type, shape) : empty(device, shape)));
+      if (type) packed += packedRowBytes(type, elementCount(shape));
       (trained ? weights.parameters : weights.buffers).set(row.parameter, parameter);
       const isTable = row.parameter.endsWith("embed_tokens.weight") && config.tie_word_embeddings !== true;
       if (!type && shape.length >= 2 && !isTable) copies += elementCount(shape) * 4;
@@ -60,13 +64,14 @@ export function measureNeeds(config: JsonObject, tensors: ReadonlyMap<string, Mo
     const { contextLength } = model;
     model.dispose();
     const cacheBytes = bytesPerToken * Math.min(contextLength, shownContext);
-    const limit = Math.min(deviceLimit, totalmem());
+    const limit = totalmem();
     const all = before + copies + cacheBytes;
+    const fits = all <= limit && all - packed <= memoryLimit;
     return {
       parameters: { total, active },
       context_length: contextLength,
       cache_bytes_per_token: bytesPerToken,
-      memory: { weights: before, packed: copies, cache: cacheBytes, total: all, limit, fits: all <= limit },
+      memory: { weights: before, packed: copies, cache: cacheBytes, total: all, limit, fits },
     };
   } catch (error) {
     disposeWeights(weights);

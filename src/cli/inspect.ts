@@ -105,7 +105,12 @@ function describeNeeds({ parameters, context_length, cache_bytes_per_token, memo
       "memory",
       `${formatBytes(memory.total)}: weights ${formatBytes(memory.weights)}, packed copies ${formatBytes(memory.packed)}, cache ${formatBytes(memory.cache)}`,
     ],
-    ["runs", memory.fits ? "yes" : `no: more than the ${formatBytes(memory.limit)} that the device can have; use a smaller model or type`],
+    [
+      "runs",
+      memory.fits
+        ? "yes"
+        : `no: more than this machine has (${formatBytes(memory.limit)}), or more than 4 GiB that are not packed; use a smaller model or type`,
+    ],
   ];
 }
 
