@@ -8,7 +8,7 @@
 // 64 tokens by 1,024 rows of 2,048, everything in the cache, one core of a Xeon (Sapphire Rapids, AVX-VNNI), unpacking included: dot 216 GOP/s in the wide build, 140
 // in the relaxed one; pair 150 and 95; widen 70 and 47. (f32: 80 and 50.)
 
-import { madd } from "./math";
+import { codesBlockBytes, finish } from "./packed-sums";
 import {
   widen1, widen1Halves, widen1HalvesMinimum, widen1Minimum, widen4, widen4Halves, widen4HalvesMinimum, widen4Minimum,
 } from "./packed-widen";
@@ -30,13 +30,6 @@ export function pairDot(x: v128, w: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? i16x8.relaxed_dot_i8x16_i7x16_s(x, w) : x;
 }
 
-/** Bytes of a block of a panel as codes. */
-// @ts-ignore: decorator
-@inline
-export function codesBlockBytes(halves: i32, minimum: bool): usize {
-  return <usize>(256 + 32 * halves * (minimum ? 2 : 1));
-}
-
 // @ts-ignore: decorator
 @inline
 function step(pair: bool, x: v128, w: v128, sum: v128): v128 {
@@ -56,22 +49,6 @@ function whole(pair: bool, minimum: bool, sum: v128, c: usize): v128 {
   if (!pair) return sum;
   const wide = i32x4.extadd_pairwise_i16x8_s(sum);
   return minimum ? wide : i32x4.add(wide, v128.load32_splat(c));
-}
-
-/** Adds a block's sums to the tile's row at o. Both loads come before both stores, or V8 does not fuse them. */
-// @ts-ignore: decorator
-@inline
-export function finish(minimum: bool, a0: v128, a1: v128, x: usize, c: usize, s0: v128, s1: v128, m0: v128, m1: v128, o: usize): void {
-  const scale = v128.load32_splat(x);
-  let f0 = madd(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, scale), v128.load(o));
-  let f1 = madd(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, scale), v128.load(o, 16));
-  if (minimum) {
-    const sum = v128.load32_splat(c);
-    f0 = madd(m0, sum, f0);
-    f1 = madd(m1, sum, f1);
-  }
-  v128.store(o, f0);
-  v128.store(o, f1, 16);
 }
 
 /** Adds `blocks` blocks to tile [8 or 4 tokens][8 rows]; x is a strip of 8 lanes (the first 4 from x on when not `eight`). */

@@ -1,7 +1,7 @@
 // The third way of packed-codes.ts: products of bytes as 16-bit integers, two to a 32-bit sum. For plain SIMD, and for 8-bit codes where the relaxed dot product is
 // exact for 7 bits only. The integers of x are 16 bits wide (packed-rows.ts), so one 64-bit splat serves 2 rows × 4 k. Same sums, same chain.
 
-import { codesBlockBytes, finish } from "./packed-codes";
+import { codesBlockBytes, finish } from "./packed-sums";
 
 /** Rows of sums that lie as [row 0: 2 sums, row 1: 2 sums], [rows 2, 3]: one sum a row. */
 // @ts-ignore: decorator
