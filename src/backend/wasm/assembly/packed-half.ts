@@ -1,6 +1,7 @@
 // F16 and BF16 weights. Layout of a panel of 16 rows: for F16 first [16] f32 factors (64 bytes), then [K][16] of 16 bits. F16 rows are stored times 2^10 where all
 // of the row stays below 2^16: then no stored weight is a denormal, whose conversion by a multiplication would cost some 130 cycles; the factor takes the
 // power back. One row of x multiplies the panel as it lies; more rows go through f32 panels and the register blocks of matmul-tiles.ts, with the same bits.
+// One row, one core of a Xeon, wide build: BF16 26 GB/s from the cache, 11.7 from memory, F16 17 and 10.9; 64 rows 73 GFLOP/s.
 
 import { share } from "./control";
 import { half4, HALF_MASK, quickHalf4 } from "./half";

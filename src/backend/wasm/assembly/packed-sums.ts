@@ -1,5 +1,4 @@
-// What both ways of multiplying panels of codes (packed-codes.ts, packed-widen.ts) share: the size of a block, and the end of its chain, by which a block's
-// exact sums are added to the tile: sum·(scale·x's scale), then minimum·c.
+// What all products with codes share (packed-codes.ts has the layout): the size of a block, and the chain of the bitwise law that its sums join.
 
 import { madd } from "./math";
 
