@@ -19,6 +19,10 @@ const verbs: Readonly<Record<string, Verb>> = {
   bench: { summary: "measure speed: generation, kernels, training", load: async () => (await import("./bench.ts")).benchCommand },
   logits: { summary: "print a model's logits for given ids", load: async () => (await import("./logits.ts")).logitsCommand },
   tokenize: { summary: "turn text into ids", load: async () => (await import("./tokenize.ts")).tokenizeCommand },
+  prompt: {
+    summary: "show the prompt that a model's chat template makes of messages",
+    load: async () => (await import("./chat-prompt.ts")).promptCommand,
+  },
   inspect: {
     summary: "show what is in a model's files and what running it needs",
     load: async () => (await import("./inspect.ts")).inspectCommand,

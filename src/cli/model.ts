@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { type Command, Option } from "commander";
 import type { Device } from "../backend/backend.ts";
 import { openDevice } from "../backend/open.ts";
+import { type Chat, openChat } from "../chat/prompt.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
@@ -14,6 +15,7 @@ import { isHubName } from "../formats/hub-names.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { nodeHost } from "../platform/node.ts";
+import { readTemplates } from "../text/chat-template.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { integer } from "./flags.ts";
 import { note } from "./output.ts";
@@ -95,6 +97,16 @@ export async function readTokenizer(folder: Pick<HfFolder, "readText" | "path">,
   return loadTokenizer(json, await folder.readText("tokenizer_config.json"), path);
 }
 
+/** What text needs of a model: no weights, no device. Throws ConfigError where MODEL has no tokenizer. */
+export async function openText(files: Files, reference: string): Promise<{ path: string; tokenizer: Tokenizer; chat?: Chat }> {
+  const path = await findModel(files, reference);
+  const names = new Set(await files.list(path));
+  const readText = async (name: string) => (names.has(name) ? await files.readText(files.join(path, name), 200_000_000) : undefined);
+  const tokenizer = await readTokenizer({ path, readText }, files);
+  const chat = await readChat({ path, readText }, tokenizer);
+  return { path, tokenizer, ...(chat && { chat }) };
+}
+
 export type LoadedModel = {
   readonly host: Host;
   readonly device: Device;
@@ -104,7 +116,7 @@ export type LoadedModel = {
   readonly tokenizer: Tokenizer;
   /** generation_config.json over config.json: special ids and sampling defaults. */
   readonly generationConfig: JsonObject;
-  readonly hasChatTemplate: boolean;
+  readonly chat?: Chat;
 };
 
 /** Loads device, model and tokenizer. */
@@ -116,7 +128,8 @@ export async function withModel<T>(
   return await withWeights(reference, flags, async ({ folder, ...loaded }) => {
     const tokenizer = await readTokenizer(folder, loaded.host.files);
     const generationConfig = { ...pick(folder.config, "eos_token_id"), ...folder.generationConfig };
-    return await use({ ...loaded, tokenizer, generationConfig, hasChatTemplate: await hasChatTemplate(folder) });
+    const chat = await readChat(folder, tokenizer);
+    return await use({ ...loaded, tokenizer, generationConfig, ...(chat && { chat }) });
   });
 }
 
@@ -150,11 +163,12 @@ export function stopIds({ generationConfig, tokenizer, model }: Pick<LoadedModel
   return ids.filter((id): id is number => typeof id === "number" && Number.isSafeInteger(id) && id >= 0 && id < model.vocabSize);
 }
 
-async function hasChatTemplate(folder: HfFolder): Promise<boolean> {
-  if ((await folder.readText("chat_template.jinja")) !== undefined) return true;
+/** The folder's chat template, ready to use; undefined where it has none. */
+export async function readChat(folder: Pick<HfFolder, "readText" | "path">, tokenizer: Tokenizer): Promise<Chat | undefined> {
   const text = await folder.readText("tokenizer_config.json");
   const config = text === undefined ? undefined : parseJson(text, { source: "tokenizer_config.json", unsafeIntegers: "round" });
-  return isJsonObject(config) && config.chat_template !== undefined && config.chat_template !== null;
+  const templates = readTemplates(await folder.readText("chat_template.jinja"), isJsonObject(config) ? config : undefined);
+  return templates.default === undefined && templates.toolUse === undefined ? undefined : openChat(tokenizer, templates, folder.path);
 }
 
 function pick(object: JsonObject, key: string): JsonObject {

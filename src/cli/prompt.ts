@@ -1,5 +1,6 @@
-// From the words of a user to the ids that a model continues. --raw: the tokenizer's own encoding, special tokens and all. A model that thinks
-// and has no chat template is one of ours: its prompt is a task's, so `3 5 7=22` becomes `<bos>3,5,7=22<think>` as in training.
+// From the words of a user to the ids that a model continues. --raw: the tokenizer's own encoding, special tokens and all. A model with a
+// chat template gets them as a message. One that thinks and has no template is one of ours: its prompt is a task's, so `3 5 7=22` becomes
+// `<bos>3,5,7=22<think>` as in training.
 
 import { ConfigError, quote, RequestError } from "../core/errors.ts";
 import { thinkClose, thinkOpen } from "../tasks/completion.ts";
@@ -18,7 +19,7 @@ export type Prompt = {
 };
 
 /** Throws ConfigError for a text that is no problem of ours, RequestError when it does not fit into the context. */
-export function makePrompt(loaded: Pick<LoadedModel, "tokenizer" | "model" | "hasChatTemplate">, words: string, raw: boolean): Prompt {
+export function makePrompt(loaded: Pick<LoadedModel, "tokenizer" | "model" | "chat">, words: string, raw: boolean): Prompt {
   const prompt = raw ? rawPrompt(loaded, words) : taskPrompt(loaded, words);
   const { contextLength } = loaded.model;
   if (prompt.ids.length >= contextLength) {
@@ -44,16 +45,9 @@ function rawPrompt({ tokenizer }: Pick<LoadedModel, "tokenizer">, text: string):
   return { ids: tokenizer.encode(text), text, thinking: text.endsWith(thinkOpen) };
 }
 
-function taskPrompt(loaded: Pick<LoadedModel, "tokenizer" | "hasChatTemplate">, words: string): Prompt {
-  const { tokenizer, hasChatTemplate } = loaded;
-  if (hasChatTemplate) {
-    throw new ConfigError({
-      operation: "run: the prompt",
-      got: "a model with a chat template",
-      expected: "a model without one: this version does not render templates",
-      cure: "write the prompt in the model's own chat format and add --raw",
-    });
-  }
+function taskPrompt(loaded: Pick<LoadedModel, "tokenizer" | "chat">, words: string): Prompt {
+  const { tokenizer, chat } = loaded;
+  if (chat) return chat.prompt({ messages: [{ role: "user", content: words }] });
   if (tokenizer.idOf(thinkClose) === undefined) return rawPrompt(loaded, words);
   const { bos } = tokenizer.specialIds;
   const { text, countdown } = readProblem(words);

@@ -1,8 +1,8 @@
-// `gradually tokenize MODEL TEXT`: the ids of a text, from the tokenizer.json of a folder. Needs no weights.
+// `gradually tokenize MODEL TEXT`: the ids of a text, from a model's tokenizer. Needs no weights.
 
 import type { Command } from "commander";
 import { nodeHost } from "../platform/node.ts";
-import { findModel, modelHelp, readTokenizer } from "./model.ts";
+import { modelHelp, openText } from "./model.ts";
 import { say, showControls, table, writeJson } from "./output.ts";
 import { readInput } from "./stdin.ts";
 
@@ -25,10 +25,7 @@ export function tokenizeCommand(program: Command): void {
 
 async function runTokenize(reference: string, text: string, flags: Flags): Promise<void> {
   const { files } = nodeHost();
-  const path = await findModel(files, reference);
-  const names = new Set(await files.list(path));
-  const readText = async (name: string) => (names.has(name) ? await files.readText(files.join(path, name), 200_000_000) : undefined);
-  const tokenizer = await readTokenizer({ path, readText }, files);
+  const { tokenizer } = await openText(files, reference);
   const ids = tokenizer.encode(text === "-" ? await readInput("tokenize") : text, { addSpecialTokens: flags.special });
   if (flags.json) writeJson({ ids });
   else if (ids.length > 0)

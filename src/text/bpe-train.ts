@@ -4,6 +4,7 @@
 // so training and use cannot disagree; counts are updated where a merge changes something, never counted again.
 
 import { ConfigError } from "../core/errors.ts";
+import type { JsonObject } from "../core/json.ts";
 import { byteToChar } from "./byte-alphabet.ts";
 import { PairCounts } from "./pair-counts.ts";
 import { patternFault } from "./pattern-check.ts";
@@ -84,7 +85,7 @@ function checkOptions(vocabSize: number, special: readonly Special[], pattern: s
   if (fault !== undefined) refuse(`pattern ${JSON.stringify(pattern)} with ${fault}`, "a pattern that cannot hang", "simplify it");
 }
 
-function preTokenizerConfig(pattern: string | null): Record<string, unknown> {
+function preTokenizerConfig(pattern: string | null): JsonObject {
   const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false };
   if (pattern === null) return bytes;
   return { type: "Sequence", pretokenizers: [{ type: "Split", pattern: { Regex: pattern }, behavior: "Isolated", invert: false }, bytes] };

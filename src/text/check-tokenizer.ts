@@ -1,26 +1,22 @@
-// Checks a tokenizer.json from a stranger before `@huggingface/tokenizers` sees it: that library trusts its input. In: the
-// parsed JSON. Out: vocabulary, merges and added tokens as typed values, or a FormatError. Hazards T01 to T26 by their rows.
+// Checks a tokenizer.json from a stranger before anything trusts it. In: the parsed JSON. Out: the tokenizer's definition, or a
+// FormatError. Hazards T01 to T26 by their rows.
 
 import { FormatError, quote } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../core/json.ts";
+import type { Merges } from "./bpe-merge.ts";
 import { patternFault } from "./pattern-check.ts";
-
-export type AddedToken = { readonly id: number; readonly content: string; readonly special: boolean };
-
-export type TokenizerParts = {
-  readonly idOf: Map<string, number>;
-  readonly merges: [string, string][];
-  readonly added: readonly AddedToken[];
-};
+import { makeScanner } from "./scanner.ts";
+import type { AddedToken, TokenizerDefinition } from "./tokenizer-definition.ts";
 
 const idLimit = 2 ** 24;
 /** The largest published vocabularies have some 260,000 tokens. */
 export const vocabularyLimit = 1_000_000;
 const addedLimit = 100_000;
+const addedLength = 512;
 const chainLimit = 100;
 const growthLimit = 1000;
 
-export function checkTokenizer(json: JsonObject, source: string): TokenizerParts {
+export function checkTokenizer(json: JsonObject, source: string): TokenizerDefinition {
   function fail(got: string, expected: string): never {
     throw new FormatError({
       operation: `load ${quote(source, 300)}`,
@@ -36,16 +32,30 @@ export function checkTokenizer(json: JsonObject, source: string): TokenizerParts
   for (const key of ["end_of_word_suffix", "continuing_subword_prefix", "dropout"]) {
     if (model[key]) fail(`${key} ${quote(String(model[key]))}`, "none: that is not how language models of these families are tokenized");
   }
-  const idOf = checkVocabulary(model.vocab, fail);
+  const { tokens, idOf } = checkVocabulary(model.vocab, fail);
   const merges = checkMerges(model.merges, idOf, fail);
-  const unknown = model.unk_token;
-  if (unknown !== null && unknown !== undefined && !(typeof unknown === "string" && idOf.has(unknown)))
-    fail("an unk_token outside the vocabulary", "one of its tokens");
-  const added = checkAdded(json.added_tokens ?? [], idOf, fail);
+  const unknownToken = model.unk_token ?? undefined;
+  const unknown = typeof unknownToken === "string" ? idOf.get(unknownToken) : undefined;
+  if (unknownToken !== undefined && unknown === undefined) fail("an unk_token outside the vocabulary", "one of its tokens");
+  const added = checkAdded(json.added_tokens ?? [], tokens, idOf, fail);
   checkNormalizer(json.normalizer, fail);
   checkPreTokenizer(json.pre_tokenizer, fail);
-  checkPostProcessor(json.post_processor, new Map([...idOf, ...added.map(({ content, id }) => [content, id] as const)]), fail);
-  return { idOf, merges, added };
+  const addedIds = new Map(added.map(({ content, id }) => [content, id]));
+  checkPostProcessor(json.post_processor, (token) => addedIds.get(token) ?? idOf.get(token), fail);
+  return {
+    tokens,
+    idOf,
+    merges,
+    added,
+    ...(unknown !== undefined && { unknown }),
+    fuseUnknown: model.fuse_unk === true,
+    byteFallback: model.byte_fallback === true,
+    ignoreMerges: model.ignore_merges === true,
+    normalizer: json.normalizer ?? null,
+    preTokenizer: json.pre_tokenizer ?? null,
+    postProcessor: json.post_processor ?? null,
+    decoder: json.decoder ?? null,
+  };
 }
 
 type Fail = (got: string, expected: string) => never;
@@ -54,53 +64,76 @@ function isId(value: JsonValue | undefined): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < idLimit;
 }
 
-function checkVocabulary(vocab: JsonValue | undefined, fail: Fail): Map<string, number> {
+type Vocabulary = { readonly tokens: (string | undefined)[]; readonly idOf: Map<string, number> };
+
+function checkVocabulary(vocab: JsonValue | undefined, fail: Fail): Vocabulary {
   if (!isJsonObject(vocab)) fail("a model without vocab", "an object of tokens and ids");
   const idOf = new Map<string, number>();
-  const taken = new Map<number, string>();
+  let highest = -1;
   for (const token in vocab) {
     const id = vocab[token];
     if (!isId(id)) fail(`id ${JSON.stringify(id)} for token ${quote(token)}`, `an integer from 0 to ${idLimit - 1}`);
-    if (taken.has(id)) fail(`id ${id} for both ${quote(taken.get(id) as string)} and ${quote(token)}`, "each id once");
-    taken.set(id, token);
     idOf.set(token, id);
+    if (id > highest) highest = id;
   }
-  return idOf;
+  const tokens = new Array<string | undefined>(highest + 1).fill(undefined);
+  for (const [token, id] of idOf) {
+    if (tokens[id] !== undefined) fail(`id ${id} for both ${quote(tokens[id])} and ${quote(token)}`, "each id once");
+    tokens[id] = token;
+  }
+  return { tokens, idOf };
 }
 
-function checkMerges(merges: JsonValue | undefined, idOf: ReadonlyMap<string, number>, fail: Fail): [string, string][] {
+function checkMerges(merges: JsonValue | undefined, idOf: ReadonlyMap<string, number>, fail: Fail): Merges {
   if (!Array.isArray(merges)) fail("a model without merges", "a list of pairs");
-  return merges.map((merge) => {
-    const pair = typeof merge === "string" ? merge.split(" ") : merge;
-    if (!Array.isArray(pair) || pair.length !== 2) fail(`the merge ${quote(JSON.stringify(merge))}`, "two tokens");
-    const [left, right] = pair;
-    const complete = typeof left === "string" && typeof right === "string" && left !== "" && right !== "";
-    if (!complete || !idOf.has(left) || !idOf.has(right) || !idOf.has(left + right)) {
+  const count = merges.length;
+  const [lefts, rights, made] = [new Int32Array(count), new Int32Array(count), new Int32Array(count)];
+  for (let i = 0; i < count; i++) {
+    const merge = merges[i] as JsonValue;
+    const [left, right] = splitMerge(merge) ?? fail(`the merge ${quote(JSON.stringify(merge))}`, "two tokens");
+    const [leftId, rightId, madeId] = [idOf.get(left), idOf.get(right), idOf.get(left + right)];
+    if (leftId === undefined || rightId === undefined || madeId === undefined || left === "" || right === "")
       fail(`the merge ${quote(JSON.stringify(merge))}`, "two tokens of the vocabulary that make a third one");
-    }
-    return [left, right];
-  });
+    lefts[i] = leftId;
+    rights[i] = rightId;
+    made[i] = madeId;
+  }
+  return { left: lefts, right: rights, made };
 }
 
-function checkAdded(listed: JsonValue, idOf: ReadonlyMap<string, number>, fail: Fail): AddedToken[] {
+/** "a b" or ["a", "b"]. */
+function splitMerge(merge: JsonValue): readonly [string, string] | undefined {
+  if (typeof merge === "string") {
+    const space = merge.indexOf(" ");
+    return space < 0 || merge.includes(" ", space + 1) ? undefined : [merge.slice(0, space), merge.slice(space + 1)];
+  }
+  if (!Array.isArray(merge) || merge.length !== 2) return undefined;
+  const [left, right] = merge;
+  return typeof left === "string" && typeof right === "string" ? [left, right] : undefined;
+}
+
+function checkAdded(listed: JsonValue, tokens: Vocabulary["tokens"], idOf: Vocabulary["idOf"], fail: Fail): AddedToken[] {
   if (!Array.isArray(listed) || listed.length > addedLimit)
     fail("added_tokens that are no list, or a very long one", `a list of at most ${addedLimit}`);
-  const tokenOf = new Map<number, string>(Array.from(idOf, ([token, id]) => [id, token]));
+  const owners = new Map<number, string>();
   const seen = new Set<string>();
   return listed.map((token) => {
     if (!isJsonObject(token)) fail("an added token that is no object", "id, content, special");
     const { id, content, special } = token;
-    if (!isId(id) || typeof content !== "string" || content === "")
-      fail(`added token ${quote(String(content))} with id ${JSON.stringify(id)}`, "some text and an id");
+    if (!isId(id) || typeof content !== "string" || content === "" || content.length > addedLength)
+      fail(`added token ${quote(String(content))} with id ${JSON.stringify(id)}`, `some text and an id; at most ${addedLength} characters`);
     if (seen.has(content)) fail(`added token ${quote(content)} a second time`, "each once");
-    const owner = tokenOf.get(id);
+    const owner = owners.get(id) ?? tokens[id];
     if (owner !== undefined && owner !== content)
       fail(`added token ${quote(content)} with id ${id}, which is ${quote(owner)}`, "an id of its own");
     const own = idOf.get(content);
     if (own !== undefined && own !== id) fail(`added token ${quote(content)} with id ${id}`, `${own}, its id in the vocabulary`);
-    tokenOf.set(id, content);
+    owners.set(id, content);
     seen.add(content);
-    return { id, content, special: special === true };
+    const isTrue = (key: string) => token[key] === true;
+    const normalized = typeof token.normalized === "boolean" ? token.normalized : special !== true;
+    const rest = { lstrip: isTrue("lstrip"), rstrip: isTrue("rstrip"), singleWord: isTrue("single_word") };
+    return { id, content, special: special === true, normalized, ...rest };
   });
 }
 
@@ -123,7 +156,7 @@ function checkPattern(pattern: JsonValue | undefined, fail: Fail): void {
     fail("a step without a pattern", '{"Regex"} or {"String"}');
   if (pattern.String === "") fail("an empty pattern", "some text");
   const { Regex: regex } = pattern;
-  const fault = typeof regex === "string" ? patternFault(regex) : undefined;
+  const fault = typeof regex === "string" && !makeScanner(regex) ? patternFault(regex) : undefined;
   if (fault !== undefined) fail(`the pattern ${quote(regex as string)} with ${fault}`, "a pattern that cannot hang the program");
 }
 
@@ -154,8 +187,10 @@ function checkPreTokenizer(preTokenizer: JsonValue | undefined, fail: Fail): voi
   });
 }
 
+type IdOf = (token: string) => number | undefined;
+
 /** Template processors name tokens: each must exist, under the id that the vocabulary gives it. */
-function checkPostProcessor(processor: JsonValue | undefined, idOf: ReadonlyMap<string, number>, fail: Fail): void {
+function checkPostProcessor(processor: JsonValue | undefined, idOf: IdOf, fail: Fail): void {
   eachPart(processor, "processors", fail, (part) => {
     if (part.type === "ByteLevel") return;
     if (part.type !== "TemplateProcessing") fail(`post-processor ${quote(String(part.type))}`, "ByteLevel or TemplateProcessing");
@@ -167,13 +202,13 @@ function checkPostProcessor(processor: JsonValue | undefined, idOf: ReadonlyMap<
   });
 }
 
-function checkTemplateItem(item: JsonValue, declared: JsonObject, idOf: ReadonlyMap<string, number>, fail: Fail): void {
+function checkTemplateItem(item: JsonValue, declared: JsonObject, idOf: IdOf, fail: Fail): void {
   if (!isJsonObject(item)) fail("a template item that is no object", "SpecialToken or Sequence");
   if (isJsonObject(item.Sequence)) return;
   const name = isJsonObject(item.SpecialToken) ? item.SpecialToken.id : undefined;
   const entry = typeof name === "string" ? declared[name] : undefined;
   const ids = isJsonObject(entry) ? entry.ids : undefined;
-  if (typeof name !== "string" || !Array.isArray(ids) || ids.length !== 1 || idOf.get(name) !== ids[0]) {
+  if (typeof name !== "string" || !Array.isArray(ids) || ids.length !== 1 || idOf(name) !== ids[0]) {
     fail(`a template that names the token ${quote(String(name))}`, "a token of the vocabulary under its id");
   }
 }

@@ -1,33 +1,44 @@
-// Tokenizers of published models. In: the texts of tokenizer.json and tokenizer_config.json. Out: text to ids and back.
-// Wraps `@huggingface/tokenizers`, and is the one place that works around it: its input is checked first; its merge loop
-// is replaced (bpe-merge.ts); its decoding too (piece-decoder.ts), which loses bytes of unfinished characters and joins or
-// cleans up spaces. Decoding here never "cleans up": decode(encode(text)) is the normalised text, byte for byte.
+// Tokenizers of published models. In: the texts of tokenizer.json and tokenizer_config.json, or a definition from another file.
+// Out: text to ids and back. `@huggingface/tokenizers` runs the rare steps; the usual ones run here (section-encoder.ts), many times
+// as fast and in linear time on hostile texts, and so does decoding (piece-decoder.ts), in which the library loses bytes of
+// unfinished characters. Decoding never "cleans up": decode(encode(text)) is the normalised text, byte for byte.
 
-import { Tokenizer as Library } from "@huggingface/tokenizers";
 import { FormatError, GraduallyError, quote } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
-import { makeMergeTable, mergePiece } from "./bpe-merge.ts";
+import { makeSplitter, type Section } from "./added-tokens.ts";
 import { checkTokenizer, vocabularyLimit } from "./check-tokenizer.ts";
 import { makePieceDecoder, type PieceDecoder } from "./piece-decoder.ts";
+import { readFrame } from "./post-processor.ts";
+import { makeSectionEncoder, type SectionEncoder } from "./section-encoder.ts";
 import { streamDecoder } from "./stream-decoder.ts";
+import type { AddedToken, TokenizerDefinition } from "./tokenizer-definition.ts";
 
 export type EncodeOptions = {
   /** Adds what the post-processor adds, e.g. the beginning-of-sequence token; default true, as everywhere in this ecosystem. */
   readonly addSpecialTokens?: boolean;
   /** Default true: `<|im_start|>` in the text becomes its id. False for text of strangers: it stays plain characters. */
   readonly parseSpecial?: boolean;
+  /**
+   * A character that is taken out of the text. A token spelled with it inside stays plain characters: that is how a prompt holds special tokens of
+   * its own and text of strangers.
+   */
+  readonly mark?: string;
 };
+
+export type SpecialIds = { readonly bos?: number; readonly eos?: number; readonly pad?: number };
 
 export type Tokenizer = {
   /** Highest id + 1. */
   readonly vocabSize: number;
-  /** As tokenizer_config.json names them. */
-  readonly specialIds: { readonly bos?: number; readonly eos?: number; readonly pad?: number };
+  /** As tokenizer_config.json or the metadata of a GGUF file names them. */
+  readonly specialIds: SpecialIds;
+  readonly addedTokens: readonly AddedToken[];
+  /** Throws RequestError where the file's pattern is none that can run on a text of this length. */
   encode(text: string, options?: EncodeOptions): number[];
   /** Ids outside the vocabulary give nothing; bytes that are no UTF-8 give U+FFFD. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
   idOf(token: string): number | undefined;
-  /** The token as spelled in tokenizer.json (byte-level tokens in GPT-2's alphabet). */
+  /** The token as spelled in the vocabulary (byte-level tokens in GPT-2's alphabet). */
   tokenOf(id: number): string | undefined;
   isSpecial(id: number): boolean;
   /** The bytes that this id adds to a text; `first` when it begins one. */
@@ -38,43 +49,67 @@ export type Tokenizer = {
 
 /** Throws FormatError for files that are damaged, unsupported, or could hang or exhaust the program. */
 export function loadTokenizer(tokenizerJson: string, tokenizerConfigJson?: string, source = "tokenizer.json"): Tokenizer {
-  const json = parseObject(tokenizerJson, source);
   const config = parseObject(tokenizerConfigJson ?? "{}", "tokenizer_config.json");
-  const { idOf, merges, added } = checkTokenizer(json, source);
-  const pieces = makePieceDecoder(json.decoder, source);
-  const table = makeMergeTable(new Map(idOf), merges);
-  const merge = cached((piece) => mergePiece(piece, table));
-  const library = openLibrary(json, merge, source);
-  const plain = openPlain(json, library, source);
+  const definition = readDefinition(tokenizerJson, source);
+  const ids = new Map(definition.added.map(({ content, id }) => [content, id]));
+  return makeTokenizer(
+    definition,
+    readSpecialIds(config, (token) => ids.get(token) ?? definition.idOf.get(token)),
+    source,
+  );
+}
 
-  const tokens: string[] = [];
-  for (const [token, id] of idOf) tokens[id] = token;
+/** The checked contents of a tokenizer.json. Throws FormatError. */
+export function readDefinition(tokenizerJson: string, source = "tokenizer.json"): TokenizerDefinition {
+  return checkTokenizer(parseObject(tokenizerJson, source), source);
+}
+
+/** Throws FormatError for steps that cannot run. */
+export function makeTokenizer(definition: TokenizerDefinition, specialIds: SpecialIds, source: string): Tokenizer {
+  const { added, idOf } = definition;
+  const pieces = makePieceDecoder(definition.decoder, source);
+  const encoder = openEncoder(definition, source);
+  const plain = plainEncoder(definition, encoder);
+  const parse = makeParser(added, encoder, plain);
+  const frame = readFrame(definition.postProcessor);
+
+  const tokens = [...definition.tokens];
+  const addedIds = new Map<string, number>();
   for (const { content, id } of added) {
+    while (tokens.length <= id) tokens.push(undefined);
     tokens[id] = content;
-    idOf.set(content, id);
+    addedIds.set(content, id);
   }
-  const addedIds = new Set(added.map(({ id }) => id));
+  const isAdded = new Set(addedIds.values());
   const special = new Set(added.filter((token) => token.special).map(({ id }) => id));
   const nothing = new Uint8Array(0);
   const bytesOf: (Uint8Array | undefined)[] = [];
 
   const tokenizer: Tokenizer = {
     vocabSize: tokens.length,
-    specialIds: readSpecialIds(config, idOf),
+    specialIds,
+    addedTokens: added,
     cut: pieces.cut,
-    idOf: (token) => idOf.get(token),
+    idOf: (token) => {
+      const id = addedIds.get(token) ?? idOf.get(token);
+      return id !== undefined && tokens[id] === token ? id : undefined;
+    },
     tokenOf: (id) => tokens[id],
     isSpecial: (id) => special.has(id),
     pieceBytes(id, first) {
       const token = tokens[id];
       if (token === undefined) return nothing;
-      if (first) return pieces.bytes(token, addedIds.has(id), true);
-      bytesOf[id] ??= pieces.bytes(token, addedIds.has(id), false);
+      if (first) return pieces.bytes(token, isAdded.has(id), true);
+      bytesOf[id] ??= pieces.bytes(token, isAdded.has(id), false);
       return bytesOf[id];
     },
-    encode(text, { addSpecialTokens = true, parseSpecial = true } = {}) {
-      const options = { add_special_tokens: addSpecialTokens };
-      return parseSpecial ? library.encode(text, options).ids : plain(text, addSpecialTokens);
+    encode(text, { addSpecialTokens = true, parseSpecial = true, mark } = {}) {
+      const ids = addSpecialTokens ? [...frame.before] : [];
+      const marked = mark !== undefined && text.includes(mark);
+      if (!parseSpecial) plain((marked ? text.replaceAll(mark, "") : text).toWellFormed(), ids);
+      else parse(text.toWellFormed(), ids, marked ? mark : undefined);
+      if (addSpecialTokens) ids.push(...frame.after);
+      return ids;
     },
     decode(ids, options) {
       const stream = streamDecoder(tokenizer, options);
@@ -97,41 +132,16 @@ function parseObject(text: string, source: string): JsonObject {
   });
 }
 
-type Merge = (piece: string) => string[];
-
-const cacheLimit = 50_000;
-const cachedLength = 64;
-
-function cached(merge: Merge): Merge {
-  const cache = new Map<string, string[]>();
-  return (piece) => {
-    const known = cache.get(piece);
-    if (known) return known;
-    const made = merge(piece);
-    if (piece.length <= cachedLength) {
-      if (cache.size >= cacheLimit) cache.clear();
-      cache.set(piece, made);
-    }
-    return made;
-  };
-}
-
-/** The library's tokenizer with our merge loop in it. What it throws for odd files becomes a FormatError. */
-function openLibrary(json: JsonObject, merge: Merge, source: string): Library {
+/** What the library throws for odd files becomes a FormatError. */
+function openEncoder(definition: TokenizerDefinition, source: string): SectionEncoder {
   try {
-    const model = { ...(json.model as JsonObject), type: "BPE", merges: [] };
-    const parts = { added_tokens: [], normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null };
-    const library = new Library({ ...parts, ...json, decoder: null, model }, {});
-    if (!library.model) throw new Error("no model");
-    Object.assign(library.model, { bpe: merge });
-    return library;
+    return makeSectionEncoder(definition);
   } catch (cause) {
-    if (cause instanceof GraduallyError) throw cause;
-    const got = quote(cause instanceof Error ? cause.message : String(cause), 200);
+    const message = cause instanceof GraduallyError ? cause.complaint.got : cause instanceof Error ? quote(cause.message, 200) : "an error";
     throw new FormatError(
       {
         operation: `load ${quote(source, 300)}`,
-        got,
+        got: message,
         expected: "a tokenizer that @huggingface/tokenizers can run",
         cure: "use the tokenizer.json of the model's publisher",
       },
@@ -140,32 +150,57 @@ function openLibrary(json: JsonObject, merge: Merge, source: string): Library {
   }
 }
 
-/**
- * Encodes without looking for added tokens in the text: a second library tokenizer that shares the vocabulary. Should the merges
- * themselves spell an added token, the text is cut inside each spelling.
- */
-function openPlain(json: JsonObject, library: Library, source: string): (text: string, addSpecialTokens: boolean) => number[] {
-  const added = library.get_added_tokens_decoder();
-  const contents = [...added.values()].map(({ content }) => content);
-  const empty = { ...json, added_tokens: [], model: { ...(json.model as JsonObject), vocab: {} } };
-  const second = openLibrary(empty, (piece) => [piece], source);
-  second.model = library.model;
-  const encode = (text: string): number[] => second.encode(text, { add_special_tokens: false }).ids;
-  // What the post-processor puts around a text, found by looking at a short one.
-  const sample = encode("a");
-  const framed: number[] = second.encode("a", { add_special_tokens: true }).ids;
-  const start = Math.max(0, framed.indexOf(sample[0] as number));
-  const [before, after] = [framed.slice(0, start), framed.slice(start + sample.length)];
+/** `index` is the text's place among the sections of the whole. */
+type Encode = (text: string, ids: number[], index?: number) => void;
 
-  return (text, addSpecialTokens) => {
-    const ids = encode(text);
-    const safe = ids.some((id) => added.has(id)) ? cutInside(text, contents).flatMap(encode) : ids;
-    return addSpecialTokens ? [...before, ...safe, ...after] : safe;
+/** Encodes with the added tokens in the text: first those that stand in the raw text, then those of the normalised one. */
+function makeParser(
+  added: readonly AddedToken[],
+  { normalize, encode }: SectionEncoder,
+  plain: Encode,
+): (text: string, ids: number[], mark?: string) => void {
+  const isNormalized = ({ normalized }: AddedToken) => normalized;
+  const splitRaw = makeSplitter(added.filter((token) => !isNormalized(token)));
+  const splitNormalized = makeSplitter(added.filter(isNormalized), normalize);
+  const splitAll = makeSplitter(added);
+  const each = (sections: Section[], ids: number[], encodeText: (text: string, index: number) => void) => {
+    for (const [index, section] of sections.entries()) {
+      if (typeof section === "string") encodeText(section, index);
+      else ids.push(section.id);
+    }
+  };
+  return (text, ids, mark) => {
+    if (mark !== undefined) return each(splitAll(text), ids, (section, index) => plain(section.replaceAll(mark, ""), ids, index));
+    each(splitRaw(text), ids, (section, index) =>
+      each(splitNormalized(normalize(section)), ids, (inner, innerIndex) => encode(inner, index + innerIndex, ids)),
+    );
+  };
+}
+
+/** Encodes without looking for added tokens. Should the merges themselves spell one, the text is cut inside each spelling. */
+function plainEncoder({ added, unknown }: TokenizerDefinition, { normalize, encode }: SectionEncoder): Encode {
+  const contentOf = new Map(added.filter(({ id }) => id !== unknown).map(({ id, content }) => [id, content]));
+  return (text, ids, index = 0) => {
+    const start = ids.length;
+    encode(normalize(text), index, ids);
+    const spelled = new Set<string>();
+    for (let round = 1; ; round++) {
+      const before = spelled.size;
+      for (let i = start; i < ids.length; i++) {
+        const content = contentOf.get(ids[i] as number);
+        if (content !== undefined) spelled.add(content);
+      }
+      if (spelled.size === before) return;
+      if (round > 4) for (const content of contentOf.values()) spelled.add(content);
+      ids.length = start;
+      for (const [i, part] of cutInside(text, spelled).entries()) encode(normalize(part), index + i, ids);
+      if (round > 4) return;
+    }
   };
 }
 
 /** Cuts `text` after the first character of each occurrence of one of `contents`. */
-function cutInside(text: string, contents: readonly string[]): string[] {
+function cutInside(text: string, contents: Iterable<string>): string[] {
   const cuts = new Set<number>([0, text.length]);
   for (const content of contents) {
     for (let at = text.indexOf(content); at >= 0; at = text.indexOf(content, at + 1)) cuts.add(at + 1);
@@ -174,11 +209,11 @@ function cutInside(text: string, contents: readonly string[]): string[] {
   return sorted.slice(1).map((end, i) => text.slice(sorted[i], end));
 }
 
-function readSpecialIds(config: JsonObject, idOf: ReadonlyMap<string, number>): Tokenizer["specialIds"] {
+function readSpecialIds(config: JsonObject, idOf: (token: string) => number | undefined): SpecialIds {
   const read = (key: string): number | undefined => {
     const entry = config[key];
     const content = isJsonObject(entry) ? entry.content : entry;
-    return typeof content === "string" ? idOf.get(content) : undefined;
+    return typeof content === "string" ? idOf(content) : undefined;
   };
   return { bos: read("bos_token"), eos: read("eos_token"), pad: read("pad_token") };
 }

