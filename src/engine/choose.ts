@@ -1,13 +1,32 @@
 // The next id of one sequence from its row of logits: what the budget forces, else what the sampler draws, else, where that would end
-// thinking too soon, what is put in its place. Overwrites the row (a host copy) to ban ids.
+// thinking too soon, what is put in its place. Overwrites the row (a host copy) with bans, bias and penalties.
+// The id at place n of a completion is drawn with block n of its seed's generator, a second try with block 2^40 + n: what came before, in
+// this batch or another, does not matter.
 
 import type { HostArray } from "../core/dtype.ts";
 import { DeviceError } from "../core/errors.ts";
+import { Random } from "../core/random.ts";
 import { extendThinking, isEarly, takeForced } from "./budget.ts";
-import { type Sampler, unusable } from "./sampler.ts";
+import { unusable } from "./filters.ts";
+import { applyPenalties } from "./penalties.ts";
+import type { Sampler } from "./sampler.ts";
 import { emittedCount, type Sequence } from "./sequence.ts";
+import { type RankedLogits, rankLogits } from "./top-logits.ts";
 
-export type Choice = { readonly id: number; readonly isForced: boolean };
+export type Choice = {
+  /** `ended`: the constraint lets nothing follow. */
+  readonly id: number;
+  readonly isForced: boolean;
+  /** The likeliest ids of the untouched row, when the request asked for them. */
+  readonly ranked?: RankedLogits;
+};
+
+export const ended = -1;
+
+/** Whether the constraint, if any, has a say in the next id. */
+export function isConstrained({ budget, request }: Sequence): boolean {
+  return request.constraint !== undefined && !budget?.isThinking;
+}
 
 /** `width` ids of the row at `start` may be drawn. Throws DeviceError when the row is not finite. */
 export function chooseId(
@@ -18,20 +37,39 @@ export function chooseId(
   bannedIds: readonly number[],
   sample: Sampler,
 ): Choice {
-  const { budget, request, random } = sequence;
+  const { budget, request, ids } = sequence;
+  const constraint = isConstrained(sequence) ? request.constraint : undefined;
+  const untouched = request.topLogprobs > 0 ? Float32Array.from(logits.subarray(start, start + width)) : undefined;
+  const made = (id: number, isForced: boolean): Choice => ({
+    id,
+    isForced,
+    ...(untouched &&
+      id !== ended && { ranked: rankLogits(untouched, request.topLogprobs, untouched[id] ?? (logits[start + id] as number)) }),
+  });
+
   const forced = budget && takeForced(budget);
-  if (forced !== undefined) return { id: forced, isForced: true };
+  if (forced !== undefined) return made(forced, true);
 
   for (const id of bannedIds) logits[start + id] = Number.NEGATIVE_INFINITY;
-  const id = sample(logits, start, width, request, random);
+  applyPenalties(logits, start, width, ids, request.ids.length, request);
+  if (constraint && !constraint.mask(logits, start, width)) return made(ended, false);
+  const place = emittedCount(sequence);
+  const id = sample(logits, start, width, request, randomAt(sequence.seed, place));
   if (id === unusable) throw notFinite(sequence, logits, start, width);
-  if (!budget || !isEarly(budget, id, request.stop)) return { id, isForced: false };
+  if (!budget || !isEarly(budget, id, request.stop)) return made(id, false);
 
-  if (extendThinking(budget)) return { id: takeForced(budget) as number, isForced: true };
+  if (extendThinking(budget)) return made(takeForced(budget) as number, true);
   for (const ending of request.stop) logits[start + ending] = Number.NEGATIVE_INFINITY;
   logits[start + (budget.budget.end[0] as number)] = Number.NEGATIVE_INFINITY;
-  const other = sample(logits, start, width, request, random);
-  return { id: other === unusable ? id : other, isForced: false };
+  const other = sample(logits, start, width, request, randomAt(sequence.seed, secondTry + place));
+  return made(other === unusable ? id : other, false);
+}
+
+const secondTry = 2 ** 40;
+
+/** Block `block` of a seed's generator; all 53 bits of the seed count. */
+function randomAt(seed: number, block: number): Random {
+  return new Random(seed % 4294967296, Math.floor(seed / 4294967296), 2 * block);
 }
 
 function notFinite(sequence: Sequence, logits: HostArray, start: number, width: number): DeviceError {

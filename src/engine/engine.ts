@@ -9,7 +9,7 @@ import type { Cache, Model } from "../models/model.ts";
 import { crossEntropy } from "../ops/cross-entropy.ts";
 import { alias, dispose, empty, fromArray, keep, read, scope, type Tensor } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
-import { type Choice, chooseId } from "./choose.ts";
+import { type Choice, chooseId, ended, isConstrained } from "./choose.ts";
 import { checkOptions, type EngineOptions } from "./options.ts";
 import { checkRequest, type GenerationRequest, type GenerationResult } from "./request.ts";
 import { makeSampler, type Sampler } from "./sampler.ts";
@@ -245,6 +245,7 @@ export class Engine {
         return;
       }
       const host = await read(logits);
+      await this.#prepareConstraints(plan);
       const choices = plan.choosing.map((sequence, m) => this.#choose(sequence, host, m * vocabSize));
       const losses = await this.#losses(plan, choices, logits);
       for (const [m, sequence] of plan.choosing.entries()) {
@@ -278,6 +279,18 @@ export class Engine {
     );
   }
 
+  /** Masks are made while the device computes; whoever's cannot be made leaves. */
+  async #prepareConstraints({ choosing }: StepPlan): Promise<void> {
+    for (const sequence of choosing) {
+      if (sequence.isDone || !isConstrained(sequence)) continue;
+      try {
+        await sequence.request.constraint?.prepare();
+      } catch (error) {
+        this.#fail(sequence, error);
+      }
+    }
+  }
+
   /** Undefined when the sequence left meanwhile, or failed just now. */
   #choose(sequence: Sequence, logits: Parameters<Sampler>[0], start: number): Choice | undefined {
     if (sequence.isDone) return undefined;
@@ -292,7 +305,7 @@ export class Engine {
 
   /** Negative log-probabilities [M] of the chosen ids by the training kernel, when somebody asked. */
   async #losses({ choosing }: StepPlan, choices: readonly (Choice | undefined)[], logits: Tensor): Promise<ArrayLike<number> | undefined> {
-    const targets = choices.map((choice, m) => (choice && choosing[m]?.request.logprobs ? choice.id : -1));
+    const targets = choices.map((choice, m) => (choice && choosing[m]?.request.logprobs ? choice.id : ended));
     if (targets.every((target) => target < 0)) return undefined;
     const losses = noGradients(() => scope(() => crossEntropy(logits, fromArray(this.model.device, targets, [targets.length], "i32"))));
     try {
@@ -315,7 +328,7 @@ export class Engine {
     }
     if (state === "go" || sequence.isDone) return;
     this.#remove(sequence);
-    handlers?.resolve(resultOf(sequence, state, state === "stop" ? choice.id : undefined));
+    handlers?.resolve(resultOf(sequence, state, state === "stop" && choice.id !== ended ? choice.id : undefined));
   }
 
   /** The device failed: whoever was in the step is lost with what the cache holds of it; the others go on. */

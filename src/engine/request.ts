@@ -2,16 +2,26 @@
 // allocated or reaches a kernel. Out comes a request with all defaults filled in, in copies that the caller can no longer change.
 
 import { quote, RequestError } from "../core/errors.ts";
+import type { TokenConstraint } from "./constraint.ts";
 
 /**
- * How the next id is drawn; see sampler.ts for the order and meaning of the filters.
- * temperature 0..100 (0 = greedy; default 1), topK >= 0 (0 = off), topP in (0, 1], minP in [0, 1], seed an integer in 0..2^53-1.
+ * How the next id is drawn; penalties.ts and filters.ts say in which order and with what meaning. temperature 0..100 (0 = greedy; default 1),
+ * topK >= 0 (0 = off), topP in (0, 1], minP in [0, 1], typicalP in (0, 1], repetitionPenalty in 0.01..100 (1 = off), presencePenalty
+ * and frequencyPenalty in -2..2, seed an integer in 0..2^53-1.
  */
 export type Sampling = {
   readonly temperature?: number;
   readonly topK?: number;
   readonly topP?: number;
   readonly minP?: number;
+  readonly typicalP?: number;
+  readonly repetitionPenalty?: number;
+  readonly presencePenalty?: number;
+  readonly frequencyPenalty?: number;
+  /** [id, -100..100] pairs, at most 1,024, each id once. */
+  readonly logitBias?: Iterable<readonly [number, number]>;
+  /** Ids that are never drawn. The budget may force them. */
+  readonly bannedIds?: readonly number[];
   /** Left out: the engine draws one; the result names it, so every answer can be replayed. */
   readonly seed?: number;
 };
@@ -38,7 +48,14 @@ export type GenerationRequest = {
   readonly budget?: ThinkingBudget;
   /** Log-probabilities (natural, temperature 1, over the whole vocabulary) of the emitted ids. */
   readonly logprobs?: boolean;
+  /** So many likeliest ids beside each emitted one, 0..20, with their log-probabilities; implies `logprobs`. */
+  readonly topLogprobs?: number;
+  /** What the ids after thinking must obey; see constraint.ts. Used by this request alone. Goes with no budget.cue. */
+  readonly constraint?: TokenConstraint;
 };
+
+/** An id that might have been emitted. */
+export type Alternative = { readonly id: number; readonly logprob: number };
 
 export type GenerationResult = {
   ids: number[];
@@ -46,6 +63,8 @@ export type GenerationResult = {
   stopId?: number;
   /** One for each of `ids`, from the device's crossEntropy kernel: the trainer's own numbers. */
   logprobs?: number[];
+  /** One list for each of `ids`, likeliest first, before bias, penalties and filters. */
+  topLogprobs?: Alternative[][];
   /** Log-probability of stopId. */
   stopLogprob?: number;
   /** How many of `ids` the budget forced, and where. */
@@ -79,9 +98,17 @@ export type CheckedRequest = {
   readonly topK: number;
   readonly topP: number;
   readonly minP: number;
+  readonly typicalP: number;
+  readonly repetitionPenalty: number;
+  readonly presencePenalty: number;
+  readonly frequencyPenalty: number;
+  readonly logitBias: ReadonlyMap<number, number>;
+  readonly bannedIds: readonly number[];
   readonly seed: number | undefined;
   readonly budget: CheckedBudget | undefined;
   readonly logprobs: boolean;
+  readonly topLogprobs: number;
+  readonly constraint: TokenConstraint | undefined;
 };
 
 /** Throws RequestError with the cure when any part of the request makes no sense. */
@@ -89,18 +116,24 @@ export function checkRequest(request: GenerationRequest, limits: EngineLimits): 
   const { vocabSize, contextLength } = limits;
   if (typeof request !== "object" || request === null)
     refuse("the request", request, "an object with ids and maxTokens", "pass { ids, maxTokens }");
-  const ids = checkIds("ids", request.ids, vocabSize);
-  if (ids.length === 0) refuse("ids", "an empty prompt", "at least one id", "begin with the BOS id");
-  if (ids.length >= contextLength) {
+  // The length first: a prompt of millions is refused without a look at each of its ids.
+  if (Array.isArray(request.ids) && request.ids.length >= contextLength) {
     refuse(
       "ids",
-      `${ids.length} prompt ids`,
+      `${request.ids.length} prompt ids`,
       `at most ${contextLength - 1}, one less than the context of ${contextLength}`,
       "shorten the prompt or open the engine with a larger contextLength",
     );
   }
-  const maxTokens = checkInteger("maxTokens", request.maxTokens, 1);
+  const ids = checkIds("ids", request.ids, vocabSize);
+  if (ids.length === 0) refuse("ids", "an empty prompt", "at least one id", "begin with the BOS id");
+  const maxTokens = checkInteger("maxTokens", request.maxTokens, 1, 2147483647);
   const stop = new Set(checkIds("stop", request.stop ?? [], vocabSize));
+  const budget = request.budget === undefined ? undefined : checkBudget(request.budget, stop, vocabSize);
+  const topLogprobs = checkInteger("topLogprobs", request.topLogprobs ?? 0, 0, 20);
+  if (request.constraint && budget && budget.cue.length > 0) {
+    refuse("budget.cue", "a cue beside a constraint", "one of them", "leave the cue out: the constraint says how the answer begins");
+  }
   const sampling = request.sampling ?? {};
   if (typeof sampling !== "object" || sampling === null) refuse("sampling", sampling, "an object", "leave it out for the defaults");
   return {
@@ -111,10 +144,40 @@ export function checkRequest(request: GenerationRequest, limits: EngineLimits): 
     topK: checkInteger("topK", sampling.topK ?? 0, 0),
     topP: checkNumber("topP", sampling.topP ?? 1, (p) => p > 0 && p <= 1, "a number above 0, at most 1"),
     minP: checkNumber("minP", sampling.minP ?? 0, (p) => p >= 0 && p <= 1, "a number from 0 to 1"),
+    typicalP: checkNumber("typicalP", sampling.typicalP ?? 1, (p) => p > 0 && p <= 1, "a number above 0, at most 1"),
+    repetitionPenalty: checkNumber(
+      "repetitionPenalty",
+      sampling.repetitionPenalty ?? 1,
+      (p) => p >= 0.01 && p <= 100,
+      "a number from 0.01 to 100 (1: none)",
+    ),
+    presencePenalty: checkNumber("presencePenalty", sampling.presencePenalty ?? 0, (p) => p >= -2 && p <= 2, "a number from -2 to 2"),
+    frequencyPenalty: checkNumber("frequencyPenalty", sampling.frequencyPenalty ?? 0, (p) => p >= -2 && p <= 2, "a number from -2 to 2"),
+    logitBias: checkBias(sampling.logitBias, vocabSize),
+    bannedIds: checkIds("bannedIds", sampling.bannedIds ?? [], vocabSize),
     seed: sampling.seed === undefined ? undefined : checkInteger("seed", sampling.seed, 0),
-    budget: request.budget === undefined ? undefined : checkBudget(request.budget, stop, vocabSize),
-    logprobs: request.logprobs === true,
+    budget,
+    logprobs: request.logprobs === true || topLogprobs > 0,
+    topLogprobs,
+    constraint: request.constraint,
   };
+}
+
+const mostBiases = 1024;
+
+function checkBias(pairs: Sampling["logitBias"], vocabSize: number): ReadonlyMap<number, number> {
+  const bias = new Map<number, number>();
+  if (pairs === undefined) return bias;
+  if (typeof pairs !== "object" || pairs === null || typeof pairs[Symbol.iterator] !== "function")
+    refuse("logitBias", pairs, "pairs [id, bias]", "pass a Map or a list of pairs");
+  for (const [id, value] of pairs) {
+    if (!Number.isInteger(id) || id < 0 || id >= vocabSize)
+      refuse("logitBias", show(id), `ids from 0 to ${vocabSize - 1}`, "use this model's tokenizer");
+    checkNumber(`logitBias of id ${id}`, value, (b) => b >= -100 && b <= 100, "a number from -100 to 100");
+    bias.set(id, value);
+    if (bias.size > mostBiases) refuse("logitBias", `more than ${mostBiases} ids`, `at most ${mostBiases}`, "name fewer ids");
+  }
+  return bias;
 }
 
 function checkBudget(budget: ThinkingBudget, stop: ReadonlySet<number>, vocabSize: number): CheckedBudget {
@@ -150,8 +213,9 @@ export function checkIds(name: string, ids: readonly number[], vocabSize: number
   return ids.slice();
 }
 
-function checkInteger(name: string, value: number, least: number): number {
-  return checkNumber(name, value, (x) => Number.isSafeInteger(x) && x >= least, `an integer of ${least} or more, below 2^53`);
+function checkInteger(name: string, value: number, least: number, most = Number.MAX_SAFE_INTEGER): number {
+  const expected = most === Number.MAX_SAFE_INTEGER ? `an integer of ${least} or more, below 2^53` : `an integer from ${least} to ${most}`;
+  return checkNumber(name, value, (x) => Number.isSafeInteger(x) && x >= least && x <= most, expected);
 }
 
 function checkNumber(name: string, value: number, fits: (value: number) => boolean, expected: string): number {

@@ -4,7 +4,7 @@
 
 import { Random } from "../core/random.ts";
 import { type BudgetState, startBudget } from "./budget.ts";
-import type { CheckedRequest, GenerationResult } from "./request.ts";
+import type { Alternative, CheckedRequest, GenerationResult } from "./request.ts";
 
 /** What a session keeps in its slot between two generations. */
 export type Timeline = {
@@ -21,11 +21,11 @@ export type Sequence = {
   readonly number: number;
   readonly request: CheckedRequest;
   readonly seed: number;
-  readonly random: Random;
   readonly budget: BudgetState | undefined;
   readonly timeline: Timeline | undefined;
   readonly ids: number[];
   readonly logprobs: number[];
+  readonly alternatives: Alternative[][];
   readonly forcedAt: number[];
   stopLogprob: number | undefined;
   /** -1 while waiting. */
@@ -44,11 +44,11 @@ export function startSequence(number: number, request: CheckedRequest, seed: num
     number,
     request,
     seed,
-    random: randomOf(seed),
     budget: request.budget && startBudget(request.budget),
     timeline,
     ids: [...request.ids],
     logprobs: [],
+    alternatives: [],
     forcedAt: [],
     stopLogprob: undefined,
     slot: -1,
@@ -59,7 +59,7 @@ export function startSequence(number: number, request: CheckedRequest, seed: num
   };
 }
 
-/** All 53 bits of the seed count. The n-th drawn id of a request uses block n of its generator, whatever else the engine does. */
+/** All 53 bits of the seed count. choose.ts says which block an id is drawn with. */
 export function randomOf(seed: number): Random {
   return new Random(seed % 4294967296, Math.floor(seed / 4294967296));
 }
@@ -75,6 +75,7 @@ export function resultOf(sequence: Sequence, stop: "stop" | "length", stopId?: n
     stop,
     ...(stopId !== undefined && { stopId }),
     ...(request.logprobs && { logprobs: sequence.logprobs }),
+    ...(request.topLogprobs > 0 && { topLogprobs: sequence.alternatives }),
     ...(sequence.stopLogprob !== undefined && { stopLogprob: sequence.stopLogprob }),
     forced: sequence.forcedAt.length,
     forcedAt: sequence.forcedAt,

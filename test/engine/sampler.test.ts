@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { Random } from "../../src/core/random.ts";
-import { argmax, makeSampler, type SamplerSettings, unusable } from "../../src/engine/sampler.ts";
+import { argmax, makeFilter, type SamplerSettings, unusable } from "../../src/engine/filters.ts";
+import { draw, makeSampler } from "../../src/engine/sampler.ts";
 
-const free: SamplerSettings = { temperature: 1, topK: 0, topP: 1, minP: 0 };
+const free: SamplerSettings = { temperature: 1, topK: 0, topP: 1, minP: 0, typicalP: 1 };
 
-/** The documented rule, by sorting: probabilities of all ids after temperature, top-k, top-p, min-p, in this order. */
-function distribution(logits: ArrayLike<number>, { temperature, topK, topP, minP }: SamplerSettings): number[] {
+/** The documented rule, by sorting: probabilities of all ids after temperature, top-k, top-p, min-p, typical, in this order. */
+function distribution(logits: ArrayLike<number>, { temperature, topK, topP, minP, typicalP }: SamplerSettings): number[] {
   const scaled = Array.from(logits, (x) => x / temperature);
   const max = Math.max(...scaled);
   const weights = scaled.map((x) => Math.exp(x - max));
@@ -18,6 +19,14 @@ function distribution(logits: ArrayLike<number>, { temperature, topK, topP, minP
     ranking = ranking.slice(0, last + 1);
   }
   ranking = ranking.filter((id) => (weights[id] as number) >= minP);
+  if (typicalP < 1) {
+    const whole = mass(ranking);
+    const surprise = (id: number) => Math.log(whole) - Math.log(weights[id] as number);
+    const entropy = ranking.reduce((sum, id) => sum + ((weights[id] as number) / whole) * surprise(id), 0);
+    ranking = ranking.sort((a, b) => Math.abs(surprise(a) - entropy) - Math.abs(surprise(b) - entropy) || a - b);
+    const last = ranking.findIndex((_, i) => mass(ranking.slice(0, i + 1)) >= typicalP * whole);
+    ranking = ranking.slice(0, last + 1);
+  }
   const total = mass(ranking);
   return weights.map((weight, id) => (ranking.includes(id) ? weight / total : 0));
 }
@@ -69,12 +78,13 @@ describe("drawing", () => {
     ["top-k 5", { ...free, topK: 5 }],
     ["top-p 0.8", { ...free, topP: 0.8 }],
     ["min-p 0.1", { ...free, minP: 0.1 }],
-    ["everything", { temperature: 1.3, topK: 12, topP: 0.9, minP: 0.05 }],
+    ["typical 0.7", { ...free, typicalP: 0.7 }],
+    ["everything", { temperature: 1.3, topK: 12, topP: 0.9, minP: 0.05, typicalP: 0.9 }],
   ];
-  test.each(cases)("%s: 100,000 draws agree with the distribution (chi-square, p > 0.001)", (_, settings) => {
+  test.each(cases)("%s: 1,000,000 draws agree with the distribution (chi-square, p > 0.001)", (_, settings) => {
     const counts = new Array<number>(20).fill(0);
-    for (const id of draws(logits, settings, 100_000, 5)) counts[id] = (counts[id] as number) + 1;
-    expect(deviate(counts, distribution(logits, settings), 100_000)).toBeLessThan(3.09);
+    for (const id of draws(logits, settings, 1_000_000, 5)) counts[id] = (counts[id] as number) + 1;
+    expect(deviate(counts, distribution(logits, settings), 1_000_000)).toBeLessThan(3.09);
   });
 
   test("the chi-square test itself refuses a wrong temperature", () => {
@@ -95,6 +105,7 @@ describe("drawing", () => {
         topK: source.integer(2) * (1 + source.integer(width + 2)),
         topP: source.integer(2) === 0 ? 1 : 0.01 + source.uniform() * 0.98,
         minP: source.integer(2) * source.uniform(),
+        typicalP: source.integer(2) === 0 || coarse ? 1 : 0.01 + source.uniform() * 0.98,
       };
       const probabilities = distribution(row, settings);
       const here = source.fork(round);
@@ -141,6 +152,51 @@ describe("drawing", () => {
     expect(new Set(draws(logits, { ...free, temperature: 100 }, 5000, 1)).size).toBe(20);
     expect(new Set(draws(logits, { ...free, topP: 1e-300 }, 100, 1))).toEqual(new Set([argmax(logits, 0, 20)]));
     expect(new Set(draws(logits, { ...free, minP: 1 }, 100, 1))).toEqual(new Set([argmax(logits, 0, 20)]));
+  });
+});
+
+describe("the filtered distribution", () => {
+  const source = new Random(77);
+  const settings: readonly (readonly [string, Partial<SamplerSettings>])[] = [
+    ["temperature 1e-6", { temperature: 1e-6 }],
+    ["temperature 1e-320", { temperature: 1e-320 }],
+    ["temperature 100", { temperature: 100 }],
+    ["temperature 0", { temperature: 0 }],
+    ["topP 1e-300", { topP: 1e-300 }],
+    ["topP just below 1", { topP: 1 - 2 ** -53 }],
+    ["minP 1", { minP: 1 }],
+    ["typicalP 1e-300", { typicalP: 1e-300 }],
+    ["topK 1", { topK: 1 }],
+    ["topK 2^53-1", { topK: Number.MAX_SAFE_INTEGER }],
+    ["all at once", { temperature: 1e-6, topK: 1, topP: 1e-9, minP: 1, typicalP: 1e-9 }],
+  ];
+  const rows: readonly (readonly [string, Float32Array])[] = [
+    ["normal", Float32Array.from({ length: 500 }, () => source.normal() * 4)],
+    ["equal", new Float32Array(500)],
+    ["huge", Float32Array.from({ length: 500 }, (_, i) => (i % 2 === 0 ? 3e38 : -3e38))],
+    ["one alone", Float32Array.from({ length: 500 }, (_, i) => (i === 250 ? -3 : Number.NEGATIVE_INFINITY))],
+  ];
+  test.each(settings)("%s leaves finite probabilities that sum to 1", (_, change) => {
+    for (const [, row] of rows) {
+      const kept = makeFilter(500)(row, 0, 500, { ...free, ...change });
+      expect(kept).toBeDefined();
+      if (!kept) continue;
+      expect(kept.count).toBeGreaterThan(0);
+      const probabilities = Array.from(kept.weights.subarray(0, kept.count), (weight) => weight / kept.total);
+      for (const p of probabilities) expect(p >= 0 && p <= 1).toBe(true);
+      expect(probabilities.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 12);
+      const drawn = draw(kept, new Random(1));
+      expect(row[drawn]).toBeGreaterThan(Number.NEGATIVE_INFINITY);
+    }
+  });
+
+  test("a free draw is the draw from the unfiltered list", () => {
+    const row = Float32Array.from({ length: 5000 }, () => source.normal() * 3);
+    const [sample, filter] = [makeSampler(5000), makeFilter(5000)];
+    for (let seed = 0; seed < 200; seed++) {
+      const kept = filter(row, 0, 5000, { ...free, temperature: 1.5 });
+      expect(sample(row, 0, 5000, { ...free, temperature: 1.5 }, new Random(seed))).toBe(kept && draw(kept, new Random(seed)));
+    }
   });
 });
 
