@@ -6,8 +6,9 @@ import { readMessages, readTools } from "../chat/messages.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { type JsonValue, parseJson } from "../core/json.ts";
+import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
-import { modelHelp, openText } from "./model.ts";
+import { openText } from "./model.ts";
 import { note, say, showControls, writeJson } from "./output.ts";
 import { readInput } from "./stdin.ts";
 

@@ -12,11 +12,12 @@ import { Engine } from "../engine/engine.ts";
 import { type EvaluateOptions, evaluate, type Generate, type Outcome } from "../eval/accuracy.ts";
 import type { BudgetPoint } from "../eval/budget-curve.ts";
 import type { Interval } from "../eval/intervals.ts";
+import { modelHelp } from "../platform/find-model.ts";
 import { thinkClose } from "../tasks/completion.ts";
 import { distinctRows, sampleFrom } from "../tasks/split.ts";
 import { openTask, type TrainingTask, taskNames } from "../train/task-table.ts";
 import { integer, integers, real } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, findModel, type LoadedModel, modelHelp, stopIds, withModel } from "./model.ts";
+import { addDeviceFlags, type DeviceFlags, findModel, type LoadedModel, stopIds, withModel } from "./model.ts";
 import { note, progressLine, say, table, writeJson } from "./output.ts";
 
 type Flags = DeviceFlags & {

@@ -36,6 +36,6 @@ export function integers(low: number, high: number = Number.MAX_SAFE_INTEGER): (
 }
 
 /** A flag that may be given more than once. */
-export function collect(value: string, before: readonly string[]): string[] {
-  return [...before, value];
+export function collect(value: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), value];
 }

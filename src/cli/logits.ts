@@ -4,10 +4,11 @@
 import type { Command } from "commander";
 import { DeviceError, RequestError } from "../core/errors.ts";
 import type { Model } from "../models/model.ts";
+import { modelHelp } from "../platform/find-model.ts";
 import { dispose, fromArray, read, scope } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
 import { integers } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, modelHelp, withWeights } from "./model.ts";
+import { addDeviceFlags, type DeviceFlags, withWeights } from "./model.ts";
 import { say, writeJson } from "./output.ts";
 
 type Flags = DeviceFlags & { readonly ids: number[]; readonly all?: boolean; readonly json?: boolean };

@@ -8,10 +8,10 @@ import { formatCount, formatDuration } from "../core/human.ts";
 import { elementCount } from "../core/shape.ts";
 import { openHfFolder } from "../formats/hf-folder.ts";
 import { showHubName } from "../formats/hub-names.ts";
+import { packageRoot } from "../platform/find-model.ts";
 import { listCached } from "../platform/hub/cache.ts";
 import { nodeHost } from "../platform/node.ts";
 import { readHubSettings } from "./hub.ts";
-import { packageRoot } from "./model.ts";
 import { formatBytes, say, showControls, table, writeJson } from "./output.ts";
 
 type Listed = {

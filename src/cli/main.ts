@@ -4,6 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { withoutAliases } from "./aliases.ts";
 import { explainError } from "./output.ts";
 
 type Verb = { readonly summary: string; readonly load: () => Promise<(program: Command) => void> };
@@ -14,6 +15,7 @@ const verbs: Readonly<Record<string, Verb>> = {
     load: async () => (await import("./speedrun.ts")).speedrunCommand,
   },
   run: { summary: "continue a prompt", load: async () => (await import("./run.ts")).runCommand },
+  chat: { summary: "talk with a model in the terminal", load: async () => (await import("./chat.ts")).chatCommand },
   train: { summary: "train a model by a recipe", load: async () => (await import("./train.ts")).trainCommand },
   eval: { summary: "measure accuracy on a task, and what it cost", load: async () => (await import("./eval.ts")).evalCommand },
   bench: { summary: "measure speed: generation, kernels, training", load: async () => (await import("./bench.ts")).benchCommand },
@@ -50,7 +52,7 @@ async function main(args: readonly string[]): Promise<number> {
       program.commands.find((command) => command.name() === name)?.summary(summary);
     }
     if (args.length === 0) program.outputHelp();
-    else await program.parseAsync([...args], { from: "user" });
+    else await program.parseAsync(asked === "run" || asked === "chat" ? withoutAliases(args) : [...args], { from: "user" });
     return 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 || error.code === "commander.help" ? 0 : 2;

@@ -2,7 +2,6 @@
 // nothing (the bundled model). Out: device,
 // model, tokenizer and what the folder says about generation, closed when `use` is done, whatever happens.
 
-import { fileURLToPath } from "node:url";
 import { type Command, Option } from "commander";
 import type { Device } from "../backend/backend.ts";
 import { openDevice } from "../backend/open.ts";
@@ -11,20 +10,14 @@ import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import { type HfFolder, openHfFolder } from "../formats/hf-folder.ts";
-import { isHubName } from "../formats/hub-names.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
+import { findModelPath } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import { readTemplates } from "../text/chat-template.ts";
 import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { integer } from "./flags.ts";
 import { note } from "./output.ts";
-
-export const modelHelp = "a Hugging Face model folder, hf:org/name, or the name of a bundled model";
-
-/** Where package.json, models/ and recipes/ lie. */
-export const packageRoot = fileURLToPath(new URL("../../", import.meta.url));
-const bundledName = "countdown-reasoner";
 
 export type DeviceFlags = { readonly device: "cpu" | "reference"; readonly threads?: number };
 
@@ -46,41 +39,9 @@ export async function withDevice<T>(flags: DeviceFlags, use: (device: Device, ho
   }
 }
 
-/** The folder, or for hf:org/name the .gguf file, that MODEL means. Throws ConfigError when there is none. */
-export async function findModel(files: Files, reference: string | undefined): Promise<string> {
-  const shelf = files.join(packageRoot, "models");
-  if (reference === undefined) return await findBundled(files, shelf);
-  const operation = `open model ${quote(reference, 300)}`;
-  // Loaded when needed: the client of the Hub takes longer to load than a small model.
-  if (isHubName(reference)) return await (await import("./hub.ts")).findHubModel(reference);
-  if (reference.endsWith(".gguf")) {
-    throw new ConfigError({
-      operation,
-      got: "a GGUF file",
-      expected: modelHelp,
-      cure: "fetch the safetensors folder yourself and name it",
-    });
-  }
-  if (reference !== "" && (await files.isFolder(reference))) return reference;
-  const isBareName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(reference);
-  if (isBareName && (await files.isFolder(files.join(shelf, reference)))) return files.join(shelf, reference);
-  const got = reference !== "" && (await files.exists(reference)) ? "a file" : "no such folder";
-  throw new ConfigError({ operation, got, expected: modelHelp, cure: "check the path" });
-}
-
-/** The model on the shelf: countdown-reasoner, or the only one. Throws ConfigError. */
-export async function findBundled(files: Files, shelf: string): Promise<string> {
-  const folders: string[] = [];
-  for (const name of await files.list(shelf)) if (await files.exists(files.join(shelf, name, "config.json"))) folders.push(name);
-  const chosen = folders.includes(bundledName) ? bundledName : folders.length === 1 ? folders[0] : undefined;
-  if (chosen !== undefined) return files.join(shelf, chosen);
-  const got = folders.length === 0 ? `no bundled model in ${quote(shelf, 300)}` : `bundled models ${folders.join(", ")}`;
-  throw new ConfigError({
-    operation: "open the bundled model",
-    got,
-    expected: "one",
-    cure: "name a model folder, or make one: gradually speedrun",
-  });
+/** What MODEL means. Loads the client of the Hub only when needed: it takes longer to load than a small model. */
+export function findModel(files: Files, reference: string | undefined): Promise<string> {
+  return findModelPath(files, reference, async (name) => await (await import("./hub.ts")).findHubModel(name));
 }
 
 export async function readTokenizer(folder: Pick<HfFolder, "readText" | "path">, files: Files): Promise<Tokenizer> {

@@ -1,56 +1,32 @@
-// `gradually run [MODEL] [PROMPT]`: continues a prompt and shows the text as it comes, reasoning apart from the answer. Sampling defaults are those
+// `gradually run [MODEL] [PROMPT]`: answers a prompt and shows the text as it comes, reasoning apart from the answer. Sampling defaults are those
 // of generation_config.json, else greedy. Under --json one document holds text, reasoning, ids, counts and speed.
 
 import type { Command } from "commander";
+import type { ChatModel } from "../chat/model.ts";
+import { numberAt, withDefaults } from "../chat/sampling-defaults.ts";
 import { ConfigError } from "../core/errors.ts";
-import { Engine } from "../engine/engine.ts";
-import type { GenerationResult, Sampling, ThinkingBudget } from "../engine/request.ts";
-import { thinkClose } from "../tasks/completion.ts";
-import { streamDecoder } from "../text/stream-decoder.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
-import { integer, real } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, type LoadedModel, modelHelp, stopIds, withModel } from "./model.ts";
-import { hasColour, note, shellWord, showControls, writeJson } from "./output.ts";
+import { modelHelp } from "../platform/find-model.ts";
+import { loadPath } from "../platform/load.ts";
+import { nodeHost } from "../platform/node.ts";
+import { answerPrinter } from "./answer-printer.ts";
+import { addGenerationFlags, chatOptions, defaultMaxTokens, type GenerationFlags, loadOptions } from "./generation-flags.ts";
+import { findModel } from "./model.ts";
+import { note, shellWord, writeJson } from "./output.ts";
 import { checkAnswer, makePrompt, type Prompt } from "./prompt.ts";
 import { readInput } from "./stdin.ts";
-import { type Piece, thinkStream } from "./think-stream.ts";
 
-type Flags = DeviceFlags & {
-  readonly raw?: boolean;
-  readonly maxTokens?: number;
-  readonly temperature?: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly minP?: number;
-  readonly seed?: number;
-  readonly thinkingBudget?: number;
-  readonly wait?: number;
-  readonly json?: boolean;
-};
-
-const defaultMaxTokens = 2048;
+type Flags = GenerationFlags & { readonly raw?: boolean; readonly json?: boolean; readonly verbose?: boolean };
 
 export function runCommand(program: Command): void {
   const command = program
     .command("run")
-    .description("Continue a prompt. Without MODEL the bundled model answers; without PROMPT it is read from standard input.")
+    .description("Answer a prompt. Without MODEL the bundled model answers; without PROMPT it is read from standard input.")
     .argument("[model]", modelHelp)
     .argument("[prompt]", "the text; - reads standard input")
-    .option("--raw", "send the text as it is, after what the tokenizer puts before every text")
-    .option(
-      "-n, --max-tokens <n>",
-      `most tokens to generate (default: what generation_config.json says, else ${defaultMaxTokens})`,
-      integer(1),
-    )
-    .option("--temperature <t>", "0 always takes the likeliest token (default: generation_config.json, else 0)", real(0, 100))
-    .option("--top-k <n>", "draw from the n likeliest tokens; 0: from all", integer(0))
-    .option("--top-p <p>", "draw from the likeliest tokens that together have this probability", real(0, 1, true))
-    .option("--min-p <p>", "draw from tokens at least this probable, relative to the likeliest", real(0, 1))
-    .option("--seed <n>", "the same seed gives the same text", integer(0))
-    .option("--thinking-budget <n>", "end the reasoning after n tokens", integer(0))
-    .option("--wait <n>", 'the first n times that the model ends its reasoning, make it go on with "Wait"', integer(0, 1000))
-    .option("--json", "print one JSON document: text, reasoning, ids, counts, tok_s");
-  addDeviceFlags(command)
+    .option("--raw", "send the text as it is, after what the tokenizer puts before every text");
+  addGenerationFlags(command)
+    .option("--verbose", "also show what the prompt took")
+    .option("--json", "print one JSON document: text, reasoning, ids, counts, tok_s")
     .addHelpText(
       "after",
       `
@@ -65,10 +41,15 @@ Examples:
 
 async function run(first: string | undefined, second: string | undefined, flags: Flags): Promise<void> {
   const [reference, words] = await sortArguments(first, second, flags);
-  await withModel(reference, flags, async (loaded) => {
-    const prompt = makePrompt(loaded, words === "-" ? await readInput("run") : words, flags.raw ?? false);
-    await generate(loaded, prompt, flags);
-  });
+  const host = nodeHost();
+  const path = await findModel(host.files, reference);
+  const options = await loadOptions(flags, (text) => note(`note: ${text}`));
+  const chat = await loadPath(host, path, options);
+  try {
+    await generate(chat, path, words === "-" ? await readInput("run") : words, flags);
+  } finally {
+    await chat.close();
+  }
 }
 
 /** One argument alone is the prompt for the bundled model when it can be no path; else it is MODEL. */
@@ -86,145 +67,70 @@ async function sortArguments(first: string | undefined, second: string | undefin
   });
 }
 
-async function generate(loaded: LoadedModel, prompt: Prompt, flags: Flags): Promise<void> {
-  const { model, tokenizer, host, device } = loaded;
-  const left = model.contextLength - prompt.ids.length;
-  const maxTokens = Math.min(left, flags.maxTokens ?? configured(loaded, "max_new_tokens") ?? defaultMaxTokens);
-  const budget = makeBudget(tokenizer, flags);
-  const sampling = makeSampling(loaded, flags);
-  const decoder = streamDecoder(tokenizer, { skipSpecialTokens: true });
-  const split = thinkStream(prompt.thinking);
-  const show = flags.json ? () => {} : printer();
-  const parts = { reasoning: "", text: "" };
-  const take = (pieces: readonly Piece[]) => {
-    for (const piece of pieces) {
-      parts[piece.kind] += piece.text;
-      show(piece);
-    }
-  };
-
-  const engine = new Engine(model, {
-    slots: 1,
-    contextLength: prompt.ids.length + maxTokens,
-    vocabLimit: Math.min(tokenizer.vocabSize, model.vocabSize),
-  });
-  const start = host.now();
-  let began = start;
-  let result: GenerationResult;
-  try {
-    const request = { ids: prompt.ids, maxTokens, stop: stopIds(loaded), sampling, ...(budget && { budget }) };
-    let count = 0;
-    const onToken = (id: number) => {
-      if (count++ === 0) began = host.now();
-      take(split.push(decoder.push(id)));
-    };
-    result = await engine.submit(request, { onToken });
-  } finally {
-    await engine.dispose();
+async function generate(chat: ChatModel, path: string, words: string, flags: Flags): Promise<void> {
+  const asked = await chatOptions(flags);
+  refuseThinking(chat, flags);
+  const maxTokens = asked.maxTokens ?? numberAt(chat.generationConfig, "max_new_tokens") ?? defaultMaxTokens;
+  const options = { ...asked, maxTokens };
+  const prompt = makePrompt(chat, words, flags.raw ?? false, options);
+  const response = prompt.isChat ? chat.respond(prompt.text, options) : chat.generate(prompt.text, options);
+  if (!flags.json) {
+    const printer = answerPrinter(chat.delimiters, flags.hidethinking);
+    for await (const part of response) printer.push(part);
+    printer.end();
   }
-  const seconds = host.now() - start;
-  take(split.push(decoder.end()));
-  take(split.end());
-  if (!flags.json) show(undefined);
-
-  const completion = result.ids.length;
-  // The first token comes with the prompt's pass; the pace is that of the others.
-  const decoding = host.now() - began;
-  const tokensPerSecond = completion > 1 && decoding > 0 ? (completion - 1) / decoding : completion / Math.max(seconds, 1e-9);
-  const correct = prompt.countdown && checkAnswer(prompt.countdown, parts.text);
+  const { reasoning, content, ids, statistics } = await response.answer();
+  const correct = prompt.countdown && checkAnswer(prompt.countdown, content);
   if (flags.json) {
+    const { info } = chat.engine.model.device;
     writeJson({
-      text: parts.text,
-      reasoning: parts.reasoning,
-      ids: result.ids,
-      prompt_tokens: result.promptTokens,
-      completion_tokens: completion,
-      ...(result.thinkingTokens !== undefined && { thinking_tokens: result.thinkingTokens }),
-      stop: result.stop,
+      text: content,
+      reasoning,
+      ids,
+      prompt_tokens: statistics.promptTokens,
+      completion_tokens: statistics.completionTokens,
+      ...(reasoning !== "" || flags.thinkingBudget !== undefined ? { thinking_tokens: statistics.thinkingTokens } : {}),
+      stop: statistics.stop,
+      ...(statistics.stopText !== undefined && { stop_text: statistics.stopText }),
       ...(correct !== undefined && { correct }),
-      tok_s: tokensPerSecond,
-      seconds,
+      tok_s: statistics.generatedPerSecond,
+      prompt_tok_s: statistics.promptPerSecond,
+      first_token_s: statistics.timeToFirstToken,
+      seconds: statistics.seconds,
       prompt: prompt.text,
-      temperature: sampling.temperature,
-      seed: result.seed,
-      forced: result.forced,
-      device: `${device.info.name} ${device.info.build}`,
-      threads: device.info.threads,
-      model: loaded.path,
+      temperature: withDefaults(options, chat.generationConfig).temperature,
+      seed: statistics.seed,
+      forced: statistics.forcedTokens,
+      device: `${info.name} ${info.build}`,
+      threads: info.threads,
+      model: path,
     });
     return;
   }
   if (correct !== undefined) note(correct ? "checked: right" : "checked: wrong");
-  note(`${result.promptTokens} prompt tokens, ${completion} tokens at ${tokensPerSecond.toFixed(0)} tok/s, ended by ${result.stop}`);
-  const next = prompt.countdown
-    ? `gradually eval ${shellWord(loaded.path)} --task countdown`
-    : `gradually inspect ${shellWord(loaded.path)}`;
-  note(`next: ${next}`);
-}
-
-/** Shows pieces on standard output; undefined ends the text. On a terminal reasoning is dim; elsewhere it stands between its tags. */
-function printer(): (piece: Piece | undefined) => void {
-  const { stdout } = process;
-  const isTerminal = stdout.isTTY === true;
-  const colour = hasColour(stdout);
-  let kind: Piece["kind"] | undefined;
-  let trimming = false;
-  const [open, close] = colour ? ["\u001b[2m", "\u001b[22m\n"] : ["<think>", `${thinkClose}\n`];
-  return (piece) => {
-    if (piece === undefined) {
-      stdout.write(kind === "reasoning" ? close : "\n");
-      return;
-    }
-    let { text } = piece;
-    if (piece.kind !== kind) {
-      if (kind === "reasoning") stdout.write(close);
-      if (piece.kind === "reasoning") stdout.write(open);
-      trimming = kind === "reasoning";
-      kind = piece.kind;
-    }
-    if (trimming) text = text.trimStart();
-    if (text !== "") trimming = false;
-    stdout.write(isTerminal ? showControls(text) : text);
-  };
-}
-
-function makeBudget(tokenizer: Tokenizer, { thinkingBudget, wait }: Flags): ThinkingBudget | undefined {
-  if (thinkingBudget === undefined && !wait) return undefined;
-  if (tokenizer.idOf(thinkClose) === undefined) {
-    throw new ConfigError({
-      operation: `run: ${thinkingBudget === undefined ? "--wait" : "--thinking-budget"}`,
-      got: "a model whose tokenizer has no </think>",
-      expected: "a model that thinks",
-      cure: "leave the flag out",
-    });
+  if (flags.verbose) {
+    const { cachedTokens, promptPerSecond, timeToFirstToken, thinkingTokens, seed } = statistics;
+    note(
+      `prompt: ${statistics.promptTokens} tokens (${cachedTokens} cached) at ${promptPerSecond.toFixed(0)} tok/s, first token after ${timeToFirstToken.toFixed(2)} s`,
+    );
+    note(`thinking: ${thinkingTokens} tokens; seed ${seed}`);
   }
-  const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-  return {
-    end: encode(thinkClose),
-    ...(thinkingBudget !== undefined && { max: thinkingBudget }),
-    ...(wait && { extend: { times: wait, ids: encode("Wait") } }),
-  };
+  const { promptTokens, completionTokens, generatedPerSecond, stop } = statistics;
+  note(`${promptTokens} prompt tokens, ${completionTokens} tokens at ${generatedPerSecond.toFixed(0)} tok/s, ended by ${stop}`);
+  note(`next: ${nextCommand(prompt, path)}`);
 }
 
-/** Flags before generation_config.json before greedy. */
-function makeSampling(loaded: LoadedModel, flags: Flags): Sampling & { temperature: number } {
-  const { do_sample } = loaded.generationConfig;
-  const draws = do_sample === true;
-  const setting = (flag: number | undefined, key: string) => flag ?? (draws ? configured(loaded, key) : undefined);
-  const [topK, topP, minP] = [setting(flags.topK, "top_k"), setting(flags.topP, "top_p"), setting(flags.minP, "min_p")];
-  // Who filters wants to draw.
-  const filters = [flags.topK, flags.topP, flags.minP].some((flag) => flag !== undefined);
-  const temperature = setting(flags.temperature, "temperature") ?? (draws || filters ? 1 : 0);
-  return {
-    temperature,
-    ...(topK !== undefined && { topK }),
-    ...(topP !== undefined && { topP }),
-    ...(minP !== undefined && { minP }),
-    ...(flags.seed !== undefined && { seed: flags.seed }),
-  };
+function nextCommand({ countdown }: Prompt, path: string): string {
+  return countdown ? `gradually eval ${shellWord(path)} --task countdown` : `gradually inspect ${shellWord(path)}`;
 }
 
-function configured({ generationConfig }: LoadedModel, key: string): number | undefined {
-  const value = generationConfig[key];
-  return typeof value === "number" ? value : undefined;
+/** Said before the prompt is looked at, with the name of the flag. */
+function refuseThinking(chat: ChatModel, { thinkingBudget, wait }: Flags): void {
+  if ((thinkingBudget === undefined && !wait) || chat.delimiters) return;
+  throw new ConfigError({
+    operation: `run: ${thinkingBudget === undefined ? "--wait" : "--thinking-budget"}`,
+    got: "a model whose chat template has no thinking and whose tokenizer has no </think>",
+    expected: "a model that thinks",
+    cure: "leave the flag out",
+  });
 }

@@ -1,8 +1,9 @@
 // `gradually tokenize MODEL TEXT`: the ids of a text, from a model's tokenizer. Needs no weights.
 
 import type { Command } from "commander";
+import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
-import { modelHelp, openText } from "./model.ts";
+import { openText } from "./model.ts";
 import { say, showControls, table, writeJson } from "./output.ts";
 import { readInput } from "./stdin.ts";
 

@@ -7,12 +7,13 @@ import type { Command } from "commander";
 import { ConfigError, GraduallyError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { parseJson } from "../core/json.ts";
+import { packageRoot } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import { defineRecipe, type Recipe, type RecipeInput } from "../train/recipe.ts";
 import { applyOverrides } from "../train/recipe-overrides.ts";
 import { type RunResult, runRecipe } from "../train/run.ts";
 import { collect } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, packageRoot, withDevice } from "./model.ts";
+import { addDeviceFlags, type DeviceFlags, withDevice } from "./model.ts";
 import { note, progressLine, say, shellWord, writeJson } from "./output.ts";
 
 type Flags = DeviceFlags & { readonly out?: string; readonly set: string[]; readonly resume?: boolean; readonly json?: boolean };

@@ -20,8 +20,11 @@ import { settle } from "./settle.ts";
 export type TokenInfo = { readonly logprob?: number; readonly isForced: boolean };
 
 export type SubmitOptions = {
-  /** Called for every emitted id (not for the stop id) in the step in which it was chosen. What it throws fails this request alone. */
-  readonly onToken?: (id: number, info: TokenInfo) => void;
+  /**
+   * Called for every emitted id (not for the stop id) in the step in which it was chosen. What it throws fails this request alone; when it
+   * returns "stop" the request ends with this id.
+   */
+  readonly onToken?: (id: number, info: TokenInfo) => unknown;
   /** Frees the slot at once, at any moment; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
   /** See session.ts. */
@@ -316,19 +319,21 @@ export class Engine {
   }
 
   #settle(sequence: Sequence, choice: Choice, logprob: number | undefined): void {
-    const state = settle(sequence, choice, logprob);
+    let state = settle(sequence, choice, logprob);
+    const stopId = state === "stop" && choice.id !== ended ? choice.id : undefined;
     const handlers = this.#handlers.get(sequence);
     if (state !== "stop") {
       this.#emitted++;
       try {
-        handlers?.onToken?.(choice.id, { ...(logprob !== undefined && { logprob }), isForced: choice.isForced });
+        const told = handlers?.onToken?.(choice.id, { ...(logprob !== undefined && { logprob }), isForced: choice.isForced });
+        if (told === "stop") state = "stop";
       } catch (error) {
         this.#fail(sequence, error);
       }
     }
     if (state === "go" || sequence.isDone) return;
     this.#remove(sequence);
-    handlers?.resolve(resultOf(sequence, state, state === "stop" && choice.id !== ended ? choice.id : undefined));
+    handlers?.resolve(resultOf(sequence, state, stopId));
   }
 
   /** The device failed: whoever was in the step is lost with what the cache holds of it; the others go on. */

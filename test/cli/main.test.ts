@@ -34,7 +34,7 @@ test("usage errors: exit 2, one line, nothing on standard output", async () => {
     expectUsage(["logits", "x", "--ids", "1,b"], "1,b"),
     expectUsage(["logits", "x", "--ids", ""], "integers"),
     expectUsage(["logits", "x", "--ids", "1,-2"], "integers"),
-    expectUsage(["run", "x", "y", "--max-tokens", "0"], "an integer of 1 or more"),
+    expectUsage(["run", "x", "y", "--max-tokens", "0"], "an integer from 1 to 2147483647"),
     expectUsage(["run", "x", "y", "--temperature", "-1"], "a number from 0 to 100"),
     expectUsage(["run", "x", "y", "--top-p", "0"], "above 0"),
     expectUsage(["run", "x", "y", "--threads", "1e3"], "an integer from 1 to 256"),
