@@ -11,13 +11,18 @@ import { alias, dispose, empty, fromArray, keep, read, scope, type Tensor } from
 import { noGradients } from "../tensor/tracking.ts";
 import { type Choice, chooseId, ended, isConstrained } from "./choose.ts";
 import { checkOptions, type EngineOptions } from "./options.ts";
-import { checkRequest, type GenerationRequest, type GenerationResult } from "./request.ts";
+import { type Alternative, checkRequest, type GenerationRequest, type GenerationResult } from "./request.ts";
 import { makeSampler, type Sampler } from "./sampler.ts";
 import { admit, forget, leave, packedLength, type Slot, type StepPlan, schedule } from "./scheduler.ts";
 import { randomOf, resultOf, type Sequence, startSequence, type Timeline } from "./sequence.ts";
 import { settle } from "./settle.ts";
 
-export type TokenInfo = { readonly logprob?: number; readonly isForced: boolean };
+export type TokenInfo = {
+  readonly logprob?: number;
+  /** The likeliest ids at this place, when the request wants topLogprobs. */
+  readonly alternatives?: readonly Alternative[];
+  readonly isForced: boolean;
+};
 
 export type SubmitOptions = {
   /**
@@ -325,7 +330,11 @@ export class Engine {
     if (state !== "stop") {
       this.#emitted++;
       try {
-        const told = handlers?.onToken?.(choice.id, { ...(logprob !== undefined && { logprob }), isForced: choice.isForced });
+        const told = handlers?.onToken?.(choice.id, {
+          ...(logprob !== undefined && { logprob }),
+          ...(choice.ranked && { alternatives: sequence.alternatives.at(-1) }),
+          isForced: choice.isForced,
+        });
         if (told === "stop") state = "stop";
       } catch (error) {
         this.#fail(sequence, error);
