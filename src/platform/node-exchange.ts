@@ -16,6 +16,9 @@ export function complaintOf({ method, url = "", rawHeaders, httpVersion }: Incom
   const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "host").length;
   if (hosts > 1) return { status: 400, message: `got ${hosts} Host headers; expected one` };
   if (hosts === 0) return { status: httpVersion === "1.0" ? 403 : 400, message: "got no Host header; expected one" };
+  const codings = rawHeaders.filter((_, i) => i % 2 === 1 && (rawHeaders[i - 1] as string).toLowerCase() === "transfer-encoding");
+  if (codings.length > 1 || (codings[0] !== undefined && codings[0].toLowerCase() !== "chunked"))
+    return { status: 400, message: "got an odd Transfer-Encoding; expected chunked" };
   if (method === "TRACE" || method === "CONNECT" || method === "TRACK")
     return { status: 405, message: `got the method ${method}; expected GET or POST` };
   const path = url.split(/[?#]/, 1)[0] ?? "";
