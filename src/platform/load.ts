@@ -78,6 +78,7 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
       generationConfig: opened.generationConfig,
       now: host.now,
       engine: engineOptions(options, opened, model.contextLength),
+      openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary),
       close,
     });
   } catch (thrown) {
