@@ -10,7 +10,7 @@ import type { Model } from "../models/model.ts";
 import type { ChatTemplate } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type AnswerWriter, answerWriter } from "./answer-writer.ts";
-import { type GrammarEngine, noGrammars, type Structure } from "./grammar.ts";
+import { type GrammarConstraint, type GrammarEngine, noGrammars, type Structure } from "./grammar.ts";
 import { type Answer, type Part, Response } from "./response.ts";
 import { numberAt, stopIdsOf, withDefaults } from "./sampling-defaults.ts";
 import { checkStopStrings } from "./stop-strings.ts";
@@ -203,7 +203,7 @@ export class ChatModel {
   ): Promise<Answer> {
     const { now } = this.#parts;
     const began = now();
-    const constraint = options.structure && (await (await this.#openGrammars()).constrain(options.structure));
+    const constraint = options.structure && (await this.constrain(options.structure));
     try {
       signal.throwIfAborted();
       const writer = answerWriter(this.tokenizer, this.delimiters, plan.begin, stops);
@@ -244,6 +244,11 @@ export class ChatModel {
     } finally {
       constraint?.dispose();
     }
+  }
+
+  /** A constraint for one sequence of this model's engine. Throws RequestError for what cannot be compiled. */
+  async constrain(structure: Structure): Promise<GrammarConstraint> {
+    return await (await this.#openGrammars()).constrain(structure);
   }
 
   #openGrammars(): Promise<GrammarEngine> {

@@ -35,9 +35,12 @@ export async function listen(fetch: Fetch, options: ListenOptions): Promise<List
   // Bounded by bytes; Node would drop what is beyond a count without a word.
   server.maxHeadersCount = 0;
   server.maxConnections = limits.connections;
+  /** Sockets that were told what is wrong: one answer is enough, even if the parser chokes on the rest. */
+  const told = new WeakSet<Duplex>();
   const answer = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     const complaint = complaintOf(incoming, limits.headers);
     if (complaint) {
+      told.add(incoming.socket);
       const body = errorText(complaint.message, complaint.status);
       outgoing.writeHead(complaint.status, {
         "content-type": "application/json",
@@ -53,6 +56,7 @@ export async function listen(fetch: Fetch, options: ListenOptions): Promise<List
   server.on("checkContinue", answer);
   server.on("connect", (_, socket: Duplex) => refuse(socket, 405, "got the method CONNECT; expected GET or POST"));
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
+    if (told.has(socket)) return void socket.end();
     const [status, message] = parserErrors[error.code ?? ""] ?? [400, "got bytes that are no HTTP request; expected HTTP/1.1"];
     refuse(socket, status, message);
   });

@@ -12,7 +12,7 @@ import { type Limits, makeLimits } from "./limits.ts";
 import { type LogFields, logLine } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { openApi } from "./openapi.ts";
-import { errorBody, explain, Refusal } from "./refusal.ts";
+import { brief, errorBody, explain, Refusal } from "./refusal.ts";
 import { type Route, routes } from "./routes.ts";
 import { checkSizes, validate } from "./schema-parts.ts";
 import { type ModelEntry, Shelf, shuttingDown } from "./shelf.ts";
@@ -119,7 +119,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
       } catch (error) {
         if (account && !account.isSettled) {
           const wire = explain(error, id);
-          Object.assign(fields, { status: wire.status, error: wire.error.message });
+          Object.assign(fields, { status: wire.status, error: brief(wire) });
           account.settle(request.signal.aborted ? "cancelled" : wire.isOurs ? "failed" : "rejected", wire.reason);
         }
         throw error;
@@ -146,10 +146,10 @@ export async function makeApp(options: AppOptions): Promise<App> {
     const route = findRoute(c.req.method, c.req.path);
     if (wire.isOurs) server.log("failure", { id: passed.id, error: error.stack ?? error.message });
     if (!route?.generates || passed.fields.error === undefined) {
-      Object.assign(passed.fields, { status: wire.status, error: wire.error.message });
+      Object.assign(passed.fields, { status: wire.status, error: brief(wire) });
       record(c.req.raw, passed);
     }
-    return Response.json(errorBody(wire, route?.dialect ?? "openai"), {
+    return Response.json(errorBody(wire, route?.dialect ?? (c.req.path.startsWith("/api/") ? "ollama" : "openai")), {
       status: wire.status,
       headers: { ...wire.headers, "x-request-id": passed.id },
     });

@@ -18,7 +18,7 @@ import { Work } from "./work.ts";
 export async function chatCompletions(call: Call<ChatRequest>): Promise<Response> {
   const { body, server } = call;
   checkTogether(body);
-  const work = await Work.start(call, body.model, (model) => prepareChat(model, readJob(call, model)));
+  const work = await Work.start(call, body.model, (model) => prepareChat(model, readJob(call, body, model)));
   const head = { id: newId("chatcmpl-"), created: unixTime(), model: work.model.name, system_fingerprint: `gradually-${server.version}` };
   if (body.stream) {
     const chunk = { object: "chat.completion.chunk", ...head };
@@ -55,14 +55,15 @@ function checkTogether(body: ChatRequest): void {
     throw badField("top_logprobs", "top_logprobs without logprobs", "logprobs: true", "set logprobs");
 }
 
-function readJob(call: Call<ChatRequest>, model: ServedModel): ChatJob {
-  const { body, server } = call;
+/** The other dialects bring their requests into this form first. */
+export function readJob(call: Call, body: ChatRequest, model: ServedModel): ChatJob {
+  const { server } = call;
   const { limits } = server;
   const structure = readFormat(body.response_format, limits.schemaBytes);
   const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
   const tools = readTools(body.tools ?? [], limits);
   return {
-    ...readOptions(call, model),
+    ...readOptions(call, body, model),
     ...(maxTokens !== undefined && { maxTokens }),
     ...(body.logprobs && { logprobs: true }),
     ...(body.top_logprobs && { topLogprobs: body.top_logprobs }),
@@ -94,7 +95,7 @@ type Common = Pick<
 >;
 
 /** The fields of sampling that all of OpenAI's requests share. */
-export function readOptions({ body, server, caller }: Call<Common>, model: ServedModel): JobOptions {
+export function readOptions({ server, caller }: Call, body: Common, model: ServedModel): JobOptions {
   const n = body.n ?? 1;
   if (n > server.limits.sequences) throw badField("n", String(n), `1 to ${server.limits.sequences}`);
   const seed = seedOf(body.seed);

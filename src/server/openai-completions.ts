@@ -24,7 +24,7 @@ export async function completions(call: Call<CompletionRequest>): Promise<Respon
     if (prompts.length * n > server.limits.sequences)
       throw badField("n", `${prompts.length} prompts times n = ${n}`, `at most ${server.limits.sequences}`, "send fewer");
     const options = {
-      ...readOptions(call, model),
+      ...readOptions(call, body, model),
       maxTokens: body.max_tokens ?? 16,
       ...(typeof body.logprobs === "number" && { logprobs: true, topLogprobs: body.logprobs }),
     };

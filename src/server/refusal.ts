@@ -119,6 +119,11 @@ function paramOf({ complaint }: RequestError): string | null {
   return /chat template|messages/.test(complaint.operation) ? "messages" : null;
 }
 
+/** For the log: what was wrong, without the words of the message, which may be the client's. */
+export function brief({ status, error, reason }: WireError): string {
+  return `${status} ${error.code ?? reason}${error.param === null ? "" : ` ${error.param.slice(0, 60)}`}`;
+}
+
 export type Dialect = "openai" | "anthropic" | "ollama";
 
 /** The error as the body of an answer in one of the three dialects. */

@@ -2,9 +2,22 @@
 // public needs the key. app.ts, the OpenAPI document and the tests walk this one table.
 
 import type { z } from "zod";
+import { countRequest, countTokens, messages, messagesRequest } from "./anthropic.ts";
 import type { Call } from "./call.ts";
+import {
+  ollamaChat,
+  ollamaChatRequest,
+  ollamaGenerate,
+  ollamaGenerateRequest,
+  ollamaRunning,
+  ollamaShow,
+  ollamaShowRequest,
+  ollamaTags,
+  ollamaVersion,
+} from "./ollama.ts";
 import { chatCompletions } from "./openai-chat.ts";
 import { completions } from "./openai-completions.ts";
+import { responses, responsesRequest } from "./openai-responses.ts";
 import { health, listModels, metricsPage, oneModel, openApiPage, ready } from "./pages.ts";
 import type { Dialect } from "./refusal.ts";
 import { chatRequest, completionRequest, detokenizeRequest, tokenizeRequest } from "./schemas.ts";
@@ -53,6 +66,9 @@ function post<S extends z.ZodType>(
   };
 }
 
+const anthropic: Options = { dialect: "anthropic", keyHeader: "x-api-key" };
+const ollama: Options = { dialect: "ollama" };
+
 export const routes: readonly Route[] = [
   get("/health", "Whether the process is alive.", health, { access: "public" }),
   get("/ready", "Whether it takes requests: 503 while it starts or ends.", ready, { access: "public" }),
@@ -62,6 +78,15 @@ export const routes: readonly Route[] = [
   get("/v1/models/:model{.+}", "One model.", oneModel),
   post("/v1/chat/completions", "Answer a conversation.", chatRequest, chatCompletions),
   post("/v1/completions", "Continue a text.", completionRequest, completions),
+  post("/v1/responses", "Answer, in OpenAI's newer form: text, reasoning, functions.", responsesRequest, responses),
   post("/tokenize", "Turn text into ids.", tokenizeRequest, tokenize, { generates: false }),
   post("/detokenize", "Turn ids into text.", detokenizeRequest, detokenize, { generates: false }),
+  post("/v1/messages", "Answer, as Anthropic's API does.", messagesRequest, messages, anthropic),
+  post("/v1/messages/count_tokens", "Count the tokens of a conversation.", countRequest, countTokens, { ...anthropic, generates: false }),
+  post("/api/chat", "Answer, as Ollama does.", ollamaChatRequest, ollamaChat, ollama),
+  post("/api/generate", "Continue a text, as Ollama does.", ollamaGenerateRequest, ollamaGenerate, ollama),
+  post("/api/show", "About one model.", ollamaShowRequest, ollamaShow, { ...ollama, generates: false }),
+  get("/api/tags", "The models that are served.", ollamaTags, ollama),
+  get("/api/ps", "The models in memory.", ollamaRunning, ollama),
+  get("/api/version", "The server's version.", ollamaVersion, ollama),
 ];

@@ -15,6 +15,8 @@ export type LoadedModel = {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
   readonly chat: Chat;
+  /** The files have no chat template: `chat` is a guess. */
+  readonly isPlain?: boolean;
   /** generation_config.json over config.json: special ids and sampling defaults. */
   readonly generationConfig: JsonObject;
   /** Sequences that the engine computes at once. */

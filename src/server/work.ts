@@ -5,7 +5,7 @@
 import type { Call } from "./call.ts";
 import { eventHeaders, eventStream } from "./event-stream.ts";
 import { type Batch, type Finish, Generation, type GenerationInput } from "./generation.ts";
-import { explain, Refusal, type WireError } from "./refusal.ts";
+import { brief, explain, Refusal, type WireError } from "./refusal.ts";
 import { type Loan, type ServedModel, shuttingDown } from "./shelf.ts";
 
 /** One answer, but for what every answer gets here. */
@@ -144,7 +144,7 @@ export class Work {
       note({ cancelled: error instanceof Error ? error.message : true });
       account?.settle("cancelled");
     } else {
-      note({ error: wire.error.message });
+      note({ error: brief(wire) });
       account?.settle(wire.isOurs || wire.status >= 500 ? "failed" : "rejected", wire.reason);
       if (wire.isOurs) server.log("failure", { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
     }

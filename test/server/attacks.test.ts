@@ -383,8 +383,13 @@ const badFields: readonly (readonly [string, object, string])[] = [
   ["a switch", { chat_template_kwargs: { messages: [] } }, "chat_template_kwargs"],
 ];
 
+/** Some values are megabytes: titles have their beginning. */
+function titled([id, more, param]: readonly [string, object, string]): [string, string, object, string] {
+  return [id, JSON.stringify(more).slice(0, 60), more, param];
+}
+
 describe("fields of chat completions", () => {
-  test.each(badFields)("%s: %j is refused by the name of its field", async (_, more, param) => {
+  test.each(badFields.map(titled))("%s: %s is refused by the name of its field", async (_, __, more, param) => {
     const { app } = await openApp();
     await refused(await ask(app, { messages, ...more }), 400, param);
     expect(app.server.shelf.loaded[0]?.engine.counts).toMatchObject({ steps: 0, running: 0, waiting: 0 });
@@ -446,7 +451,7 @@ describe("fields of chat completions", () => {
     await ask(app, { messages: [{ role: "user", content: secret }], model: "a\nrequest id=forged" });
     expect(lines).toHaveLength(2);
     for (const line of lines) expect(line).toMatch(/^request id=req-\w+ method=POST path=\/v1\/chat\/completions /);
-    expect(lines.join("")).not.toMatch(/[\n\u001b]|hunter2/);
+    for (const bad of ["\n", "\u001b", secret]) expect(lines.join("")).not.toContain(bad);
   });
 
   test("A91: labels of metrics come from fixed sets", async () => {
@@ -459,7 +464,7 @@ describe("fields of chat completions", () => {
 });
 
 describe("fields of completions", () => {
-  test.each([
+  test.each<readonly [string, object, string]>([
     ["A33", { best_of: 1_000_000 }, "best_of"],
     ["A33", { best_of: 2 }, "best_of"],
     ["A38", { prompt: "" }, "prompt"],
@@ -474,7 +479,7 @@ describe("fields of completions", () => {
     ["A58", { logprobs: 1e6 }, "logprobs"],
     ["A32", { prompt: ["a", "b", "c"], n: 6 }, "n"],
     ["suffix", { suffix: "x" }, "suffix"],
-  ])("%s: %j", async (_, more, param) => {
+  ])("%s: a bad prompt or count", async (_, more, param) => {
     const { app } = await openApp();
     const error = await refused(await ask(app, { prompt: "x", ...more }, { path: "/v1/completions" }), 400);
     expect(error.param?.startsWith(param.split("[")[0] as string)).toBe(true);
