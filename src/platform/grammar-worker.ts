@@ -8,16 +8,25 @@ import { fileURLToPath } from "node:url";
 import { compileFunction } from "node:vm";
 import { parentPort } from "node:worker_threads";
 import type * as XGrammar from "@mlc-ai/web-xgrammar";
+import type { GrammarSource } from "../chat/structure-check.ts";
+import { jsonCharacters } from "../chat/structure-schema.ts";
 import type { GrammarAnswer, GrammarCall, Vocabulary } from "./grammar-messages.ts";
 
 const mostCompiled = 16;
 
+/** What the library prints, which is where it says why it gives up. */
+let printed = "";
+const keep = (...words: unknown[]) => {
+  printed = words.join(" ");
+};
+const quiet = { log: keep, warn: keep, error: keep, info: keep, debug: keep };
+
 function loadLibrary(): typeof XGrammar {
   const file = fileURLToPath(import.meta.resolve("@mlc-ai/web-xgrammar"));
-  const names = ["exports", "module", "window", "location", "document", "process"];
+  const names = ["exports", "module", "window", "location", "document", "process", "console"];
   const run = compileFunction(readFileSync(file, "utf8"), names, { filename: file });
   const module = { exports: {} };
-  run.call(module.exports, module.exports, module, {}, { href: "" }, undefined, undefined);
+  run.call(module.exports, module.exports, module, {}, { href: "" }, undefined, undefined, quiet);
   return module.exports as typeof XGrammar;
 }
 
@@ -34,12 +43,12 @@ async function open({ tokens, vocabSize, stopIds }: Vocabulary): Promise<void> {
   compiler = await library.GrammarCompiler.createGrammarCompiler(info, false);
 }
 
-async function compile(kind: string, text: string): Promise<XGrammar.CompiledGrammar> {
-  const key = `${kind} ${text}`;
+async function compile(source: GrammarSource): Promise<XGrammar.CompiledGrammar> {
+  const key = JSON.stringify(source);
   const known = compiled.get(key);
   if (known) return known;
   if (!compiler) throw new Error("no vocabulary");
-  const made = await compileNew(compiler, kind, text);
+  const made = await compileNew(compiler, source);
   for (const [old, grammar] of compiled) {
     if (compiled.size < mostCompiled) break;
     grammar.dispose();
@@ -49,19 +58,26 @@ async function compile(kind: string, text: string): Promise<XGrammar.CompiledGra
   return made;
 }
 
-async function compileNew(by: XGrammar.GrammarCompiler, kind: string, text: string): Promise<XGrammar.CompiledGrammar> {
-  // Any white space, as models write it, but not without end.
-  if (kind === "json") return await by.compileJSONSchema('{"type":"object"}', true, undefined, undefined, false, 16);
-  if (kind === "schema") return await by.compileJSONSchema(text, true, undefined, undefined, true, 16);
-  const grammar =
-    kind === "regex"
-      ? await library.Grammar.fromStructuralTag({ type: "structural_tag", format: { type: "regex", pattern: text } })
-      : await library.Grammar.fromEBNF(text);
+async function compileNew(by: XGrammar.GrammarCompiler, source: GrammarSource): Promise<XGrammar.CompiledGrammar> {
+  const grammar = await parse(source);
   try {
     return await by.compileGrammar(grammar);
   } finally {
     grammar.dispose();
   }
+}
+
+async function parse({ kind, text, rules = [] }: GrammarSource): Promise<XGrammar.Grammar> {
+  const { Grammar, Testings } = library;
+  // Any white space, as models write it, but not without end.
+  if (kind === "regex") return await Grammar.fromStructuralTag({ type: "structural_tag", format: { type: "regex", pattern: text } });
+  if (kind === "grammar") return await Grammar.fromEBNF(text);
+  // "json": any object.
+  const schema = kind === "json" ? '{"type":"object"}' : text;
+  let grammar = await Testings._jsonSchemaToEBNF(schema, true, undefined, undefined, kind === "schema", 16);
+  grammar = grammar.replaceAll('[^\\0-\\x1f\\"\\\\\\r\\n]', jsonCharacters);
+  for (const [name, rule] of rules) grammar = grammar.replaceAll(`"\\"${name}\\""`, `(${rule})`);
+  return await Grammar.fromEBNF(grammar);
 }
 
 async function answer(call: GrammarCall): Promise<Omit<GrammarAnswer, "serial">> {
@@ -76,7 +92,7 @@ async function answer(call: GrammarCall): Promise<Omit<GrammarAnswer, "serial">>
   }
   let matcher = matchers.get(call.id);
   if (call.kind === "begin") {
-    const grammar = await compile(call.source.kind, call.source.text);
+    const grammar = await compile(call.source);
     matcher = await library.GrammarMatcher.createGrammarMatcher(grammar, undefined, !hasStopIds);
     matchers.set(call.id, matcher);
   }
@@ -100,6 +116,9 @@ parentPort?.on("message", (call: GrammarCall) => {
 });
 
 function describe(thrown: unknown): string {
-  if (thrown instanceof Error) return thrown.message;
-  return typeof thrown === "number" ? "an exception of the grammar compiler" : String(thrown);
+  // "[FATAL] /path/of/its/source.cc:12: Check failed: (condition) is false: what a user can understand"
+  const said = /^\[FATAL\] \S+ (?:Check failed: .* is false: )?(.*)$/s.exec(printed)?.[1];
+  printed = "";
+  if (said !== undefined) return said;
+  return thrown instanceof Error ? thrown.message : "an exception of the grammar compiler";
 }
