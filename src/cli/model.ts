@@ -9,13 +9,15 @@ import { type Chat, openChat } from "../chat/prompt.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
+import { openGguf } from "../formats/gguf.ts";
 import { type HfFolder, openHfFolder } from "../formats/hf-folder.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { findModelPath } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import { readTemplates } from "../text/chat-template.ts";
-import { loadTokenizer, type Tokenizer } from "../text/tokenizer.ts";
+import { readGgufTokenizer } from "../text/gguf-tokenizer.ts";
+import { loadTokenizer, makeTokenizer, type Tokenizer } from "../text/tokenizer.ts";
 import { integer } from "./flags.ts";
 import { note } from "./output.ts";
 
@@ -58,14 +60,29 @@ export async function readTokenizer(folder: Pick<HfFolder, "readText" | "path">,
   return loadTokenizer(json, await folder.readText("tokenizer_config.json"), path);
 }
 
-/** What text needs of a model: no weights, no device. Throws ConfigError where MODEL has no tokenizer. */
-export async function openText(files: Files, reference: string): Promise<{ path: string; tokenizer: Tokenizer; chat?: Chat }> {
-  const path = await findModel(files, reference);
+type ModelText = { readonly path: string; readonly tokenizer: Tokenizer; readonly chat?: Chat };
+
+/** What text needs of a model, a folder or a .gguf file: no weights, no device. Throws ConfigError where MODEL has no tokenizer. */
+export async function openText(files: Files, reference: string): Promise<ModelText> {
+  const isFile = reference.endsWith(".gguf") && (await files.exists(reference)) && !(await files.isFolder(reference));
+  const path = isFile ? reference : await findModel(files, reference);
+  if (path.endsWith(".gguf")) return await openGgufText(files, path);
   const names = new Set(await files.list(path));
   const readText = async (name: string) => (names.has(name) ? await files.readText(files.join(path, name), 200_000_000) : undefined);
   const tokenizer = await readTokenizer({ path, readText }, files);
   const chat = await readChat({ path, readText }, tokenizer);
   return { path, tokenizer, ...(chat && { chat }) };
+}
+
+async function openGgufText(files: Files, path: string): Promise<ModelText> {
+  const gguf = await openGguf(files, path);
+  try {
+    const { definition, specialIds, chatTemplate } = readGgufTokenizer(gguf.metadata, path);
+    const tokenizer = makeTokenizer(definition, specialIds, path);
+    return { path, tokenizer, ...(chatTemplate !== undefined && { chat: openChat(tokenizer, { default: chatTemplate }, path) }) };
+  } finally {
+    await gguf.close();
+  }
 }
 
 export type LoadedModel = {

@@ -160,7 +160,7 @@ export function checkWeightMap(folder: Pick<Folder, "path" | "names">, index: Js
     if (typeof shard !== "string" || !shardName.test(shard)) {
       fail(
         folder.path,
-        `shard ${quote(String(shard))} for tensor ${quote(tensor)}`,
+        `shard ${typeof shard === "string" ? quote(shard) : quote(JSON.stringify(shard) ?? "")} for tensor ${quote(tensor)}`,
         "a bare file name that ends in .safetensors",
         "do not trust this folder",
       );

@@ -12,7 +12,10 @@ import { spmMerges } from "./spm-merges.ts";
 import { makeTokenizer, readDefinition, type SpecialIds, type Tokenizer } from "./tokenizer.ts";
 import type { AddedToken, TokenizerDefinition } from "./tokenizer-definition.ts";
 
-/** Metadata of a GGUF file: strings, numbers, booleans, arrays of strings, arrays of numbers of any kind. */
+/**
+ * Metadata of a GGUF file: strings, numbers, booleans, arrays of strings, arrays of numbers of any kind; each plain, or as formats/gguf.ts has
+ * it, in an object with its type.
+ */
 export type GgufMetadata = ReadonlyMap<string, unknown>;
 
 export type GgufTokenizer = {
@@ -221,6 +224,13 @@ class Reader {
     this.#source = source;
   }
 
+  #get(key: string): unknown {
+    const entry = this.#metadata.get(key);
+    const value = typeof entry === "object" && entry !== null && "type" in entry && "value" in entry ? entry.value : entry;
+    const isLazy = typeof value === "object" && value !== null && "toArray" in value && typeof value.toArray === "function";
+    return isLazy ? (value.toArray as () => unknown).call(value) : value;
+  }
+
   fail(got: string, expected: string): never {
     const operation = `read the tokenizer of ${quote(this.#source, 300)}`;
     throw new FormatError({ operation, got, expected, cure: "convert the model again, or use its Hugging Face folder" });
@@ -231,19 +241,19 @@ class Reader {
   }
 
   anyText(key: string): string | undefined {
-    const value = this.#metadata.get(key);
+    const value = this.#get(key);
     if (value === undefined || typeof value === "string") return value;
     return this.fail(`${key} that is no string`, "a string");
   }
 
   flag(key: string): boolean | undefined {
-    const value = this.#metadata.get(`tokenizer.ggml.${key}`);
+    const value = this.#get(`tokenizer.ggml.${key}`);
     if (value === undefined || typeof value === "boolean") return value;
     return this.fail(`tokenizer.ggml.${key} that is no boolean`, "true or false");
   }
 
   texts(key: string): readonly string[] | undefined {
-    const value = this.#metadata.get(`tokenizer.ggml.${key}`);
+    const value = this.#get(`tokenizer.ggml.${key}`);
     if (value === undefined) return undefined;
     if (!Array.isArray(value) || !value.every((entry) => typeof entry === "string"))
       return this.fail(`tokenizer.ggml.${key} that is no array of strings`, "an array of strings");
@@ -251,7 +261,7 @@ class Reader {
   }
 
   numbers(key: string, length: number): ArrayLike<number> | undefined {
-    const value = this.#metadata.get(`tokenizer.ggml.${key}`);
+    const value = this.#get(`tokenizer.ggml.${key}`);
     if (value === undefined) return undefined;
     const isList =
       (Array.isArray(value) && value.every((entry) => typeof entry === "number")) || (ArrayBuffer.isView(value) && "length" in value);
@@ -263,7 +273,7 @@ class Reader {
   }
 
   id(key: string, { tokens }: Pick<Vocabulary, "tokens">): number | undefined {
-    const value = this.#metadata.get(`tokenizer.ggml.${key}`);
+    const value = this.#get(`tokenizer.ggml.${key}`);
     if (value === undefined) return undefined;
     const id = typeof value === "bigint" ? Number(value) : value;
     if (typeof id === "number" && Number.isInteger(id) && id >= 0 && id < tokens.length) return id;

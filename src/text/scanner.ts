@@ -171,7 +171,8 @@ class Memory {
   readonly #failures: { from: number; end: number }[] = [];
 
   forget(): void {
-    for (const stretch of [this.#space, ...this.#failures]) stretch.end = -1;
+    this.#space.end = -1;
+    for (const failure of this.#failures) failure.end = -1;
   }
 
   newFailure(): { from: number; end: number } {

@@ -126,7 +126,6 @@ const nonLatin = /[\u0300-\uffff]/;
  */
 function nfc(text: string): string {
   if (!nonLatin.test(text)) return text;
-  if (!longMarks.test(text)) return text.normalize("NFC");
   let made = "";
   let from = 0;
   for (const { 0: marks, index } of text.matchAll(longMarks)) {

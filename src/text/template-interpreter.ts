@@ -24,6 +24,7 @@ import {
   StringValue,
   TupleValue,
   textOf,
+  UndefinedValue,
   type Value,
 } from "./template-values.ts";
 
@@ -234,6 +235,11 @@ export class LimitedInterpreter extends Base {
     const given = { type: "Given", value };
     if (computed && property.type === "SliceExpression") {
       this.charge((isText(value) || isList(value) ? value.value.length : 0) / 16);
+      const { start, stop, step } = property as Node & { start?: Node; stop?: Node; step?: Node };
+      if (isText(value) && step === undefined && !surrogate.test(value.value)) {
+        const [from, to] = [start, stop].map((bound) => (bound ? this.evaluate(bound, environment) : new UndefinedValue(undefined)));
+        if (from && to && isBound(from) && isBound(to)) return new StringValue(value.value.slice(from.value, to.value));
+      }
       return super.evaluateMemberExpression({ type: "MemberExpression", object: given, property, computed }, environment);
     }
     const key = computed ? this.evaluate(property, environment) : undefined;
@@ -306,6 +312,12 @@ export class LimitedInterpreter extends Base {
     else if (isText(operand)) this.charge(operand.value.length / (name === "list" || name === "join" || name === "indent" ? 16 : 1024));
     if (name === "tojson" || name === "string" || name === "join") this.charge(this.#measure(operand).nodes / 4);
   }
+}
+
+const surrogate = /[\ud800-\udfff]/;
+
+function isBound(value: Value): value is Value & { value: number | undefined } {
+  return value.type === "IntegerValue" || isUndefined(value);
 }
 
 const ownOperators = new Set(["==", "!=", "<", "<=", ">", ">=", "in", "not in", "~", "+", "*", "%"]);

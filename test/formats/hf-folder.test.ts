@@ -152,6 +152,31 @@ test("H13 accepted: a hard link; and a model folder that is itself reached throu
   for (const name of ["model", "alias"]) await (await openHfFolder(files, path.join(base, name))).close();
 });
 
+test("H37 accepted, nothing executed: code in the folder, and settings that name it", async () => {
+  const settings = { auto_map: { AutoModel: "modeling.Model" }, trust_remote_code: true, _target_: "os.system" };
+  await put("config.json", { model_type: "test", ...settings });
+  await putTensors("model.safetensors", { x: [1] });
+  const trap = "globalThis.trapped = true;";
+  for (const name of ["modeling.py", "index.js", "config.mjs", "addon.node", "tokenizer.cjs"]) await put(name, trap);
+  await put("package.json", { scripts: { postinstall: "node index.js" }, main: "index.js" });
+  const touched: string[] = [];
+  const record = <T>(read: (target: string, limit?: number) => T) => {
+    return (target: string, limit?: number): T => {
+      touched.push(path.basename(target));
+      return read(target, limit);
+    };
+  };
+  const model = await openHfFolder(
+    { ...files, open: record(files.open), read: record(files.read), readText: record(files.readText) },
+    folder,
+  );
+  await model.tensors.get("x")?.readF32();
+  expect(touched.sort()).toEqual(["config.json", "model.safetensors"]);
+  expect(model.config).toEqual({ model_type: "test", ...settings });
+  expect("trapped" in globalThis).toBe(false);
+  await model.close();
+});
+
 describe("index and shards that disagree", () => {
   beforeEach(async () => {
     await putTensors("a.safetensors", { x: [1], z: [9] });
@@ -262,6 +287,27 @@ describe("FP8 with block scales", () => {
       expect([...((await model.tensors.get("w.weight")?.readF32()) ?? [])]).toEqual(row);
       await model.close();
     }
+  });
+
+  test("Q10 accepted: the NaN of F8_E4M3 stays NaN, alone", async () => {
+    await put("config.json", { quantization_config: { weight_block_size: [2, 3] } });
+    const values = Float32Array.from(weight.data as Float32Array);
+    values[7] = Number.NaN;
+    await save({ ...weight, data: values }, scales);
+    const model = await openHfFolder(files, folder);
+    const read = (await model.tensors.get("w.weight")?.readF32()) ?? new Float32Array(0);
+    expect([...read].flatMap((x, i) => (Number.isNaN(x) ? [i] : []))).toEqual([7]);
+    await model.close();
+  });
+
+  test("Q11 accepted: scales of zero, below zero, NaN and infinite multiply as they are", async () => {
+    await put("config.json", { quantization_config: { weight_block_size: [2, 3] } });
+    await save(weight, { ...scales, data: Float32Array.of(0, -1, Number.NaN, Infinity) });
+    const model = await openHfFolder(files, folder);
+    const { NaN: nan, POSITIVE_INFINITY: infinity } = Number;
+    const row = [0, 0, 0, -4, -5, 0, 0, 0, -9, -10, nan, nan, nan, infinity, infinity];
+    expect([...((await model.tensors.get("w.weight")?.readF32()) ?? [])]).toEqual(row);
+    await model.close();
   });
 
   test("T35 refused: block sizes that make no sense, and scales that do not fit", async () => {

@@ -3,17 +3,48 @@
 import { FormatError } from "../../src/core/errors.ts";
 import type { FileSource } from "../../src/core/host.ts";
 
-export function memorySource(bytes: Uint8Array, size = bytes.length): FileSource & { largestRead: number } {
+export type MemorySource = FileSource & {
+  /** Most bytes of one read, and of all. */
+  largestRead: number;
+  bytesRead: number;
+  /** Reads that asked for bytes outside the file. */
+  outside: number;
+};
+
+export function memorySource(bytes: Uint8Array, size = bytes.length): MemorySource {
   const source = {
     path: "test.safetensors",
     size,
     largestRead: 0,
+    bytesRead: 0,
+    outside: 0,
     async read(offset: number, length: number): Promise<Uint8Array> {
+      if (!(offset >= 0 && length >= 0 && offset + length <= size)) {
+        source.outside++;
+        throw new FormatError({ operation: "read", got: "too much", expected: "less", cure: "none" });
+      }
       source.largestRead = Math.max(source.largestRead, length);
-      if (offset + length > size) throw new FormatError({ operation: "read", got: "too much", expected: "less", cure: "none" });
+      source.bytesRead += length;
       return bytes.slice(offset, offset + length);
     },
     async close(): Promise<void> {},
+  };
+  return source;
+}
+
+/** A file of `size` zeros but for the pieces, each at its offset. */
+export function sparseSource(pieces: readonly (readonly [offset: number, bytes: Uint8Array])[], size: number): MemorySource {
+  const source = memorySource(new Uint8Array(0), size);
+  const { read } = source;
+  source.read = async (offset, length) => {
+    await read(offset, length);
+    const whole = new Uint8Array(length);
+    for (const [at, bytes] of pieces) {
+      const from = Math.max(at, offset);
+      const to = Math.min(at + bytes.length, offset + length);
+      if (from < to) whole.set(bytes.subarray(from - at, to - at), from - offset);
+    }
+    return whole;
   };
   return source;
 }

@@ -5,6 +5,8 @@ import * as fs from "node:fs";
 import * as path from "node:path";
 import { describe, expect, test } from "vitest";
 import { FormatError } from "../../src/core/errors.ts";
+import { openGguf } from "../../src/formats/gguf.ts";
+import { nodeHost } from "../../src/platform/node.ts";
 import { loadGgufTokenizer, readGgufTokenizer } from "../../src/text/gguf-tokenizer.ts";
 import { ggufTokenizer } from "../../src/text/gguf-tokenizer-writer.ts";
 import { loadTokenizer, makeTokenizer, readDefinition, type Tokenizer } from "../../src/text/tokenizer.ts";
@@ -106,6 +108,20 @@ describe.skipIf(!sharedData)("published vocabularies", () => {
     expect(tokenizer.vocabSize).toBe(151_936);
     expect(tokenizer.decode([151_935])).toBe("");
   });
+});
+
+test.skipIf(!sharedData)("what formats/gguf.ts reads is understood as it is", async () => {
+  const at = path.join(sharedData as string, "tokenizers/deepseek-llm/ggml-vocab-deepseek-llm.gguf");
+  const gguf = await openGguf(nodeHost().files, at);
+  try {
+    const [typed, plain] = [readGgufTokenizer(gguf.metadata, at), readGgufTokenizer(readMetadata(at), at)];
+    expect(typed.specialIds).toEqual(plain.specialIds);
+    expect(typed.definition.tokens).toEqual(plain.definition.tokens);
+    expect(typed.definition.merges).toEqual(plain.definition.merges);
+    expect(typed.definition.added).toEqual(plain.definition.added);
+  } finally {
+    await gguf.close();
+  }
 });
 
 describe("SentencePiece", () => {

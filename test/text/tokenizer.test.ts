@@ -72,6 +72,16 @@ describe.skipIf(!sharedData)("published tokenizers", () => {
     }
   });
 
+  test.each(["qwen2.5", "llama-bpe"])("%s: a megabyte of English and numbers in less than a second", (name) => {
+    const tokenizer = published(name);
+    const text = file("datasets/tinyshakespeare/input.txt").slice(0, 500_000) + file("datasets/gsm8k/train.jsonl").slice(0, 500_000);
+    // Of this process's own time: other work on the machine does not count.
+    const before = process.cpuUsage();
+    const ids = tokenizer.encode(text, { addSpecialTokens: false });
+    expect(process.cpuUsage(before).user).toBeLessThan(1e6);
+    expect(tokenizer.decode(ids)).toBe(text.normalize("NFC"));
+  });
+
   test("special ids by name; holes and padding ids decode to nothing", () => {
     const qwen = published("qwen2.5");
     expect(qwen.specialIds).toEqual({ bos: undefined, eos: 151645, pad: 151643 });
