@@ -170,6 +170,10 @@ export interface Kernels {
    * inclusive; first > last as given, or S = 0, is an empty range: zeros, lse -Infinity; otherwise both are clamped to 0..S-1) and g = ⌊h / (H/G)⌋. q [R, H, D], out [R, H, Dv], lse [R, H] (log of the sum, for the backward pass).
    * k and v are strided: element (j, g, d) lies at j·kRowStride + g·kHeadStride + d. The kernel serves training, prefill, cached decoding
    * (k and v are the cache) and MLA's absorbed form (G = 1, v = the first Dv elements of the key rows).
+   *
+   * Paged keys (Kwon et al. 2023): with `pages` (i32 [tables, tableStride]) and `slot` (i32 [R]) key j of row r is key row
+   * p·pageSize + j mod pageSize, p = pages[slot[r], ⌊j / pageSize⌋]. Then first and last count the keys of a sequence and are clamped to
+   * 0..tableStride·pageSize - 1, slot[r] to 0..tables - 1, p to 0..⌊S / pageSize⌋ - 1 (S < pageSize is an empty range). Same bits as without pages.
    */
   attention(a: {
     out: View;
@@ -190,6 +194,11 @@ export interface Kernels {
     kHeadStride: number;
     vRowStride: number;
     vHeadStride: number;
+    pages?: View;
+    slot?: View;
+    tables?: number;
+    tableStride?: number;
+    pageSize?: number;
   }): void;
   /**
    * Gradients of attention; dq [R, H, D] is overwritten, dk and dv (strides as k and v) are added to. Rows and key rows fall into

@@ -1,21 +1,31 @@
 // The engine: a model with many sequences at once, ids in, ids out. It knows no text. A sequence may join or leave at any step: while
-// there is work, a loop admits who fits and repeats step = schedule -> forward -> choose -> settle, with one read of logits per step
-// (and one of losses, when somebody wants log-probabilities). A request's answer depends on its ids, settings and seed alone: rows do
-// not see their neighbours in the batch, so alone or in a crowd, in one chunk or many, it is bit for bit the same.
+// there is work, a loop repeats step = plan (scheduler.ts) -> forward (step.ts) -> choose -> settle, with one read of logits per step
+// (and one of losses, when somebody wants log-probabilities). A request's answer depends on its ids, settings and seed alone: alone or in
+// a crowd, in one chunk or many, with its prefix from the cache or preempted on the way, it is bit for bit the same.
 
 import { RequestError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
-import type { Cache, Model } from "../models/model.ts";
-import { crossEntropy } from "../ops/cross-entropy.ts";
-import { alias, dispose, empty, fromArray, keep, read, scope, type Tensor } from "../tensor/tensor.ts";
-import { noGradients } from "../tensor/tracking.ts";
+import type { Model } from "../models/model.ts";
+import { dispose, read, type Tensor } from "../tensor/tensor.ts";
+import { type GenerateOptions, generateAll } from "./batch.ts";
 import { type Choice, chooseId, ended, isConstrained } from "./choose.ts";
 import { checkOptions, type EngineOptions } from "./options.ts";
-import { type Alternative, checkRequest, type GenerationRequest, type GenerationResult } from "./request.ts";
+import { PagePool } from "./pages.ts";
+import { PrefixCache } from "./prefix-cache.ts";
+import {
+  type Alternative,
+  type CheckedRequest,
+  checkRequest,
+  checkSampleCount,
+  type EngineLimits,
+  type GenerationRequest,
+  type GenerationResult,
+} from "./request.ts";
 import { makeSampler, type Sampler } from "./sampler.ts";
-import { admit, forget, leave, packedLength, type Slot, type StepPlan, schedule } from "./scheduler.ts";
-import { randomOf, resultOf, type Sequence, startSequence, type Timeline } from "./sequence.ts";
+import { Scheduler, type StepPlan } from "./scheduler.ts";
+import { randomOf, resultOf, type Sequence, startSequence } from "./sequence.ts";
 import { settle } from "./settle.ts";
+import { StepRunner } from "./step.ts";
 
 export type TokenInfo = {
   readonly logprob?: number;
@@ -30,13 +40,9 @@ export type SubmitOptions = {
    * returns "stop" the request ends with this id.
    */
   readonly onToken?: (id: number, info: TokenInfo) => unknown;
-  /** Frees the slot at once, at any moment; the promise rejects with the signal's reason. */
+  /** Frees its pages at once, at any moment; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** See session.ts. */
-  readonly timeline?: Timeline;
 };
-
-export type GenerateProgress = { readonly finished: number; readonly total: number; readonly tokens: number };
 
 export type EngineCounts = {
   readonly steps: number;
@@ -44,6 +50,12 @@ export type EngineCounts = {
   readonly emitted: number;
   readonly running: number;
   readonly waiting: number;
+  /** How often a sequence had to give its pages back. */
+  readonly preemptions: number;
+  /** Of the cache: all, not in use, and of these the ones that still hold a prefix. */
+  readonly pages: number;
+  readonly freePages: number;
+  readonly keptPages: number;
 };
 
 type Handlers = {
@@ -57,19 +69,18 @@ const turnEvery = 8;
 
 export class Engine {
   readonly model: Model;
+  /** Ids that one sequence may have, prompt and completion. */
   readonly contextLength: number;
   readonly absorbed: boolean;
-  readonly #prefillTokens: number;
+  readonly #limits: EngineLimits;
   readonly #width: number;
   readonly #bannedIds: readonly number[];
   readonly #seeds: Random;
-  readonly #cache: Cache;
-  readonly #input: Tensor;
-  readonly #packed: Int32Array;
   readonly #sample: Sampler;
-  readonly #slots: Slot[];
-  readonly #waiting = new Set<Sequence>();
-  #running: Sequence[] = [];
+  readonly #pool: PagePool;
+  readonly #prefixes: PrefixCache | undefined;
+  readonly #scheduler: Scheduler;
+  readonly #runner: StepRunner;
   readonly #handlers = new Map<Sequence, Handlers>();
   #loop: Promise<void> | undefined;
   #isDisposed = false;
@@ -81,28 +92,37 @@ export class Engine {
   /** Allocates the cache. Throws ConfigError for absurd options, DeviceError when the cache does not fit. */
   constructor(model: Model, options: EngineOptions = {}) {
     this.model = model;
-    const { slots, contextLength, absorbed, prefillTokens, vocabLimit, bannedIds, seed } = checkOptions(options, model);
-    this.contextLength = contextLength;
+    const { slots, contextLength, cacheTokens, pageSize, prefixCache, absorbed, ...rest } = checkOptions(options, model);
+    const longest = Math.min(contextLength, cacheTokens);
+    this.contextLength = longest;
     this.absorbed = absorbed;
-    this.#prefillTokens = prefillTokens;
-    this.#width = vocabLimit;
-    this.#bannedIds = bannedIds;
-    this.#seeds = randomOf(seed);
-    this.#slots = Array.from({ length: slots }, () => ({ sequence: undefined, timeline: undefined }));
-    this.#packed = new Int32Array(packedLength(slots, prefillTokens));
+    this.#limits = { vocabSize: model.vocabSize, contextLength, cacheTokens };
+    this.#width = rest.vocabLimit;
+    this.#bannedIds = rest.bannedIds;
+    this.#seeds = randomOf(rest.seed);
     this.#sample = makeSampler(model.vocabSize);
-    this.#cache = keep(() => model.makeCache(slots, this.contextLength, { expanded: !this.absorbed }));
-    try {
-      this.#input = keep(() => empty(model.device, [this.#packed.length], "i32"));
-    } catch (error) {
-      this.#cache.dispose();
-      throw error;
-    }
+    // Where the cache is to hold all of them, whole pages for every sequence.
+    const whole = cacheTokens >= slots * longest ? slots * Math.ceil(longest / pageSize) : 0;
+    this.#pool = new PagePool(Math.max(whole, Math.ceil(cacheTokens / pageSize)), pageSize);
+    this.#prefixes = prefixCache ? new PrefixCache(this.#pool) : undefined;
+    this.#scheduler = new Scheduler({ slots, prefillTokens: rest.prefillTokens, pool: this.#pool, prefixes: this.#prefixes });
+    this.#runner = new StepRunner(model, this.#pool, absorbed);
   }
 
   /** Rows are what the model computed: prompt ids and decoded ids; the count that a cost is made of. */
   get counts(): EngineCounts {
-    return { steps: this.#steps, rows: this.#rows, emitted: this.#emitted, running: this.#running.length, waiting: this.#waiting.size };
+    const kept = this.#prefixes?.idle ?? 0;
+    return {
+      steps: this.#steps,
+      rows: this.#rows,
+      emitted: this.#emitted,
+      running: this.#scheduler.running.length,
+      waiting: this.#scheduler.waiting,
+      preemptions: this.#scheduler.preemptions,
+      pages: this.#pool.count,
+      freePages: this.#pool.free + kept,
+      keptPages: kept,
+    };
   }
 
   /**
@@ -115,7 +135,7 @@ export class Engine {
       signal?.throwIfAborted();
       const cancel = () => this.#fail(sequence, signal?.reason);
       const done = () => signal?.removeEventListener("abort", cancel);
-      const sequence = this.#join(request, options.timeline, {
+      const sequence = this.#join(request, {
         onToken: options.onToken,
         resolve: (result) => {
           done();
@@ -130,57 +150,45 @@ export class Engine {
     });
   }
 
-  /**
-   * All requests, answers in their order. All are checked before the first is begun; when one fails the others are cancelled and
-   * its error is thrown.
-   */
-  async generate(
-    requests: readonly GenerationRequest[],
-    options: { readonly onProgress?: (progress: GenerateProgress) => void; readonly signal?: AbortSignal } = {},
-  ): Promise<GenerationResult[]> {
-    const { onProgress, signal } = options;
-    signal?.throwIfAborted();
-    for (const request of requests) checkRequest(request, this.#limits());
-    const total = requests.length;
-    const sequences: Sequence[] = [];
-    const cancelAll = (reason: unknown) => {
-      for (const sequence of sequences) this.#fail(sequence, reason);
-    };
-    const onAbort = () => cancelAll(signal?.reason);
-    let finished = 0;
-    let tokens = 0;
-    const answers = requests.map(
-      (request) =>
-        new Promise<GenerationResult>((resolve, reject) => {
-          const finish = (result: GenerationResult) => {
-            finished++;
-            tokens += result.ids.length;
-            try {
-              onProgress?.({ finished, total, tokens });
-              resolve(result);
-            } catch (error) {
-              reject(error);
-            }
-          };
-          sequences.push(this.#join(request, undefined, { onToken: undefined, resolve: finish, reject }));
-        }),
-    );
-    signal?.addEventListener("abort", onAbort, { once: true });
-    try {
-      return await Promise.all(answers);
-    } catch (error) {
-      cancelAll(error);
-      throw error;
-    } finally {
-      signal?.removeEventListener("abort", onAbort);
-    }
+  /** All requests, answers in their order; see batch.ts. Rejects as `submit` does, with the first error. */
+  generate(requests: readonly GenerationRequest[], options: GenerateOptions = {}): Promise<GenerationResult[]> {
+    return generateAll(this, requests, options);
   }
 
-  /** Frees the slot that a timeline holds. */
-  release(timeline: Timeline): void {
-    const slot = this.#slots[timeline.slot];
-    if (slot?.timeline === timeline) slot.timeline = undefined;
-    forget(timeline);
+  /**
+   * `n` answers to one request, which share the keys of its prompt; it is computed once. Answer i has the seed of the request plus i (one seed
+   * is drawn where the request has none).
+   */
+  async samples(request: GenerationRequest, n: number, options: GenerateOptions = {}): Promise<GenerationResult[]> {
+    checkSampleCount(n);
+    const seed = this.check(request).seed ?? this.#seeds.uint32();
+    // Modulo 2^53, without a sum that a double cannot hold.
+    const seedOf = (i: number) => (seed <= Number.MAX_SAFE_INTEGER - i ? seed + i : seed - (Number.MAX_SAFE_INTEGER - i) - 1);
+    const sampling = (i: number) => ({ ...request.sampling, seed: seedOf(i) });
+    return this.generate(
+      Array.from({ length: n }, (_, i) => ({ ...request, sampling: sampling(i) })),
+      options,
+    );
+  }
+
+  /** Throws RequestError where `submit` would reject with one. */
+  check(request: GenerationRequest): CheckedRequest {
+    return checkRequest(request, this.#limits);
+  }
+
+  /** How many of these ids would not have to be computed now. */
+  reusable(ids: readonly number[], cacheSalt = ""): number {
+    return this.#prefixes && ids.length > 0 ? this.#prefixes.find(cacheSalt, ids, ids.length - 1).length : 0;
+  }
+
+  /** Forgets the keys of these ids and of what follows them, but for what is in use and what other ids begin with too. */
+  forget(ids: readonly number[], cacheSalt = ""): void {
+    this.#prefixes?.forget(cacheSalt, ids);
+  }
+
+  /** Forgets the keys of all that is finished. To be called when the model's weights have changed. */
+  clearPrefixes(): void {
+    this.#prefixes?.clear();
   }
 
   /** Frees the cache and rejects what is still under way. Resolves when the step being computed, if any, has let go of its memory. */
@@ -194,17 +202,12 @@ export class Engine {
         cure: "wait for the answers before dispose()",
       });
       for (const sequence of [...this.#handlers.keys()]) this.#fail(sequence, reason);
-      this.#cache.dispose();
-      dispose(this.#input);
+      this.#runner.dispose();
     }
     await this.#loop;
   }
 
-  #limits(): { vocabSize: number; contextLength: number } {
-    return { vocabSize: this.model.vocabSize, contextLength: this.contextLength };
-  }
-
-  #join(request: GenerationRequest, timeline: Timeline | undefined, handlers: Handlers): Sequence {
+  #join(request: GenerationRequest, handlers: Handlers): Sequence {
     if (this.#isDisposed)
       throw new RequestError({
         operation: "generate",
@@ -212,10 +215,10 @@ export class Engine {
         expected: "a live one",
         cure: "make a new Engine",
       });
-    const checked = checkRequest(request, this.#limits());
+    const checked = this.check(request);
     const seed = checked.seed ?? this.#seeds.uint32();
-    const sequence = startSequence(++this.#submitted, checked, seed, timeline);
-    this.#waiting.add(sequence);
+    const sequence = startSequence(++this.#submitted, checked, seed);
+    this.#scheduler.join(sequence);
     this.#handlers.set(sequence, handlers);
     this.#loop ??= this.#work();
     return sequence;
@@ -225,12 +228,12 @@ export class Engine {
   async #work(): Promise<void> {
     await nextTask(); // requests made in the same turn share their first step
     let lastTurn = performance.now();
-    while (this.#waiting.size + this.#running.length > 0) {
-      this.#running.push(...admit(this.#waiting, this.#slots));
+    while (this.#handlers.size > 0) {
+      const plan = this.#scheduler.plan();
       try {
-        await this.#step();
+        await this.#step(plan);
       } catch (error) {
-        this.#failStep(error);
+        this.#failStep(plan, error);
       }
       if (performance.now() - lastTurn > turnEvery) {
         await nextTask();
@@ -240,23 +243,24 @@ export class Engine {
     this.#loop = undefined;
   }
 
-  async #step(): Promise<void> {
+  async #step(plan: StepPlan): Promise<void> {
     const { device, vocabSize } = this.model;
-    const plan = schedule(this.#running, this.#prefillTokens, this.contextLength, this.#packed);
-    const logits = this.#forward(plan); // [M, V]
+    const { choosing } = plan;
+    const logits = this.#runner.forward(plan); // [M, V]
     try {
       this.#steps++;
       this.#rows += plan.rows;
-      for (const sequence of this.#running) sequence.cached += sequence.feed;
-      if (plan.choosing.length === 0) {
+      if (choosing.length === 0) {
         await device.finish();
+        this.#scheduler.advance(plan);
         return;
       }
       const host = await read(logits);
-      await this.#prepareConstraints(plan);
-      const choices = plan.choosing.map((sequence, m) => this.#choose(sequence, host, m * vocabSize));
-      const losses = await this.#losses(plan, choices, logits);
-      for (const [m, sequence] of plan.choosing.entries()) {
+      this.#scheduler.advance(plan);
+      await this.#prepareConstraints(choosing);
+      const choices = choosing.map((sequence, m) => this.#choose(sequence, host, m * vocabSize));
+      const losses = await this.#losses(choosing, choices, logits);
+      for (const [m, sequence] of choosing.entries()) {
         const choice = choices[m];
         if (choice && !sequence.isDone)
           this.#settle(sequence, choice, losses && sequence.request.logprobs ? 0 - (losses[m] as number) : undefined);
@@ -266,29 +270,8 @@ export class Engine {
     }
   }
 
-  /** Uploads the step's numbers in one piece and records the pass. */
-  #forward({ rows: R, choosing }: StepPlan): Tensor {
-    const { model } = this;
-    const M = Math.max(1, choosing.length);
-    const part = (index: number, length = R) => alias(this.#input, [length], index * R);
-    return noGradients(() =>
-      scope(() => {
-        model.device.write(this.#input.storage.buffer, 0, this.#packed.subarray(0, 5 * R + M));
-        return model.forward({
-          ids: part(0),
-          positions: part(1),
-          first: part(2),
-          last: part(3),
-          cache: { cache: this.#cache, rows: part(4) },
-          outputRows: part(5, M),
-          absorbed: this.absorbed,
-        }).logits;
-      }),
-    );
-  }
-
   /** Masks are made while the device computes; whoever's cannot be made leaves. */
-  async #prepareConstraints({ choosing }: StepPlan): Promise<void> {
+  async #prepareConstraints(choosing: readonly Sequence[]): Promise<void> {
     for (const sequence of choosing) {
       if (sequence.isDone || !isConstrained(sequence)) continue;
       try {
@@ -305,17 +288,21 @@ export class Engine {
     try {
       return chooseId(sequence, logits, start, this.#width, this.#bannedIds, this.#sample);
     } catch (error) {
-      if (sequence.timeline) sequence.cached = 0; // keys that led to such logits are not worth keeping
-      this.#fail(sequence, error);
+      this.#fail(sequence, error, false); // keys that led to such logits are not worth keeping
+      this.forget(sequence.ids, sequence.request.salt);
       return undefined;
     }
   }
 
-  /** Negative log-probabilities [M] of the chosen ids by the training kernel, when somebody asked. */
-  async #losses({ choosing }: StepPlan, choices: readonly (Choice | undefined)[], logits: Tensor): Promise<ArrayLike<number> | undefined> {
+  /** Negative log-probabilities [M] of the chosen ids, when somebody asked. */
+  async #losses(
+    choosing: readonly Sequence[],
+    choices: readonly (Choice | undefined)[],
+    logits: Tensor,
+  ): Promise<ArrayLike<number> | undefined> {
     const targets = choices.map((choice, m) => (choice && choosing[m]?.request.logprobs ? choice.id : ended));
     if (targets.every((target) => target < 0)) return undefined;
-    const losses = noGradients(() => scope(() => crossEntropy(logits, fromArray(this.model.device, targets, [targets.length], "i32"))));
+    const losses = this.#runner.losses(logits, targets);
     try {
       return await read(losses);
     } finally {
@@ -345,29 +332,23 @@ export class Engine {
     handlers?.resolve(resultOf(sequence, state, stopId));
   }
 
-  /** The device failed: whoever was in the step is lost with what the cache holds of it; the others go on. */
-  #failStep(error: unknown): void {
-    for (const sequence of [...this.#running]) {
-      if (sequence.feed === 0) continue;
-      sequence.cached = 0;
-      this.#fail(sequence, error);
-    }
+  /** The device failed: whoever was in the step is lost, and all that was kept for later; the others go on. */
+  #failStep({ fed }: StepPlan, error: unknown): void {
+    for (const sequence of fed) this.#fail(sequence, error, false);
+    this.clearPrefixes();
   }
 
-  #fail(sequence: Sequence, reason: unknown): void {
+  #fail(sequence: Sequence, reason: unknown, isSound = true): void {
     const handlers = this.#handlers.get(sequence);
-    if (sequence.isDone || !handlers) return;
-    this.#remove(sequence);
+    if (!handlers) return;
+    this.#remove(sequence, isSound);
     handlers.reject(reason);
   }
 
-  #remove(sequence: Sequence): void {
+  #remove(sequence: Sequence, isSound = true): void {
     sequence.isDone = true;
     this.#handlers.delete(sequence);
-    this.#waiting.delete(sequence);
-    const index = this.#running.indexOf(sequence);
-    if (index >= 0) this.#running.splice(index, 1);
-    leave(this.#slots, sequence, this.#steps);
+    this.#scheduler.leave(sequence, isSound);
   }
 }
 

@@ -6,11 +6,17 @@ import type { Model } from "../models/model.ts";
 export type EngineOptions = {
   /** Sequences that run at once; more wait in line. Default 8. */
   readonly slots?: number;
-  /**
-   * Ids (prompt and completion) that one sequence may have. Default: the model's context, at most 4,096. The cache takes
-   * slots · contextLength · bytesPerToken.
-   */
+  /** Ids (prompt and completion) that one sequence may have. Default: the model's context, at most 4,096. */
   readonly contextLength?: number;
+  /**
+   * Ids whose keys the cache holds, of all running sequences and of prefixes kept for later; its memory is this times bytesPerToken.
+   * Default: slots · contextLength. With less, the newest sequences wait when it is full.
+   */
+  readonly cacheTokens?: number;
+  /** Keys in a page, a power of two up to 1,024: the piece in which keys are given out and shared. Default 32. */
+  readonly pageSize?: number;
+  /** Keys of finished requests are kept, while there is room, for prompts that begin alike. Default true. */
+  readonly prefixCache?: boolean;
   /**
    * MLA only: the absorbed form reads and holds less memory; the plain form, over expanded keys, has the bits of the training pass,
    * which RL rollouts need. Default: true for DeepSeek models.
@@ -28,16 +34,31 @@ export type EngineOptions = {
 
 /** Fills in the defaults. Throws ConfigError naming the option. */
 export function checkOptions(options: EngineOptions, model: Model): Required<EngineOptions> {
-  const { contextLength, vocabSize, modelType } = model;
+  const { vocabSize, modelType } = model;
+  const slots = integer("slots", options.slots ?? 8, 1, 65536);
+  const contextLength = integer("contextLength", options.contextLength ?? Math.min(model.contextLength, 4096), 2, model.contextLength);
   return {
-    slots: integer("slots", options.slots ?? 8, 1, 65536),
-    contextLength: integer("contextLength", options.contextLength ?? Math.min(contextLength, 4096), 2, contextLength),
+    slots,
+    contextLength,
+    cacheTokens: integer("cacheTokens", options.cacheTokens ?? slots * contextLength, 2, 2 ** 31 - 1),
+    pageSize: powerOfTwo("pageSize", options.pageSize ?? 32),
+    prefixCache: options.prefixCache ?? true,
     absorbed: options.absorbed ?? modelType.startsWith("deepseek"),
     prefillTokens: integer("prefillTokens", options.prefillTokens ?? 256, 1, 1048576),
     vocabLimit: integer("vocabLimit", options.vocabLimit ?? vocabSize, 1, vocabSize),
     bannedIds: Array.from(options.bannedIds ?? [], (id) => integer("bannedIds", id, 0, vocabSize - 1)),
     seed: integer("seed", options.seed ?? systemSeed(), 0, Number.MAX_SAFE_INTEGER),
   };
+}
+
+function powerOfTwo(name: string, value: number): number {
+  if ([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024].includes(value)) return value;
+  throw new ConfigError({
+    operation: `engine: ${name}`,
+    got: String(value),
+    expected: "a power of two from 1 to 1024",
+    cure: `change ${name}`,
+  });
 }
 
 function integer(name: string, value: number, least: number, most: number): number {

@@ -40,7 +40,7 @@ export type ThinkingBudget = {
 
 export type GenerationRequest = {
   readonly ids: readonly number[];
-  /** Upper limit of emitted ids, forced ones included. Prompt and completion together never exceed the engine's context length. */
+  /** Upper limit of emitted ids, forced ones included. Prompt and completion together never exceed the engine's context length, nor its cache. */
   readonly maxTokens: number;
   /** Ids that end the generation when they are drawn; they are not part of the result's ids. Forced ids never stop. */
   readonly stop?: readonly number[];
@@ -52,6 +52,11 @@ export type GenerationRequest = {
   readonly topLogprobs?: number;
   /** What the ids after thinking must obey; see constraint.ts. Used by this request alone. Goes with no budget.cue. */
   readonly constraint?: TokenConstraint;
+  /**
+   * Keys are shared only among requests of the same salt, e.g. of one tenant: nobody learns from a quick answer what others asked.
+   * At most 256 characters; default: all requests without one.
+   */
+  readonly cacheSalt?: string;
 };
 
 /** An id that might have been emitted. */
@@ -73,12 +78,17 @@ export type GenerationResult = {
   /** Ids before the end of thinking; only when a budget was given. */
   thinkingTokens?: number;
   promptTokens: number;
-  /** Prompt ids that were still in the session's slot and were not computed again. */
+  /** Prompt ids whose keys were there already, from other requests of the same salt, and were not computed again. */
   cachedTokens: number;
   seed: number;
 };
 
-export type EngineLimits = { readonly vocabSize: number; readonly contextLength: number };
+export type EngineLimits = {
+  readonly vocabSize: number;
+  readonly contextLength: number;
+  /** Ids that the whole cache holds. Default: no limit. */
+  readonly cacheTokens?: number;
+};
 
 export type CheckedBudget = {
   readonly end: readonly number[];
@@ -109,11 +119,12 @@ export type CheckedRequest = {
   readonly logprobs: boolean;
   readonly topLogprobs: number;
   readonly constraint: TokenConstraint | undefined;
+  readonly salt: string;
 };
 
 /** Throws RequestError with the cure when any part of the request makes no sense. */
 export function checkRequest(request: GenerationRequest, limits: EngineLimits): CheckedRequest {
-  const { vocabSize, contextLength } = limits;
+  const { vocabSize, contextLength, cacheTokens = contextLength } = limits;
   if (typeof request !== "object" || request === null)
     refuse("the request", request, "an object with ids and maxTokens", "pass { ids, maxTokens }");
   // The length first: a prompt of millions is refused without a look at each of its ids.
@@ -127,6 +138,14 @@ export function checkRequest(request: GenerationRequest, limits: EngineLimits): 
   }
   const ids = checkIds("ids", request.ids, vocabSize);
   if (ids.length === 0) refuse("ids", "an empty prompt", "at least one id", "begin with the BOS id");
+  if (ids.length >= cacheTokens) {
+    refuse(
+      "ids",
+      `${ids.length} prompt ids`,
+      `at most ${cacheTokens - 1}, one less than the cache of ${cacheTokens} ids`,
+      "shorten the prompt or open the engine with more cacheTokens",
+    );
+  }
   const maxTokens = checkInteger("maxTokens", request.maxTokens, 1, 2147483647);
   const stop = new Set(checkIds("stop", request.stop ?? [], vocabSize));
   const budget = request.budget === undefined ? undefined : checkBudget(request.budget, stop, vocabSize);
@@ -138,7 +157,7 @@ export function checkRequest(request: GenerationRequest, limits: EngineLimits): 
   if (typeof sampling !== "object" || sampling === null) refuse("sampling", sampling, "an object", "leave it out for the defaults");
   return {
     ids,
-    limit: Math.min(maxTokens, contextLength - ids.length),
+    limit: Math.min(maxTokens, Math.min(contextLength, cacheTokens) - ids.length),
     stop,
     temperature: checkNumber("temperature", sampling.temperature ?? 1, (t) => t >= 0 && t <= 100, "a number from 0 (greedy) to 100"),
     topK: checkInteger("topK", sampling.topK ?? 0, 0),
@@ -160,6 +179,7 @@ export function checkRequest(request: GenerationRequest, limits: EngineLimits): 
     logprobs: request.logprobs === true || topLogprobs > 0,
     topLogprobs,
     constraint: request.constraint,
+    salt: checkSalt(request.cacheSalt ?? ""),
   };
 }
 
@@ -178,6 +198,17 @@ function checkBias(pairs: Sampling["logitBias"], vocabSize: number): ReadonlyMap
     if (bias.size > mostBiases) refuse("logitBias", `more than ${mostBiases} ids`, `at most ${mostBiases}`, "name fewer ids");
   }
   return bias;
+}
+
+function checkSalt(salt: unknown): string {
+  if (typeof salt !== "string") refuse("cacheSalt", salt, "text", "leave it out to share prefixes with all");
+  if (salt.length > 256) refuse("cacheSalt", `${salt.length} characters`, "at most 256 characters", "give a hash of it");
+  return salt;
+}
+
+/** Throws RequestError unless `n` answers to one prompt can be asked for. */
+export function checkSampleCount(n: number): void {
+  checkNumber("n", n, (x) => Number.isSafeInteger(x) && x >= 1 && x <= 65536, "an integer from 1 to 65536");
 }
 
 function checkBudget(budget: ThinkingBudget, stop: ReadonlySet<number>, vocabSize: number): CheckedBudget {

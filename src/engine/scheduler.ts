@@ -1,117 +1,210 @@
-// Who gets a slot, and which rows the next forward computes. `admit` moves waiting sequences into free slots in order of arrival;
-// `schedule` lays out one step: every decoding sequence has one row, and `prefillTokens` more rows go to sequences with two or more
-// ids to feed, in order of arrival, so a long prompt is computed in chunks beside the decoders. Rows are flat; nothing is padded.
-// A slot that a session left keeps its keys until somebody needs it; the one left longest ago is taken first.
+// Who runs, and how many rows each sequence has in the next step. Waiting sequences are admitted in order of arrival, while there is a place and
+// room in the pool. In a step every decoding sequence has one row; `prefillTokens` more rows go to sequences with two or more ids to feed, in
+// order of arrival, so a long prompt is computed in chunks beside the decoders. When the pool is full the newest sequence gives its pages back
+// and waits; what it emitted stays, its keys are computed again later. The oldest can always go on, so everything ends.
 
-import type { Sequence, Timeline } from "./sequence.ts";
+import type { PagePool } from "./pages.ts";
+import type { PrefixCache } from "./prefix-cache.ts";
+import type { Sequence } from "./sequence.ts";
 
-export type Slot = { sequence: Sequence | undefined; timeline: Timeline | undefined };
-
-/** Row counts of one step; the numbers are in the `packed` array given to `schedule`. */
 export type StepPlan = {
+  /** Sequences with rows in this step, in the order of their rows. */
+  readonly fed: readonly Sequence[];
+  /** Those that choose an id after it, in the order of their logits. */
+  readonly choosing: readonly Sequence[];
   /** R. */
   readonly rows: number;
-  /** The sequences that choose an id after this step, in the order of their logits rows [M, V]. */
-  readonly choosing: readonly Sequence[];
 };
 
-/** Fills free slots from the waiting line. Returns the sequences that joined. */
-export function admit(waiting: Set<Sequence>, slots: readonly Slot[]): Sequence[] {
-  const joined: Sequence[] = [];
-  for (const sequence of waiting) {
-    const index = findSlot(slots, sequence.timeline);
-    if (index < 0) break;
-    const slot = slots[index] as Slot;
-    const { timeline } = sequence;
-    if (slot.timeline && slot.timeline !== timeline) forget(slot.timeline);
-    slot.sequence = sequence;
-    slot.timeline = timeline;
-    sequence.slot = index;
-    if (timeline) {
-      // The last prompt id is always fed again: its logits are wanted.
-      sequence.cached = Math.min(commonLength(timeline.ids, sequence.ids), sequence.ids.length - 1);
-      sequence.reused = sequence.cached;
-      timeline.slot = index;
+export type SchedulerOptions = {
+  /** Sequences that run at once. */
+  readonly slots: number;
+  readonly prefillTokens: number;
+  readonly pool: PagePool;
+  /** Without it nothing is shared. */
+  readonly prefixes: PrefixCache | undefined;
+};
+
+/** A prompt waits a step for another that is computing the same ids when that saves at least so many rows. */
+const worthWaiting = 8;
+
+export class Scheduler {
+  readonly #slots: number;
+  readonly #prefillTokens: number;
+  readonly #pool: PagePool;
+  readonly #prefixes: PrefixCache | undefined;
+  /** In order of arrival. */
+  readonly #running: Sequence[] = [];
+  /** They ran before, and are older than all that wait. */
+  readonly #preempted: Sequence[] = [];
+  readonly #waiting = new Set<Sequence>();
+  preemptions = 0;
+
+  constructor({ slots, prefillTokens, pool, prefixes }: SchedulerOptions) {
+    this.#slots = slots;
+    this.#prefillTokens = prefillTokens;
+    this.#pool = pool;
+    this.#prefixes = prefixes;
+  }
+
+  get running(): readonly Sequence[] {
+    return this.#running;
+  }
+
+  get waiting(): number {
+    return this.#preempted.length + this.#waiting.size;
+  }
+
+  join(sequence: Sequence): void {
+    this.#waiting.add(sequence);
+  }
+
+  /** A sequence is done, or was cancelled or failed. `isSound`: its keys may serve others. */
+  leave(sequence: Sequence, isSound: boolean): void {
+    if (!this.#waiting.delete(sequence)) {
+      for (const line of [this.#running, this.#preempted]) {
+        const at = line.indexOf(sequence);
+        if (at >= 0) line.splice(at, 1);
+      }
     }
-    waiting.delete(sequence);
-    joined.push(sequence);
+    this.#letGo(sequence, isSound);
   }
-  return joined;
-}
 
-/** Gives the slot of a finished sequence back; its session, if any, keeps what was computed. */
-export function leave(slots: readonly Slot[], sequence: Sequence, now: number): void {
-  const slot = slots[sequence.slot];
-  if (!slot || slot.sequence !== sequence) return;
-  slot.sequence = undefined;
-  if (slot.timeline) {
-    slot.timeline.ids = sequence.ids.slice(0, sequence.cached);
-    slot.timeline.lastUse = now;
-  }
-}
-
-/** The keys of a timeline are no longer to be trusted or no longer there. */
-export function forget(timeline: Timeline): void {
-  timeline.slot = -1;
-  timeline.ids = [];
-}
-
-/** The timeline's own slot, else the lowest free one, else the idle session slot left longest ago; -1 when all are at work. */
-function findSlot(slots: readonly Slot[], timeline: Timeline | undefined): number {
-  if (timeline && timeline.slot >= 0) return slots[timeline.slot]?.sequence ? -1 : timeline.slot;
-  let best = -1;
-  for (let i = 0; i < slots.length; i++) {
-    const slot = slots[i] as Slot;
-    if (slot.sequence) continue;
-    if (!slot.timeline) return i;
-    if (best < 0 || slot.timeline.lastUse < ((slots[best] as Slot).timeline as Timeline).lastUse) best = i;
-  }
-  return best;
-}
-
-export function commonLength(a: readonly number[], b: readonly number[]): number {
-  let length = 0;
-  while (length < a.length && length < b.length && a[length] === b[length]) length++;
-  return length;
-}
-
-/** Numbers that the largest step puts into `packed`. */
-export function packedLength(slots: number, prefillTokens: number): number {
-  return 5 * (slots + prefillTokens) + slots;
-}
-
-/**
- * Plans one step over cache slots of `length` rows. Fills `packed` with six i32 arrays one after the other: ids, positions, first,
- * last, cache rows (R each) and output rows (M, at least 1: a step in which nobody chooses asks for the logits of row 0 and reads nothing).
- */
-export function schedule(running: readonly Sequence[], prefillTokens: number, length: number, packed: Int32Array): StepPlan {
-  let left = prefillTokens;
-  let R = 0;
-  for (const sequence of running) {
-    const remaining = sequence.ids.length - sequence.cached;
-    if (remaining === 1) sequence.feed = 1;
-    else {
-      sequence.feed = Math.min(remaining, left);
-      left -= sequence.feed;
+  /** Admits, gives pages, preempts. Every sequence of the plan has pages for its rows. */
+  plan(): StepPlan {
+    this.#admit();
+    for (const sequence of this.#running) sequence.feed = 0;
+    // The newest are at the end, and preempting takes from there: neither loop is disturbed.
+    for (let i = 0; i < this.#running.length; i++) {
+      const sequence = this.#running[i] as Sequence;
+      if (isDecoding(sequence) && this.#give(sequence, sequence.ids.length)) sequence.feed = 1;
     }
-    R += sequence.feed;
+    let left = this.#prefillTokens;
+    for (let i = 0; i < this.#running.length && left > 0; i++) {
+      const sequence = this.#running[i] as Sequence;
+      if (isDecoding(sequence) || !this.#place(sequence)) continue;
+      const rows = Math.min(sequence.ids.length - sequence.cached, left);
+      if (!this.#give(sequence, sequence.cached + rows)) continue;
+      sequence.feed = rows;
+      left -= rows;
+    }
+    const fed = this.#running.filter(({ feed }) => feed > 0);
+    const choosing = fed.filter(({ ids, cached, feed }) => cached + feed === ids.length);
+    return { fed, choosing, rows: fed.reduce((sum, { feed }) => sum + feed, 0) };
   }
 
-  const choosing: Sequence[] = [];
-  packed[5 * R] = 0;
-  let row = 0;
-  for (const sequence of running) {
-    const { ids, cached, feed } = sequence;
-    if (feed === 0) continue;
-    const first = sequence.slot * length;
-    for (let position = cached; position < cached + feed; position++, row++) {
-      packed[row] = ids[position] as number;
-      packed[R + row] = position;
-      packed[2 * R + row] = first;
-      packed[3 * R + row] = first + position; // causal: up to and with its own key
-      packed[4 * R + row] = first + position;
+  /** The step was computed: its keys are there. */
+  advance({ fed }: StepPlan): void {
+    for (const sequence of fed) {
+      if (sequence.isDone) continue;
+      const wasDecoding = isDecoding(sequence);
+      sequence.cached += sequence.feed;
+      sequence.copy = undefined;
+      if (!wasDecoding || sequence.cached % this.#pool.pageSize === 0) this.#store(sequence);
     }
-    if (cached + feed === ids.length) packed[5 * R + choosing.push(sequence) - 1] = row - 1;
   }
-  return { rows: R, choosing };
+
+  #admit(): void {
+    while (this.#running.length < this.#slots) {
+      const next = this.#preempted[0] ?? first(this.#waiting);
+      if (!next || (this.#running.length > 0 && !this.#hasRoom(next))) break;
+      if (this.#preempted[0] === next) this.#preempted.shift();
+      else this.#waiting.delete(next);
+      this.#running.push(next);
+    }
+  }
+
+  /** Whether the pool can hold all its ids beside what the running sequences are bound to need. */
+  #hasRoom({ request, ids }: Sequence): boolean {
+    const pool = this.#pool;
+    let promised = 0;
+    for (const sequence of this.#running) promised += pool.pagesFor(sequence.ids.length) - sequence.pages.length;
+    const room = pool.free + (this.#prefixes?.idle ?? 0) - promised;
+    const need = pool.pagesFor(ids.length);
+    if (room >= need || !this.#prefixes) return room >= need;
+    const { pages } = this.#prefixes.find(request.salt, ids, ids.length - 1);
+    return room - this.#prefixes.idleAmong(pages) >= need - pages.length;
+  }
+
+  /** The first time: finds out what need not be computed. False when it is better to wait for another's keys, or there is no room. */
+  #place(sequence: Sequence): boolean {
+    const prefixes = this.#prefixes;
+    if (!prefixes || sequence.cached > 0) return true;
+    const { ids, request } = sequence;
+    // The last id is always fed: its logits are wanted.
+    const match = prefixes.find(request.salt, ids, ids.length - 1);
+    if (this.#isUnderWay(sequence, match.length + worthWaiting)) return false;
+    prefixes.share(match);
+    sequence.pages = [...match.pages];
+    sequence.cached = match.pages.length * this.#pool.pageSize;
+    const { tail } = match;
+    if (tail) {
+      if (!this.#give(sequence, sequence.cached + tail.rows)) return false;
+      // Should the source have been evicted for that: what is in it now is copied before anybody writes.
+      sequence.copy = { from: tail.page, to: sequence.pages.at(-1) as number, rows: tail.rows };
+      sequence.cached += tail.rows;
+    }
+    sequence.reused ??= sequence.cached;
+    return true;
+  }
+
+  /** Whether an older sequence is computing the first `count` ids of this one right now. */
+  #isUnderWay(sequence: Sequence, count: number): boolean {
+    if (count >= sequence.ids.length) return false;
+    for (const other of this.#running) {
+      if (other === sequence) return false;
+      if (isDecoding(other) || other.ids.length < count || other.request.salt !== sequence.request.salt) continue;
+      let common = 0;
+      while (common < count && other.ids[common] === sequence.ids[common]) common++;
+      if (common === count) return true;
+    }
+    return false;
+  }
+
+  /** Pages for the first `rows` keys, taken from idle prefixes and from the newest sequences. False when this was itself preempted. */
+  #give(sequence: Sequence, rows: number): boolean {
+    const { pages } = sequence;
+    const needed = this.#pool.pagesFor(rows);
+    while (pages.length < needed) {
+      const page = this.#pool.take();
+      if (page !== undefined) pages.push(page);
+      else if (!this.#prefixes?.evict()) {
+        const newest = this.#running.at(-1) as Sequence;
+        this.#preempt(newest);
+        if (newest === sequence) return false;
+      }
+    }
+    return true;
+  }
+
+  #preempt(sequence: Sequence): void {
+    this.preemptions++;
+    this.#running.pop();
+    this.#preempted.unshift(sequence);
+    this.#letGo(sequence, true);
+  }
+
+  #letGo(sequence: Sequence, isSound: boolean): void {
+    if (isSound && !sequence.copy) this.#store(sequence);
+    if (this.#prefixes) this.#prefixes.release(sequence.pages);
+    else for (const page of sequence.pages) this.#pool.release(page);
+    sequence.pages = [];
+    sequence.cached = 0;
+    sequence.feed = 0;
+    sequence.copy = undefined;
+  }
+
+  #store({ request, ids, cached, pages }: Sequence): void {
+    this.#prefixes?.store(request.salt, ids, cached, pages);
+  }
+}
+
+/** All ids but the last are in the cache: one row, and it chooses. */
+function isDecoding({ ids, cached }: Sequence): boolean {
+  return ids.length - cached === 1;
+}
+
+function first<T>(set: ReadonlySet<T>): T | undefined {
+  for (const item of set) return item;
+  return undefined;
 }

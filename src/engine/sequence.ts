@@ -1,20 +1,10 @@
-// One request on its way through the engine: the ids so far, how many of them the cache holds, and what is needed to choose the next one.
-// `ids` is the prompt followed by everything emitted; ids[cached ..] must still be fed. A plain record: the functions of scheduler.ts,
+// One request on its way through the engine: the ids so far, how many of them the cache holds and where, and what is needed to choose the next
+// one. `ids` is the prompt followed by everything emitted; ids[cached ..] must still be fed. A plain record: the functions of scheduler.ts,
 // choose.ts and settle.ts work on it, and engine.ts alone knows the promises behind it.
 
 import { Random } from "../core/random.ts";
 import { type BudgetState, startBudget } from "./budget.ts";
 import type { Alternative, CheckedRequest, GenerationResult } from "./request.ts";
-
-/** What a session keeps in its slot between two generations. */
-export type Timeline = {
-  /** -1: no slot; the keys were given up and will be computed again. */
-  slot: number;
-  /** The ids whose keys lie in the slot, from position 0. */
-  ids: readonly number[];
-  lastUse: number;
-  isBusy: boolean;
-};
 
 export type Sequence = {
   /** Counts the engine's requests from 1; errors name it. */
@@ -22,39 +12,40 @@ export type Sequence = {
   readonly request: CheckedRequest;
   readonly seed: number;
   readonly budget: BudgetState | undefined;
-  readonly timeline: Timeline | undefined;
   readonly ids: number[];
   readonly logprobs: number[];
   readonly alternatives: Alternative[][];
   readonly forcedAt: number[];
   stopLogprob: number | undefined;
-  /** -1 while waiting. */
-  slot: number;
-  /** Ids whose keys are in the cache. */
+  /** Page i holds the keys of ids i·pageSize and following. */
+  pages: number[];
+  /** Ids whose keys are in the pages. */
   cached: number;
-  /** Prompt ids found in the cache when the sequence joined. */
-  reused: number;
+  /** Prompt ids found in the cache when the sequence was first computed; undefined before that. */
+  reused: number | undefined;
   /** Rows in the present step. */
   feed: number;
+  /** Rows that the present step copies from the page of others into its own last page, before anything else. */
+  copy: { readonly from: number; readonly to: number; readonly rows: number } | undefined;
   isDone: boolean;
 };
 
-export function startSequence(number: number, request: CheckedRequest, seed: number, timeline?: Timeline): Sequence {
+export function startSequence(number: number, request: CheckedRequest, seed: number): Sequence {
   return {
     number,
     request,
     seed,
     budget: request.budget && startBudget(request.budget),
-    timeline,
     ids: [...request.ids],
     logprobs: [],
     alternatives: [],
     forcedAt: [],
     stopLogprob: undefined,
-    slot: -1,
+    pages: [],
     cached: 0,
-    reused: 0,
+    reused: undefined,
     feed: 0,
+    copy: undefined,
     isDone: false,
   };
 }
@@ -81,7 +72,7 @@ export function resultOf(sequence: Sequence, stop: "stop" | "length", stopId?: n
     forcedAt: sequence.forcedAt,
     ...(budget && { thinkingTokens: budget.count }),
     promptTokens: request.ids.length,
-    cachedTokens: sequence.reused,
+    cachedTokens: sequence.reused ?? 0,
     seed: sequence.seed,
   };
 }

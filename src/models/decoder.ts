@@ -121,7 +121,7 @@ function attend(x: Tensor, w: Attention, { config, tables, input }: Context, sto
     v = values;
   }
   const { first, last, parts } = input;
-  const out = attention(q, k, v, { first, last, parts, scale: D ** -0.5 }); // [R, H, D]
+  const out = attention(q, k, v, { first, last, parts, scale: D ** -0.5, pages: input.cache?.pages }); // [R, H, D]
   return project(reshape(out, [R, H * D]), w.o);
 }
 

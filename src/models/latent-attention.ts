@@ -87,7 +87,7 @@ export function attend(x: Tensor, w: LatentAttention, context: AttentionContext,
     else {
       const kept = slice(rows, 1, rank, rank + turned); // [S, turned]
       const { k, v } = expandLatent(slice(rows, 1, 0, rank), reshape(kept, [rows.shape[0] as number, 1, turned]), w, config);
-      out = attention(q, k, v, { first: input.first, last: input.last, scale });
+      out = attention(q, k, v, { first: input.first, last: input.last, scale, pages: input.cache.pages });
     }
   } else {
     let { k, v } = expandLatent(latent, kRope, w, config); // [R, H, nope + turned], [R, H, Dv]
@@ -98,7 +98,7 @@ export function attend(x: Tensor, w: LatentAttention, context: AttentionContext,
       k = keys; // [S, H, nope + turned]
       v = values;
     }
-    out = attention(q, k, v, { first: input.first, last: input.last, parts: input.parts, scale });
+    out = attention(q, k, v, { first: input.first, last: input.last, parts: input.parts, scale, pages: input.cache?.pages });
   }
   return project(reshape(out, [R, H * Dv]), w.o);
 }
@@ -124,7 +124,8 @@ function attendAbsorbed(q: Tensor, rows: Tensor, w: LatentAttention, { config, i
   const folded = concat([qLatent, slice(q, 2, nope, nope + turned)], 2); // [R, H, rank + turned]
   const store = { tensor: rows, rowStride: rank + turned, headStride: 0, offset: 0 };
   const { first, last } = input;
-  const mixed = attentionStrided({ q: folded, k: store, v: store, first, last, S: rows.shape[0] as number, G: 1, Dv: rank, scale }); // [R, H, rank]
+  const S = rows.shape[0] as number;
+  const mixed = attentionStrided({ q: folded, k: store, v: store, first, last, S, G: 1, Dv: rank, scale, pages: input.cache?.pages }); // [R, H, rank]
   const out = matmul(transpose(mixed, 0, 1), slice(up, 1, nope, nope + Dv), { transposeB: true }); // [H, R, Dv]
   return transpose(out, 0, 1);
 }

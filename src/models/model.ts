@@ -3,9 +3,13 @@
 // batches, ragged prefill and decoding are one thing and nothing is ever padded.
 
 import type { Device } from "../backend/backend.ts";
+import type { KeyPages } from "../ops/attention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
-/** Where new keys go. A cache has slots·length rows; slot s owns rows s·length .. (s+1)·length - 1. */
+/**
+ * Where new keys go. A cache has slots·length rows; slot s owns rows s·length .. (s+1)·length - 1. A slot is the room of one sequence, or a
+ * page that holds a piece of one (ForwardInput.cache.pages).
+ */
 export type Cache = {
   readonly slots: number;
   readonly length: number;
@@ -25,8 +29,11 @@ export type ForwardInput = {
   readonly last: Tensor;
   /** Equal parts of the rows without attention between them (training: the number of sequences). Default 1. */
   readonly parts?: number;
-  /** Keys of these rows are written to cache rows `rows` (i32 [R]) before attention reads the cache. */
-  readonly cache?: { readonly cache: Cache; readonly rows: Tensor };
+  /**
+   * Keys of these rows are written to cache rows `rows` (i32 [R]) before attention reads the cache. With `pages` the keys of a sequence lie
+   * in pages anywhere in the cache, and `first` and `last` count them from the sequence's beginning.
+   */
+  readonly cache?: { readonly cache: Cache; readonly rows: Tensor; readonly pages?: KeyPages };
   /** i32 [M]: rows that want logits; all when absent. */
   readonly outputRows?: Tensor;
   /** MLA with a cache: the absorbed form (decoding) or the plain form, which is bit-identical to training. Default plain. */

@@ -1,21 +1,36 @@
 // Attention of flat rows: row r sees the key rows first[r]..last[r], so packed sequences, ragged prefill and decoding are one op.
 // `attention` is differentiable and takes contiguous keys and values; `attentionStrided` reads them out of a cache or out of rows that
-// hold both (MLA's absorbed form) and has no gradient.
+// hold both (MLA's absorbed form) and has no gradient. Both find keys in the pages of a cache when they are given a table.
 
 import { showShape } from "../core/shape.ts";
 import { addGrad, attach, gradToAddTo } from "../tensor/autograd.ts";
 import { empty, size, type Tensor, view } from "../tensor/tensor.ts";
+import { isTrackingGradients } from "../tensor/tracking.ts";
 import { expectIndices, expectNumbers, expectOneDevice, expectRank, expectWhole, wrong } from "./check.ts";
 import { fillWith } from "./fill.ts";
 
+/**
+ * Where the keys of a sequence lie when they are scattered over pages of `size` rows: key j of row r is row j mod size of page
+ * table[slot[r], ⌊j / size⌋]. Devices bound every index.
+ */
+export type KeyPages = {
+  /** i32 [tables, pages of the longest]; entries that no key needs may hold anything. */
+  readonly table: Tensor;
+  /** i32 [R]: which row of the table is that of each query. */
+  readonly slot: Tensor;
+  readonly size: number;
+};
+
 export type AttentionOptions = {
-  /** i32 [R]: first and last key row of each row, inclusive; first > last gives zeros. Devices clamp them to 0..S-1. */
+  /** i32 [R]: first and last key row of each row, inclusive; first > last gives zeros. Devices clamp them to 0..S-1. With pages: keys of the sequence. */
   readonly first: Tensor;
   readonly last: Tensor;
   /** Factor of the scores, e.g. 1/sqrt(D). */
   readonly scale: number;
   /** Equal parts of rows and key rows without attention between them: the backward pass's unit of parallel work. Default 1. */
   readonly parts?: number;
+  /** Without gradient. */
+  readonly pages?: KeyPages | undefined;
 };
 
 /** q [R, H, D], k [S, G, D], v [S, G, Dv] -> [R, H, Dv]. H is a multiple of G. */
@@ -52,6 +67,9 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
       "give all sequences one length, or leave parts out",
     );
   for (const other of [k, v, first, last]) expectOneDevice("attention", q, other);
+  const paged = options.pages && pagesOf("attention", options.pages, q);
+  if (paged && isTrackingGradients())
+    throw wrong("attention", "keys in pages while gradients are tracked", "one of the two", "train without a cache");
   const { device } = q.storage;
   const out = empty(device, [R, H, Dv]);
   if (R * H * Dv === 0 || S === 0) return attach("attention", fillWith(out, 0), [q, k, v], () => {}); // nothing to see
@@ -66,6 +84,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
     first: view(first),
     last: view(last),
     ...sizes,
+    ...paged,
   });
   attach("attention", out, [q, k, v], (dOut) => {
     const dq = empty(device, q.shape);
@@ -114,6 +133,7 @@ export type AttentionStridedInput = {
   readonly G: number;
   readonly Dv: number;
   readonly scale: number;
+  readonly pages?: KeyPages | undefined;
 };
 
 /** Attention over strided keys and values -> [R, H, Dv]. No gradient. */
@@ -132,6 +152,7 @@ export function attentionStrided(input: AttentionStridedInput): Tensor {
   expectIndices("attentionStrided", "first", first, [R]);
   expectIndices("attentionStrided", "last", last, [R]);
   for (const other of [k.tensor, v.tensor, first, last]) expectOneDevice("attentionStrided", q, other);
+  const paged = input.pages && pagesOf("attentionStrided", input.pages, q);
   const { device } = q.storage;
   const out = empty(device, [R, H, Dv]);
   if (R * H * Dv === 0 || S === 0) return fillWith(out, 0);
@@ -155,9 +176,22 @@ export function attentionStrided(input: AttentionStridedInput): Tensor {
     kHeadStride: k.headStride,
     vRowStride: v.rowStride,
     vHeadStride: v.headStride,
+    ...paged,
   });
   lse.storage.free();
   return out;
+}
+
+/** The kernel's arguments for keys in pages. */
+function pagesOf(operation: string, { table, slot, size: pageSize }: KeyPages, q: Tensor) {
+  expectRank(operation, "pages.table", table, 2, "tables, pages");
+  expectIndices(operation, "pages.table", table, table.shape);
+  expectIndices(operation, "pages.slot", slot, [q.shape[0] as number]);
+  expectWhole(operation, "pages.size", pageSize, 1, 1048576);
+  expectOneDevice(operation, q, table);
+  expectOneDevice(operation, q, slot);
+  const [tables, tableStride] = table.shape as [number, number];
+  return { pages: view(table), slot: view(slot), tables, tableStride, pageSize };
 }
 
 function expectHeads(operation: string, H: number, G: number): void {

@@ -99,6 +99,7 @@ function choices(
     ...(budget && { budget }),
     ...(job.logprobs && { logprobs: true }),
     ...(job.topLogprobs && { topLogprobs: job.topLogprobs }),
+    ...(job.cacheSalt && { cacheSalt: job.cacheSalt }),
   };
   return Array.from({ length: job.n }, (_, i) => ({
     ...shape,

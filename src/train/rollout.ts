@@ -74,6 +74,7 @@ export async function makeRollouts(
     }
     return { row, prompt, ids };
   });
+  engine.clearPrefixes(); // they are of the weights before the last step
   const asked = problems.flatMap((problem) => Array.from({ length: numGenerations }, () => problem));
   const results = await engine.generate(
     asked.map(({ ids }) => ({

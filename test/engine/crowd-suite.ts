@@ -5,6 +5,7 @@ import type { Device } from "../../src/backend/backend.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import type { EngineOptions } from "../../src/engine/options.ts";
 import type { GenerationRequest, GenerationResult } from "../../src/engine/request.ts";
+import type { Model } from "../../src/models/model.ts";
 import { crossEntropy } from "../../src/ops/cross-entropy.ts";
 import { dispose, fromArray, read, scope } from "../../src/tensor/tensor.ts";
 import { tinyDeepseek, tinyLlama } from "./mock-model.ts";
@@ -59,39 +60,51 @@ export function crowdSuite(label: string, open: () => Device[] | Promise<Device[
       }
     });
 
-    test.skipIf("absorbed" in form && form.absorbed)(
-      "log-probabilities are those of one training pass over all sequences, bit for bit",
-      async () => {
-        for (const device of devices) {
-          const model = make(device);
-          const engine = new Engine(model, { ...form, slots: 6 });
+    const isAbsorbed = "absorbed" in form && form.absorbed;
+    // The absorbed form is another sum of the same numbers: how far it may be off, in nats. Measured: 1.7e-6 on the reference, 5.8e-6 on wasm.
+    const allowed = isAbsorbed ? 2e-5 : 0;
+    test(`log-probabilities are those of one training pass over all sequences, ${isAbsorbed ? `within ${allowed}` : "bit for bit"}`, async () => {
+      for (const device of devices) {
+        const model = make(device);
+        for (const options of [{ slots: 6 }, { slots: 6, pageSize: 4, cacheTokens: 80, prefillTokens: 5 }]) {
+          const engine = new Engine(model, { ...form, ...options });
           const results = await engine.generate(requests);
-          const all = results.map(({ ids }, i) => [...(requests[i] as GenerationRequest).ids, ...ids]);
-          const rows = all.flatMap((ids, i) => {
-            const start = all.slice(0, i).reduce((sum, { length }) => sum + length - 1, 0);
-            return ids.slice(1).map((target, t) => ({ id: ids[t] as number, target, position: t, first: start, last: start + t }));
-          });
-          const column = (name: keyof (typeof rows)[number]) =>
-            fromArray(
-              device,
-              rows.map((row) => row[name]),
-              [rows.length],
-              "i32",
-            );
-          const losses = scope(() => {
-            const input = { ids: column("id"), positions: column("position"), first: column("first"), last: column("last") };
-            return crossEntropy(model.forward(input).logits, column("target"));
-          });
-          const trained = [...(await read(losses))].map((loss) => -loss);
-          for (const [i, { ids, logprobs }] of results.entries()) {
-            trained.splice(0, (requests[i] as GenerationRequest).ids.length - 1);
-            expect(trained.splice(0, ids.length)).toEqual(logprobs);
-          }
-          dispose(losses);
           await engine.dispose();
-          model.dispose();
+          const trained = await trainingPass(model, results);
+          const differences = results.flatMap(({ logprobs }, i) =>
+            (logprobs as number[]).map((logprob, t) => Math.abs(logprob - (trained[i]?.[t] as number))),
+          );
+          expect(Math.max(...differences)).toBeLessThanOrEqual(allowed);
+          if (isAbsorbed) expect(Math.max(...differences)).toBeGreaterThan(0); // so it was the absorbed form
         }
-      },
+        model.dispose();
+      }
+    });
+  });
+}
+
+/** Log-probabilities of the emitted ids of each result, from one pass without a cache over all sequences. */
+async function trainingPass(model: Model, results: readonly GenerationResult[]): Promise<number[][]> {
+  const all = results.map(({ ids }, i) => [...(requests[i] as GenerationRequest).ids, ...ids]);
+  const rows = all.flatMap((ids, i) => {
+    const start = all.slice(0, i).reduce((sum, { length }) => sum + length - 1, 0);
+    return ids.slice(1).map((target, t) => ({ id: ids[t] as number, target, position: t, first: start, last: start + t }));
+  });
+  const column = (name: keyof (typeof rows)[number]) =>
+    fromArray(
+      model.device,
+      rows.map((row) => row[name]),
+      [rows.length],
+      "i32",
     );
+  const losses = scope(() => {
+    const input = { ids: column("id"), positions: column("position"), first: column("first"), last: column("last") };
+    return crossEntropy(model.forward(input).logits, column("target"));
+  });
+  const trained = [...(await read(losses))].map((loss) => 0 - loss);
+  dispose(losses);
+  return results.map(({ ids }, i) => {
+    trained.splice(0, (requests[i] as GenerationRequest).ids.length - 1);
+    return trained.splice(0, ids.length);
   });
 }

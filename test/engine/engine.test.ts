@@ -7,10 +7,10 @@ import type { EngineOptions } from "../../src/engine/options.ts";
 import type { GenerationRequest, GenerationResult } from "../../src/engine/request.ts";
 import { openHfFolder } from "../../src/formats/hf-folder.ts";
 import { loadModel } from "../../src/models/load.ts";
-import type { Model } from "../../src/models/model.ts";
+import type { Cache, Model } from "../../src/models/model.ts";
 import { crossEntropy } from "../../src/ops/cross-entropy.ts";
 import { nodeFiles } from "../../src/platform/node-files.ts";
-import { fromArray, liveStorageCount, read, scope } from "../../src/tensor/tensor.ts";
+import { fromArray, liveStorageCount, read, scope, type Tensor, write } from "../../src/tensor/tensor.ts";
 import { sharedData } from "../shared-data.ts";
 import { crowdSuite } from "./crowd-suite.ts";
 import { mockModel, scriptedModel, tinyDeepseek, tinyLlama } from "./mock-model.ts";
@@ -223,6 +223,49 @@ describe("traffic", () => {
     expect(engine.counts).toMatchObject({ emitted: 350, running: 0, waiting: 0, rows: 350 });
   });
 
+  test("a thousand at once, over few pages, are answered in order of arrival", async () => {
+    const engine = open(mockModel({ vocabSize: 50, byPosition: (p, id) => Math.sin(p * 7 + id) }), {
+      slots: 16,
+      pageSize: 4,
+      cacheTokens: 100,
+      prefillTokens: 32,
+    });
+    const finished: number[] = [];
+    const answers = range(1000).map(async (i) => {
+      const result = await engine.submit({ ids: range(1 + (i % 9)).map((t) => (i * 7 + t) % 50), maxTokens: 4, sampling: { seed: i } });
+      finished.push(i);
+      return result;
+    });
+    const results = await Promise.all(answers);
+    for (const i of [0, 1, 8, 500, 999]) {
+      const { ids } = await engine.submit({ ids: range(1 + (i % 9)).map((t) => (i * 7 + t) % 50), maxTokens: 4, sampling: { seed: i } });
+      expect(results[i]?.ids).toEqual(ids);
+    }
+    // Nobody is overtaken by who came more than a batch later.
+    for (const [place, i] of finished.entries()) expect(Math.abs(place - i)).toBeLessThanOrEqual(16);
+    expect(engine.counts).toMatchObject({ running: 0, waiting: 0, freePages: 25, pages: 25 });
+  });
+
+  test("a long prompt does not hold up those who decode, and is cancelled in the middle", async () => {
+    const rows: number[] = [];
+    const engine = open(mockModel({ vocabSize: 8, contextLength: 500, onForward: (_, R) => rows.push(R) }), {
+      prefillTokens: 16,
+      pageSize: 8,
+    });
+    const control = new AbortController();
+    let count = 0;
+    const onToken = () => {
+      if (++count === 5) control.abort(new Error("enough"));
+    };
+    const decoder = engine.submit({ ids: [1], maxTokens: 12, sampling: greedy }, { onToken });
+    await expect(engine.submit({ ids: new Array(400).fill(2), maxTokens: 5 }, { signal: control.signal })).rejects.toThrow("enough");
+    expect((await decoder).ids).toHaveLength(12);
+    expect(rows).toEqual([...new Array(5).fill(17), ...new Array(7).fill(1)]);
+    // What was computed of it is not lost: 4 of 5 steps had been read when it was cancelled, or all of them.
+    expect(engine.reusable(new Array(400).fill(2))).toBe(80);
+    expect(engine.counts.freePages).toBe(engine.counts.pages);
+  });
+
   test("sequences join a batch that is under way", async () => {
     const rows: number[] = [];
     const engine = open(mockModel({ vocabSize: 8, onForward: (_, R) => rows.push(R) }), { slots: 3 });
@@ -253,6 +296,105 @@ describe("traffic", () => {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
     expect(await engine.generate([])).toEqual([]);
+  });
+});
+
+describe("samples", () => {
+  const prompt = range(21).map((t) => (t * 7) % 41);
+  const request = { ids: prompt, maxTokens: 9, sampling: { temperature: 1.2, seed: 2 ** 53 - 2 }, logprobs: true };
+
+  test("n answers to one prompt, which is computed once; its pages are shared", async () => {
+    const engine = open(tinyLlama(), { slots: 5, pageSize: 4 });
+    const results = await engine.samples(request, 5);
+    expect(results.map(({ seed }) => seed)).toEqual([2 ** 53 - 2, 2 ** 53 - 1, 0, 1, 2]);
+    expect(results.map(({ cachedTokens }) => cachedTokens)).toEqual([0, 20, 20, 20, 20]);
+    expect(engine.counts.rows).toBe(21 + 4 + 5 * 8); // the last prompt id is computed for each
+    expect(new Set(results.map(({ ids }) => ids.join())).size).toBe(5);
+    const bare = new Engine(engine.model, { prefixCache: false });
+    for (const { seed, ids, logprobs } of results) {
+      expect(await bare.submit({ ...request, sampling: { ...request.sampling, seed } })).toMatchObject({ ids, logprobs });
+    }
+    await bare.dispose();
+  });
+
+  test("more than run at once take what the first computed, whenever they join", async () => {
+    const engine = open(tinyLlama(), { slots: 2, pageSize: 4, cacheTokens: 64 });
+    const results = await engine.samples(request, 9);
+    expect(results.slice(1).every(({ cachedTokens }) => cachedTokens === 20)).toBe(true);
+    expect(engine.counts.freePages).toBe(engine.counts.pages);
+  });
+
+  test.each([0, -1, 1.5, Number.NaN, 1e9])("n %d is refused", async (n) => {
+    const engine = open(scriptedModel([2], 1, 8));
+    await expect(engine.samples({ ids: [1], maxTokens: 1 }, n)).rejects.toThrow(/generate: n: .* from 1 to 65536/);
+    await expect(engine.samples({ ids: [], maxTokens: 1 }, 2)).rejects.toBeInstanceOf(RequestError);
+  });
+});
+
+describe("the cache", () => {
+  const prompt = range(30).map((t) => (t * 7) % 41);
+
+  test("tells what it spared, shares within a salt only, and forgets when asked", async () => {
+    const engine = open(tinyDeepseek(), { pageSize: 8 });
+    const ask = async (cacheSalt?: string) =>
+      (await engine.submit({ ids: prompt, maxTokens: 2, sampling: greedy, ...(cacheSalt !== undefined && { cacheSalt }) })).cachedTokens;
+    expect([await ask("A"), await ask("B"), await ask("A"), await ask("B"), await ask(), await ask("")]).toEqual([0, 0, 29, 29, 0, 29]);
+    engine.clearPrefixes();
+    expect(await ask("A")).toBe(0);
+    expect(engine.counts.keptPages).toBe(4);
+    engine.forget([...prompt, 40, 40, 40], "A"); // no answer began so
+    expect(engine.reusable(prompt, "A")).toBe(29);
+    engine.forget(prompt, "A");
+    expect(engine.reusable(prompt, "A")).toBe(0);
+  });
+
+  test("after the weights changed the keys of before are of no use, and clearPrefixes makes sure of that", async () => {
+    const model = tinyLlama();
+    const engine = open(model, { pageSize: 4 });
+    const request = { ids: prompt, maxTokens: 3, sampling: greedy, logprobs: true };
+    await engine.submit(request);
+    const weight = model.parameters.get("model.layers.0.self_attn.k_proj.weight") as Tensor;
+    write(
+      weight,
+      [...(await read(weight))].map((x) => x * 1.5),
+    );
+    engine.clearPrefixes();
+    const changed = await engine.submit(request);
+    const bare = new Engine(model, { prefixCache: false });
+    expect(changed).toEqual({ ...(await bare.submit(request)), seed: expect.any(Number) });
+    await bare.dispose();
+  });
+
+  test("that cannot hold one sequence bounds it like the context, and says so", async () => {
+    const engine = open(scriptedModel([3], 2, 8), { cacheTokens: 10, pageSize: 4 });
+    expect(engine.contextLength).toBe(10);
+    expect(await engine.submit({ ids: [1, 2], maxTokens: 100, sampling: greedy })).toMatchObject({
+      ids: new Array(8).fill(3),
+      stop: "length",
+    });
+    await expect(engine.submit({ ids: new Array(10).fill(1), maxTokens: 1 })).rejects.toThrow(
+      /at most 9, one less than the cache of 10 ids/,
+    );
+  });
+
+  test("no row is read before it was written: stale pages hold NaN", async () => {
+    const model = tinyDeepseek();
+    let cache: Cache | undefined;
+    const makeCache: Model["makeCache"] = (slots, length, form) => {
+      cache = model.makeCache(slots, length, form);
+      return cache;
+    };
+    const engine = open({ ...model, makeCache }, { slots: 4, pageSize: 4, cacheTokens: 80, prefillTokens: 7 });
+    const ask = () =>
+      engine.generate(range(16).map((i) => ({ ids: prompt.slice(i % 3, 5 + i), maxTokens: 3 + i, sampling: { seed: i }, logprobs: true })));
+    const before = await ask();
+    engine.clearPrefixes();
+    expect(engine.counts).toMatchObject({ keptPages: 0, freePages: 20 });
+    for (const tensor of cache?.layers.flat() ?? [])
+      write(tensor, new Float32Array(tensor.shape.reduce((a, b) => a * b, 1)).fill(Number.NaN));
+    const after = await ask();
+    expect(engine.counts.preemptions).toBeGreaterThan(0);
+    expect(after.map(({ ids, logprobs }) => [ids, logprobs])).toEqual(before.map(({ ids, logprobs }) => [ids, logprobs]));
   });
 });
 
@@ -358,6 +500,11 @@ describe("errors", () => {
     { contextLength: 65 },
     { contextLength: Number.NaN },
     { prefillTokens: -1 },
+    { cacheTokens: 1 },
+    { cacheTokens: Number.NaN },
+    { pageSize: 0 },
+    { pageSize: 24 },
+    { pageSize: 2048 },
     { vocabLimit: 9 },
     { bannedIds: [8] },
     { seed: -1 },

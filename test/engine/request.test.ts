@@ -29,12 +29,19 @@ describe("checkRequest", () => {
       logprobs: false,
       topLogprobs: 0,
       constraint: undefined,
+      salt: "",
     });
   });
 
   test("the context bounds prompt and completion together", () => {
     expect(checkRequest({ ids: [1, 2], maxTokens: 1e9 }, limits).limit).toBe(6);
     expect(checkRequest({ ids: [1, 2, 3, 4, 5, 6, 7], maxTokens: 5 }, limits).limit).toBe(1);
+  });
+
+  test("so does a cache that holds less than the context", () => {
+    const small = { ...limits, cacheTokens: 5 };
+    expect(checkRequest({ ids: [1, 2], maxTokens: 1e9 }, small).limit).toBe(3);
+    expect(() => checkRequest({ ids: [1, 2, 3, 4, 5], maxTokens: 1 }, small)).toThrow(/cache of 5 ids; .*cacheTokens/);
   });
 
   test("edges are accepted", () => {
@@ -105,6 +112,8 @@ describe("checkRequest", () => {
     ["budget min above max", { budget: { end, min: 3, max: 2 } }, "min <= max"],
     ["budget times 0.5", { budget: { end, extend: { times: 0.5, ids: [1] } } }, "times"],
     ["budget extension outside", { budget: { end, extend: { times: 1, ids: [99] } } }, "extend"],
+    ["salt 5", { cacheSalt: 5 }, "cacheSalt"],
+    ["salt of 257 characters", { cacheSalt: "x".repeat(257) }, "256"],
     ["budget cue outside", { budget: { end, cue: [-2] } }, "cue"],
   ];
   test.each(cases)("%s is refused with the cure", (_, change, names) => {

@@ -1,95 +1,242 @@
 import { describe, expect, test } from "vitest";
+import { fillStep, layoutOf } from "../../src/engine/layout.ts";
+import { PagePool } from "../../src/engine/pages.ts";
+import { PrefixCache } from "../../src/engine/prefix-cache.ts";
 import { checkRequest } from "../../src/engine/request.ts";
-import { admit, leave, type Slot, schedule } from "../../src/engine/scheduler.ts";
-import { type Sequence, startSequence, type Timeline } from "../../src/engine/sequence.ts";
+import { Scheduler, type SchedulerOptions, type StepPlan } from "../../src/engine/scheduler.ts";
+import { type Sequence, startSequence } from "../../src/engine/sequence.ts";
 
 let number = 0;
-function sequence(ids: readonly number[], more: Partial<Sequence> = {}, timeline?: Timeline): Sequence {
-  const request = checkRequest({ ids, maxTokens: 5 }, { vocabSize: 100, contextLength: 50 });
-  return Object.assign(startSequence(++number, request, 0, timeline), more);
+function sequence(ids: readonly number[], cacheSalt = ""): Sequence {
+  const request = checkRequest({ ids, maxTokens: 50, cacheSalt }, { vocabSize: 1000, contextLength: 500 });
+  return startSequence(++number, request, 0);
 }
 
-function emptySlots(count: number): Slot[] {
-  return Array.from({ length: count }, () => ({ sequence: undefined, timeline: undefined }));
+const range = (n: number, from = 0) => Array.from({ length: n }, (_, i) => from + i);
+
+function open(options: Partial<SchedulerOptions> & { pages?: number; pageSize?: number; shares?: boolean } = {}) {
+  const { pages = 100, pageSize = 4, shares = true, ...rest } = options;
+  const pool = new PagePool(pages, pageSize);
+  const prefixes = shares ? new PrefixCache(pool) : undefined;
+  const scheduler = new Scheduler({ slots: 8, prefillTokens: 16, pool, prefixes, ...rest });
+  /** Plans a step and takes it as computed; every sequence that chooses emits `id`. */
+  const step = (id = 900): StepPlan => {
+    const plan = scheduler.plan();
+    const feeds = plan.fed.map(({ feed }) => feed);
+    scheduler.advance(plan);
+    for (const chosen of plan.choosing) chosen.ids.push(id);
+    return { ...plan, fed: plan.fed.map((fed, i) => ({ ...fed, feed: feeds[i] as number })) };
+  };
+  const join = (...sequences: Sequence[]) => {
+    for (const each of sequences) scheduler.join(each);
+    return sequences;
+  };
+  return { pool, prefixes, scheduler, step, join };
 }
 
-const range = (n: number) => Array.from({ length: n }, (_, i) => i);
+const feeds = ({ fed }: StepPlan) => fed.map(({ number, feed }) => [number, feed]);
 
-describe("schedule", () => {
-  test("lays out ids, positions, key ranges, cache rows and output rows of decoders and of chunks", () => {
-    const decoder = sequence([5, 6, 7], { slot: 2, cached: 2 });
-    const whole = sequence([8, 9], { slot: 0 });
-    const part = sequence([1, 2, 3, 4], { slot: 1, cached: 1 });
-    const packed = new Int32Array(64);
-    const plan = schedule([decoder, whole, part], 4, 10, packed);
-    expect(plan.rows).toBe(5);
-    expect(plan.choosing).toEqual([decoder, whole]);
-    expect([decoder.feed, whole.feed, part.feed]).toEqual([1, 2, 2]);
-    const parts = range(5).map((i) => [...packed.subarray(i * 5, i * 5 + 5)]);
-    expect(parts).toEqual([
-      [7, 8, 9, 2, 3],
-      [2, 0, 1, 1, 2],
-      [20, 0, 0, 10, 10],
-      [22, 0, 1, 11, 12],
-      [22, 0, 1, 11, 12],
+describe("rows", () => {
+  test("decoders have theirs first, prompts share the rest in order of arrival", () => {
+    const { scheduler, step, join } = open({ prefillTokens: 10 });
+    const [a, b, c] = join(sequence([1]), sequence(range(14, 100)), sequence(range(5, 200)), sequence([3])) as [
+      Sequence,
+      Sequence,
+      Sequence,
+    ];
+    const d = c.number + 1;
+    expect(feeds(step())).toEqual([
+      [a.number, 1],
+      [b.number, 10],
+      [d, 1],
     ]);
-    expect([...packed.subarray(25, 27)]).toEqual([0, 2]);
+    expect(feeds(step())).toEqual([
+      [a.number, 1],
+      [b.number, 4],
+      [c.number, 5],
+      [d, 1],
+    ]);
+    expect(feeds(step())).toEqual([
+      [a.number, 1],
+      [b.number, 1],
+      [c.number, 1],
+      [d, 1],
+    ]);
+    expect(scheduler.running.length).toBe(4);
   });
 
-  test("prefill beyond the step's share waits; decoders never do", () => {
-    const running = [sequence(range(10), { slot: 0 }), sequence(range(10), { slot: 1 }), sequence([3], { slot: 2 })];
-    const plan = schedule(running, 10, 20, new Int32Array(200));
-    expect(running.map(({ feed }) => feed)).toEqual([10, 0, 1]);
-    expect(plan.rows).toBe(11);
-    expect(plan.choosing).toEqual([running[0], running[2]]);
+  test("lie flat: ids, positions, cache rows, table rows, output rows, the table, and what is copied", () => {
+    const { scheduler, join } = open({ prefillTokens: 6 });
+    const [first] = join(sequence([5, 6, 7, 8, 9])) as [Sequence];
+    scheduler.advance(scheduler.plan());
+    first.ids.push(10);
+    const [second] = join(sequence([5, 6, 7, 8, 9, 20, 21, 22, 23, 24, 25, 26])) as [Sequence];
+    const plan = scheduler.plan();
+    expect(first.pages).toEqual([0, 1]);
+    expect(second.pages).toEqual([0, 2, 3]);
+    const layout = layoutOf(plan);
+    expect(layout).toEqual({ R: 7, M: 1, tables: 2, width: 3, copies: 1, length: 4 * 7 + 1 + 6 + 2 });
+    const out = new Int32Array(layout.length).fill(-1);
+    fillStep(plan, layout, 4, out);
+    expect([...out]).toEqual([
+      ...[10, 20, 21, 22, 23, 24, 25],
+      ...[5, 5, 6, 7, 8, 9, 10],
+      ...[5, 9, 10, 11, 12, 13, 14],
+      ...[0, 1, 1, 1, 1, 1, 1],
+      0,
+      ...[0, 1, -1, 0, 2, 3],
+      4, // from the first row of page 1
+      8, // to that of page 2
+    ]);
   });
 
   test("when nobody chooses row 0 stands in", () => {
-    const packed = new Int32Array(64).fill(77);
-    expect(schedule([sequence(range(10), { slot: 0 })], 3, 20, packed)).toEqual({ rows: 3, choosing: [] });
-    expect(packed[15]).toBe(0);
+    const { scheduler, join } = open({ prefillTokens: 3 });
+    join(sequence(range(10)));
+    const plan = scheduler.plan();
+    const layout = layoutOf(plan);
+    const out = new Int32Array(layout.length).fill(77);
+    fillStep(plan, layout, 4, out);
+    expect([plan.choosing.length, layout.M, out[12]]).toEqual([0, 1, 0]);
   });
 });
 
-describe("admit", () => {
-  test("first come, first served, into the lowest slots", () => {
-    const line = [sequence([1]), sequence([2]), sequence([3])];
-    const waiting = new Set(line);
-    const slots = emptySlots(2);
-    expect(admit(waiting, slots)).toEqual([line[0], line[1]]);
-    expect(line.map(({ slot }) => slot)).toEqual([0, 1, -1]);
-    leave(slots, line[0] as Sequence, 1);
-    expect(admit(waiting, slots)).toEqual([line[2]]);
-    expect(line[2]?.slot).toBe(0);
-    expect(waiting.size).toBe(0);
+describe("admission", () => {
+  test("first come, first served, as places become free", () => {
+    const { scheduler, step, join } = open({ slots: 2 });
+    const line = join(...range(4).map((i) => sequence([i])));
+    step();
+    expect(scheduler.running).toEqual(line.slice(0, 2));
+    scheduler.leave(line[0] as Sequence, true);
+    scheduler.leave(line[2] as Sequence, true); // cancelled while waiting
+    step();
+    expect(scheduler.running).toEqual([line[1], line[3]]);
+    expect(scheduler.waiting).toBe(0);
   });
 
-  test("a session's slot keeps its ids until it is the last resort, the one left longest ago first", () => {
-    const slots = emptySlots(2);
-    const timelines: Timeline[] = range(2).map(() => ({ slot: -1, ids: [], lastUse: 0, isBusy: false }));
-    const enter = (next: Sequence) => admit(new Set([next]), slots);
-    for (const [i, timeline] of timelines.entries()) {
-      const first = sequence([1, 2, 3], {}, timeline);
-      enter(first);
-      first.cached = 3;
-      leave(slots, first, 10 - i);
-      expect(timeline).toEqual({ slot: i, ids: [1, 2, 3], lastUse: 10 - i, isBusy: false });
+  test("a prompt for which there is no room waits, and those behind it with it", () => {
+    const { scheduler, step, join } = open({ pages: 6, prefillTokens: 100 });
+    const [a, b, c] = join(sequence(range(16)), sequence(range(12, 100)), sequence([7])) as [Sequence, Sequence, Sequence];
+    step();
+    expect(scheduler.running).toEqual([a]);
+    scheduler.leave(a, true);
+    step();
+    expect(scheduler.running).toEqual([b, c]);
+  });
+});
+
+describe("sharing", () => {
+  test("a prompt that another is computing waits a step and takes its keys", () => {
+    const { pool, step, join } = open({ prefillTokens: 100 });
+    const prompt = range(18);
+    const [a, b, c] = join(sequence(prompt), sequence(prompt), sequence([...prompt.slice(0, 10), 99, 98])) as [
+      Sequence,
+      Sequence,
+      Sequence,
+    ];
+    expect(feeds(step())).toEqual([[a.number, 18]]);
+    expect(feeds(step())).toEqual([
+      [a.number, 1],
+      [b.number, 1],
+      [c.number, 2],
+    ]);
+    expect([b.reused, c.reused]).toEqual([17, 10]);
+    expect(b.pages.slice(0, 4)).toEqual(a.pages.slice(0, 4));
+    expect(c.pages.slice(0, 2)).toEqual(a.pages.slice(0, 2));
+    expect(b.pages[4]).not.toBe(a.pages[4]);
+    expect(pool.count - pool.free).toBe(5 + 1 + 1);
+  });
+
+  test("for a few ids, of another salt, or without a cache nobody waits", () => {
+    const same = open({ prefillTokens: 100 });
+    const prompt = range(18);
+    const few = same.join(sequence(prompt), sequence([...prompt.slice(0, 7), 99, 98]), sequence(prompt, "b"));
+    expect(feeds(same.step())).toEqual(few.map(({ number, ids }) => [number, ids.length - 1]));
+    const none = open({ prefillTokens: 100, shares: false });
+    none.join(sequence(prompt), sequence(prompt));
+    expect(none.step().rows).toBe(36);
+  });
+
+  test("a waiting prompt goes on when the one it waited for leaves", () => {
+    const { scheduler, step, join } = open({ prefillTokens: 8 });
+    const [a, b] = join(sequence(range(40)), sequence(range(40))) as [Sequence, Sequence];
+    expect(feeds(step())).toEqual([[a.number, 8]]);
+    scheduler.leave(a, true);
+    expect(feeds(step())).toEqual([[b.number, 8]]);
+    expect(b.reused).toBe(8);
+  });
+
+  test("two that computed the same page keep one", () => {
+    const { pool, prefixes, scheduler, step, join } = open({ prefillTokens: 100 });
+    const [a, b] = join(sequence([...range(7), 50, 60]), sequence([...range(7), 51, 61])) as [Sequence, Sequence];
+    expect(step().rows).toBe(18); // too little in common to wait
+    expect(b.pages[0]).toBe(a.pages[0]);
+    expect(pool.count - pool.free).toBe(5);
+    for (const each of [a, b]) scheduler.leave(each, true);
+    expect(pool.count - pool.free).toBe(prefixes?.idle);
+    prefixes?.clear();
+    expect(pool.free).toBe(pool.count);
+  });
+});
+
+describe("a full pool", () => {
+  test("the newest gives its pages back and comes back first, with what it emitted", () => {
+    const { pool, scheduler, step, join } = open({ pages: 4, slots: 3, prefillTokens: 100, shares: false });
+    const [a, b] = join(sequence([1, 2, 3]), sequence([4, 5, 6])) as [Sequence, Sequence];
+    for (let i = 0; i < 5; i++) step(); // 7 ids cached of each: 2 pages each
+    expect(pool.free).toBe(0);
+    const c = join(sequence([9]))[0] as Sequence;
+    step();
+    step(); // a wants a third page
+    expect(scheduler.running).toEqual([a]);
+    expect(scheduler.preemptions).toBe(1);
+    expect([b.ids.length, b.cached, b.pages]).toEqual([9, 0, []]);
+    scheduler.leave(a, true);
+    const plan = step();
+    expect(plan.fed.map(({ number, feed }) => [number, feed])).toEqual([
+      [b.number, 9],
+      [c.number, 1],
+    ]);
+  });
+
+  test("prefixes that nobody uses go first, the one left longest ago before all", () => {
+    const { scheduler, step, join, prefixes } = open({ pages: 5, prefillTokens: 100 });
+    for (const from of [100, 200]) {
+      const [old] = join(sequence(range(8, from))) as [Sequence];
+      step();
+      scheduler.leave(old, true);
     }
-    const stranger = sequence([9]);
-    enter(stranger);
-    expect(stranger.slot).toBe(1);
-    expect(timelines[1]).toMatchObject({ slot: -1, ids: [] });
-    const again = sequence([1, 2, 7, 8], {}, timelines[0]);
-    enter(again);
-    expect(again).toMatchObject({ slot: 0, cached: 2, reused: 2 });
+    join(sequence(range(10, 300)));
+    step();
+    expect(scheduler.preemptions).toBe(0);
+    expect(prefixes?.find("", range(8, 100), 8).length).toBe(0);
+    expect(prefixes?.find("", range(8, 200), 8).length).toBe(8);
   });
 
-  test("the last prompt id is always computed, for its logits", () => {
-    const slots = emptySlots(1);
-    const timeline: Timeline = { slot: 0, ids: [1, 2, 3, 4], lastUse: 0, isBusy: false };
-    (slots[0] as Slot).timeline = timeline;
-    const again = sequence([1, 2, 3], {}, timeline);
-    admit(new Set([again]), slots);
-    expect(again.cached).toBe(2);
+  test("rows that were to be copied, but were not, are never taken for keys", () => {
+    const { prefixes, scheduler, step, join } = open({ pages: 8, prefillTokens: 8 });
+    const [old] = join(sequence(range(6))) as [Sequence];
+    step();
+    scheduler.leave(old, true);
+    const [a, b] = join(sequence(range(16, 800)), sequence([...range(6), ...range(8, 700)])) as [Sequence, Sequence];
+    step();
+    step();
+    expect(prefixes?.find("", b.ids, 13).length).toBe(6);
+    // b shares a page and is to copy two rows into the last free one; their source goes for its next page, and there is no fourth.
+    expect(scheduler.plan().fed).toEqual([a]);
+    expect([scheduler.running, b.copy, b.pages]).toEqual([[a], undefined, []]);
+    expect(prefixes?.find("", b.ids, 13).length).toBe(4);
+  });
+
+  test("a sequence that fills the whole pool alone ends", () => {
+    const { pool, scheduler, step, join } = open({ pages: 3, prefillTokens: 100 });
+    const [a, b] = join(sequence(range(5)), sequence(range(5, 100))) as [Sequence, Sequence];
+    for (let i = 0; i < 8; i++) step();
+    expect([a.ids.length, a.pages.length]).toEqual([13, 3]);
+    expect(scheduler.running).toEqual([a]);
+    scheduler.leave(a, true);
+    while (b.ids.length < 13) expect(step().rows).toBeGreaterThan(0);
+    scheduler.leave(b, true);
+    expect(pool.free + 3).toBe(pool.count);
   });
 });

@@ -13,6 +13,25 @@ function keyRange(first: number, last: number, S: number): Range {
   return { start: Math.max(0, Math.min(first, S - 1)), end: Math.max(0, Math.min(last, S - 1)) + 1 };
 }
 
+type AttentionArgs = Parameters<Kernels["attention"]>[0];
+
+/** How many keys a row can have, and where key j of row r lies: at j, or in its sequence's page. */
+function keyPlaces(args: AttentionArgs): { readonly keys: number; at(r: number, j: number): number } {
+  const { R, S, tables = 0, tableStride = 0, pageSize = 0 } = args;
+  if (!args.pages || !args.slot) return { keys: S, at: (_, j) => j };
+  const pages = ints(args.pages, tables * tableStride);
+  const slot = ints(args.slot, R);
+  const count = Math.floor(S / pageSize);
+  const bounded = (i: number, n: number) => Math.max(0, Math.min(i, n - 1));
+  return {
+    keys: count === 0 || tables === 0 ? 0 : tableStride * pageSize,
+    at: (r, j) => {
+      const page = pages[bounded(slot[r]!, tables) * tableStride + Math.floor(j / pageSize)]!;
+      return bounded(page, count) * pageSize + (j % pageSize);
+    },
+  };
+}
+
 export const attention: Kernels["attention"] = (args) => {
   const { R, S, H, G, D, Dv, scale, kRowStride, kHeadStride, vRowStride, vHeadStride } = args;
   const out = floats(args.out, R * H * Dv);
@@ -22,15 +41,18 @@ export const attention: Kernels["attention"] = (args) => {
   const v = floats(args.v, span([S, G, Dv], [vRowStride, vHeadStride, 1]));
   const first = ints(args.first, R);
   const last = ints(args.last, R);
-  const scores = new Float64Array(S);
+  const { keys, at } = keyPlaces(args);
+  const scores = new Float64Array(keys);
+  const rows = new Int32Array(keys);
   for (let r = 0; r < R; r++) {
-    const { start, end } = keyRange(first[r]!, last[r]!, S);
+    const { start, end } = keyRange(first[r]!, last[r]!, keys);
+    for (let j = start; j < end; j++) rows[j] = at(r, j);
     for (let h = 0; h < H; h++) {
       const g = Math.floor(h / (H / G));
       let max = Number.NEGATIVE_INFINITY;
       for (let j = start; j < end; j++) {
         let dot = 0;
-        for (let d = 0; d < D; d++) dot += q[(r * H + h) * D + d]! * k[j * kRowStride + g * kHeadStride + d]!;
+        for (let d = 0; d < D; d++) dot += q[(r * H + h) * D + d]! * k[rows[j]! * kRowStride + g * kHeadStride + d]!;
         scores[j] = dot * scale;
         max = Math.max(max, scores[j]!);
       }
@@ -42,7 +64,7 @@ export const attention: Kernels["attention"] = (args) => {
       lse[r * H + h] = max + Math.log(sum); // -Infinity for an empty range
       for (let d = 0; d < Dv; d++) {
         let mean = 0;
-        for (let j = start; j < end; j++) mean += (scores[j]! / sum) * v[j * vRowStride + g * vHeadStride + d]!;
+        for (let j = start; j < end; j++) mean += (scores[j]! / sum) * v[rows[j]! * vRowStride + g * vHeadStride + d]!;
         out[(r * H + h) * Dv + d] = mean;
       }
     }

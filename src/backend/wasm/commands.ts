@@ -54,7 +54,8 @@ export const commands = [
   command(
     "attention",
     "attention",
-    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride scratch scratchStride",
+    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride scratch scratchStride " +
+      "?pages ?slot tables tableStride pageSize",
   ),
   command(
     "attentionBackward",

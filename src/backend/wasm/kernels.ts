@@ -190,7 +190,10 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     entropy: (a) => record("entropy", a),
     softmax: (a) => record("softmax", a),
     softmaxBackward: (a) => record("softmaxBackward", a),
-    attention: (a) => withScratch((a.S + 8) * 4, (scratch, scratchStride) => record("attention", { ...a, scratch, scratchStride })),
+    attention: (a) => {
+      const keys = a.pages ? (a.tableStride as number) * (a.pageSize as number) : a.S;
+      withScratch((keys + 8) * 4, (scratch, scratchStride) => record("attention", { ...a, scratch, scratchStride }));
+    },
     attentionBackward: (a) =>
       withScratch((a.S + 8) * 8, (scratch, scratchStride) => record("attentionBackward", { ...a, scratch, scratchStride })),
     route: (a) => withScratch((a.E + a.groups) * 4, (scratch, scratchStride) => record("route", { ...a, scratch, scratchStride })),

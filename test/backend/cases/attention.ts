@@ -1,6 +1,6 @@
 // Cases of attention and attentionBackward: causal and packed rows, ragged caches with strides, the absorbed form (v inside k), empty and
-// clamped ranges. Key rows that nobody may see hold NaN, as an uninitialised cache does. The law pieces: a row alone, a head group
-// alone, and the same row with its keys elsewhere in a larger cache (training against cached decoding).
+// clamped ranges, keys in pages. Key rows that nobody may see hold NaN, as an uninitialised cache does. The law pieces: a row alone, a head
+// group alone, and the same row with its keys elsewhere in a larger cache (training against cached decoding, pages against one range).
 
 import type { Random } from "../../../src/core/random.ts";
 import {
@@ -21,6 +21,13 @@ import {
 
 type Sizes = { R: number; S: number; H: number; G: number; D: number; Dv: number };
 type Ranges = { first: readonly number[]; last: readonly number[] };
+type Paging = {
+  readonly pages: readonly number[];
+  readonly slot: readonly number[];
+  tables: number;
+  tableStride: number;
+  pageSize: number;
+};
 type Strides = { kRowStride: number; kHeadStride: number; vRowStride: number; vHeadStride: number };
 
 function contiguous({ G, D, Dv }: Sizes): Strides {
@@ -38,8 +45,18 @@ function closeness(bound = summed) {
 type Given = { q: Float32Array; k: Float32Array; v?: Float32Array };
 
 /** Without v, v lies inside k. */
-function make(sizes: Sizes, ranges: Ranges, strides: Strides, given: Given, scale: number, label: string, alone: Alone[] = []): KernelCase {
+function make(
+  sizes: Sizes,
+  ranges: Ranges,
+  strides: Strides,
+  given: Given,
+  scale: number,
+  label: string,
+  alone: Alone[] = [],
+  paging?: Paging,
+): KernelCase {
   const { R, H, Dv } = sizes;
+  const { pages, slot, ...shape } = paging ?? {};
   const operands = {
     out: output(R * H * Dv, closeness()),
     lse: output(R * H, closeness()),
@@ -48,8 +65,10 @@ function make(sizes: Sizes, ranges: Ranges, strides: Strides, given: Given, scal
     v: input(given.v ?? given.k),
     first: integers(...ranges.first),
     last: integers(...ranges.last),
+    pages: pages && integers(...pages),
+    slot: slot && integers(...slot),
   };
-  return kernelCase("attention", operands, { ...sizes, scale, ...strides }, { label, alone, sharing: given.v ? {} : { v: "k" } });
+  return kernelCase("attention", operands, { ...sizes, scale, ...strides, ...shape }, { label, alone, sharing: given.v ? {} : { v: "k" } });
 }
 
 function causal(R: number, parts = 1): Ranges {
@@ -160,7 +179,7 @@ export const attentionCases: Cases = (random) => {
   add({ R: 3, S: 700, H: 4, G: 2, D: 8, Dv: 8 }, { first: [0, 1, 699], last: [699, 650, 699] }, "long");
   add({ R: 17, S: 17, H: 2, G: 1, D: 8, Dv: 8 }, causal(17), "sharp", 12);
   add({ R: 0, S: 5, H: 2, G: 1, D: 4, Dv: 4 }, { first: [], last: [] }, "no rows");
-  return [...cases, ...edgeCases(random), ...cacheCases(random)];
+  return [...cases, ...edgeCases(random), ...cacheCases(random), ...pagedCases(random)];
 };
 
 function edgeCases(random: Random): KernelCase[] {
@@ -203,6 +222,77 @@ function cacheCases(random: Random): KernelCase[] {
     }
   }
   return cases;
+}
+
+/**
+ * Three sequences whose keys lie in pages of a pool in random order, the first page shared by two of them, all other rows NaN. Each row alone,
+ * with its keys in one range, must have the same bits.
+ */
+function pagedCases(random: Random): KernelCase[] {
+  const cases: KernelCase[] = [];
+  for (const [pageSize, H, G, D, Dv] of [
+    [1, 2, 1, 4, 4],
+    [4, 4, 2, 16, 16],
+    [8, 2, 2, 5, 3],
+    [16, 8, 1, 40, 32],
+    [32, 2, 1, 64, 64],
+  ] as const) {
+    const tableStride = 4;
+    const lengths = [3 * pageSize + 1, pageSize, 2 * pageSize + Math.ceil(pageSize / 2)];
+    const slot = [0, 2, 1, 0, 2, 2];
+    const R = slot.length;
+    const sizes = { R, S: 11 * pageSize + Math.floor(pageSize / 2), H, G, D, Dv };
+    const free = Array.from({ length: 11 }, (_, i) => ({ i, key: random.uniform() })).sort((a, b) => a.key - b.key);
+    const tables = lengths.map((length) => Array.from({ length: Math.ceil(length / pageSize) }, () => free.pop()?.i as number));
+    (tables[2] as number[])[0] = tables[0]?.[0] as number; // a shared prefix
+    const pages = tables.flatMap((table, t) => [...table, ...Array(tableStride - table.length).fill(t === 1 ? -7 : 1e9)]);
+    const last = slot.map((t, r) => (lengths[t] as number) - 1 - (r < 3 ? 0 : r % pageSize));
+    const ranges = { first: slot.map((_, r) => (r === 4 ? Math.floor((last[r] as number) / 2) : 0)), last };
+    const rowOf = (r: number, j: number) => (tables[slot[r] as number]?.[Math.floor(j / pageSize)] as number) * pageSize + (j % pageSize);
+    const seen = new Set(slot.flatMap((_, r) => Array.from({ length: (last[r] as number) + 1 }, (_, j) => rowOf(r, j))));
+    const q = normals(random, R * H * D);
+    const strides = { kRowStride: G * D + 3, kHeadStride: D, vRowStride: G * Dv + 1, vHeadStride: Dv };
+    const hidden = (width: number, rowStride: number) =>
+      hideRows(normals(random, spanned(sizes.S, G, width, rowStride, width)), rowStride, (row) => seen.has(row));
+    const given = { q, k: hidden(D, strides.kRowStride), v: hidden(Dv, strides.vRowStride) };
+    const inOrder = (x: Float32Array, rowStride: number, width: number, r: number) =>
+      Float32Array.from({ length: ((last[r] as number) + 1) * G * width }, (_, i) => {
+        const place = i % (G * width);
+        return x[rowOf(r, Math.floor(i / (G * width))) * rowStride + place] as number;
+      });
+    const alone = slot.map((_, r): Alone => {
+      const [from, to] = [ranges.first[r] as number, last[r] as number];
+      const row = {
+        q: part(q, r * H * D, H * D),
+        k: inOrder(given.k, strides.kRowStride, D, r),
+        v: inOrder(given.v, strides.vRowStride, Dv, r),
+      };
+      const one = { ...sizes, R: 1, S: to + 1 };
+      return {
+        piece: make(one, { first: [from], last: [to] }, contiguous(one), row, 0.3, `row ${r} in one range`),
+        same: [
+          { operand: "out", start: r * H * Dv, length: H * Dv },
+          { operand: "lse", start: r * H, length: H },
+        ],
+      };
+    });
+    cases.push(make(sizes, ranges, strides, given, 0.3, "pages", alone, { pages, slot, tables: 3, tableStride, pageSize }));
+  }
+  return [...cases, ...pagedEdgeCases(random)];
+}
+
+/** Page numbers, tables and keys out of range, and a pool smaller than a page. */
+function pagedEdgeCases(random: Random): KernelCase[] {
+  const sizes = { R: 6, S: 9, H: 2, G: 1, D: 4, Dv: 4 };
+  const given = { q: normals(random, 48), k: normals(random, 36), v: normals(random, 36) };
+  const ranges = { first: [0, -3, 5, 0, 2, 2147483647], last: [3, 100, 5, 11, 1, 2147483647] };
+  const paging = { pages: [0, -1, 1, 99, 1, -2147483648], slot: [0, 1, 2, -5, 0, 1], tables: 2, tableStride: 3, pageSize: 4 };
+  const strides = contiguous(sizes);
+  return [
+    make(sizes, ranges, strides, given, 0.4, "clamped pages", [], paging),
+    make({ ...sizes, S: 3 }, ranges, strides, given, 0.4, "no whole page", [], paging),
+    make(sizes, ranges, strides, given, 0.4, "no tables", [], { ...paging, pages: [], tables: 0 }),
+  ];
 }
 
 function hideRows(x: Float32Array, rowStride: number, seen: (row: number) => boolean): Float32Array {

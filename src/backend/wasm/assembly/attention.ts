@@ -1,8 +1,9 @@
 // Attention of each query row over the key rows first..last, and its gradients. The score of a key is a dot product in four lanes added in one order; keys are
 // visited in ascending order, four scores at a time; values are added in one chain per element. So a query's result depends on its own keys alone,
-// not on the batch or the cache. Scores live in a scratch row per thread (S floats; two rows in the backward pass).
+// not on the batch or the cache. Keys in pages are runs of rows; a value's chain of additions goes on from run to run, so the bits are the same.
+// Scores live in a scratch row per thread (S floats; two rows in the backward pass).
 // Arguments: attention(out, lse, q, k, v, first, last, R, S, H, G, D, Dv, scale, kRowStride, kHeadStride, vRowStride, vHeadStride, scratch,
-// scratchStride); attentionBackward adds dq, dk, dv … as listed there.
+// scratchStride, pages, slot, tables, tableStride, pageSize); attentionBackward adds dq, dk, dv … as listed there.
 
 import { claim } from "./control";
 import { load4, store4 } from "./lanes";
@@ -62,11 +63,12 @@ function scoreKeys(scores: usize, q: usize, k: usize, count: i32, stride: usize,
   }
 }
 
-/** out[d] = factor·Σ_j weights[j]·v_j[d], j ascending. */
-function mix(out: usize, weights: usize, v: usize, count: i32, stride: usize, Dv: i32, factor: f32): void {
+/** out[d] = factor·Σ_j weights[j]·v_j[d], j ascending. The sum begins at 0, or with what `out` holds when it `goesOn`. */
+function mix(out: usize, weights: usize, v: usize, count: i32, stride: usize, Dv: i32, factor: f32, goesOn: bool): void {
   const f = f32x4.splat(factor);
   let d = 0;
   for (; d + 32 <= Dv; d += 32) {
+    const o = out + (<usize>d << 2);
     let a0 = f32x4.splat(0);
     let a1 = f32x4.splat(0);
     let a2 = f32x4.splat(0);
@@ -75,6 +77,16 @@ function mix(out: usize, weights: usize, v: usize, count: i32, stride: usize, Dv
     let a5 = f32x4.splat(0);
     let a6 = f32x4.splat(0);
     let a7 = f32x4.splat(0);
+    if (goesOn) {
+      a0 = v128.load(o);
+      a1 = v128.load(o, 16);
+      a2 = v128.load(o, 32);
+      a3 = v128.load(o, 48);
+      a4 = v128.load(o, 64);
+      a5 = v128.load(o, 80);
+      a6 = v128.load(o, 96);
+      a7 = v128.load(o, 112);
+    }
     let row = v + (<usize>d << 2);
     for (let j = 0; j < count; j++) {
       const w = v128.load32_splat(weights + (<usize>j << 2));
@@ -88,7 +100,6 @@ function mix(out: usize, weights: usize, v: usize, count: i32, stride: usize, Dv
       a7 = madd(w, v128.load(row, 112), a7);
       row += stride;
     }
-    const o = out + (<usize>d << 2);
     v128.store(o, f32x4.mul(a0, f));
     v128.store(o, f32x4.mul(a1, f), 16);
     v128.store(o, f32x4.mul(a2, f), 32);
@@ -99,8 +110,13 @@ function mix(out: usize, weights: usize, v: usize, count: i32, stride: usize, Dv
     v128.store(o, f32x4.mul(a7, f), 112);
   }
   for (; d + 8 <= Dv; d += 8) {
+    const o = out + (<usize>d << 2);
     let a0 = f32x4.splat(0);
     let a1 = f32x4.splat(0);
+    if (goesOn) {
+      a0 = v128.load(o);
+      a1 = v128.load(o, 16);
+    }
     let row = v + (<usize>d << 2);
     for (let j = 0; j < count; j++) {
       const w = v128.load32_splat(weights + (<usize>j << 2));
@@ -108,22 +124,31 @@ function mix(out: usize, weights: usize, v: usize, count: i32, stride: usize, Dv
       a1 = madd(w, v128.load(row, 16), a1);
       row += stride;
     }
-    v128.store(out + (<usize>d << 2), f32x4.mul(a0, f));
-    v128.store(out + (<usize>d << 2), f32x4.mul(a1, f), 16);
+    v128.store(o, f32x4.mul(a0, f));
+    v128.store(o, f32x4.mul(a1, f), 16);
   }
   for (; d < Dv; d += 4) {
-    let a = f32x4.splat(0);
+    const o = out + (<usize>d << 2);
+    let a = goesOn ? load4(o, Dv - d) : f32x4.splat(0);
     let row = v + (<usize>d << 2);
     for (let j = 0; j < count; j++) {
       a = madd(v128.load32_splat(weights + (<usize>j << 2)), load4(row, Dv - d), a);
       row += stride;
     }
-    store4(out + (<usize>d << 2), Dv - d, f32x4.mul(a, f));
+    store4(o, Dv - d, f32x4.mul(a, f));
   }
 }
 
 /** Rows of one unit of work: neighbours share keys in the cache. */
 const ROWS: i32 = 8;
+
+/** The key row where key j lies, given the page table of its sequence. */
+// @ts-ignore: decorator
+@inline
+function pagedRow(table: usize, j: i32, pageSize: i32, pageCount: i32): i32 {
+  const page = max(0, min(pageCount - 1, load<i32>(table + (<usize>(j / pageSize) << 2))));
+  return page * pageSize + j % pageSize;
+}
 
 export function attention(p: usize, thread: i32, threads: i32): void {
   const out = <usize>load<u32>(p);
@@ -145,6 +170,13 @@ export function attention(p: usize, thread: i32, threads: i32): void {
   const vRow = <usize>load<i32>(p, 64) << 2;
   const vHead = <usize>load<i32>(p, 68) << 2;
   const scores = <usize>load<u32>(p, 72) + <usize>thread * <usize>load<u32>(p, 76);
+  const pages = <usize>load<u32>(p, 80);
+  const slot = <usize>load<u32>(p, 84);
+  const tables = load<i32>(p, 88);
+  const tableStride = load<i32>(p, 92);
+  const pageSize = load<i32>(p, 96);
+  const pageCount = pages == 0 ? 0 : S / pageSize;
+  const keys = pages == 0 ? S : pageCount == 0 || tables == 0 ? 0 : tableStride * pageSize;
   const perGroup = H / G;
   const blocks = (R + ROWS - 1) / ROWS;
   const units = blocks * H;
@@ -155,17 +187,30 @@ export function attention(p: usize, thread: i32, threads: i32): void {
     for (let r = (unit / H) * ROWS; r < end; r++) {
       const begin = load<i32>(first + (<usize>r << 2));
       const stop = load<i32>(last + (<usize>r << 2));
-      const from = max(0, min(S - 1, begin));
-      const to = max(0, min(S - 1, stop));
+      const from = max(0, min(keys - 1, begin));
+      const to = max(0, min(keys - 1, stop));
       const cell = <usize>r * <usize>H + <usize>h;
       const target = out + (cell * <usize>Dv << 2);
-      const count = begin > stop || S == 0 ? 0 : to - from + 1;
+      const count = begin > stop || keys == 0 ? 0 : to - from + 1;
       if (count <= 0) {
         memory.fill(target, 0, <usize>Dv << 2);
         store<f32>(lse + (cell << 2), -Infinity);
         continue;
       }
-      scoreKeys(scores, q + (cell * <usize>D << 2), k + <usize>from * kRow + g * kHead, count, kRow, D, scale);
+      const query = q + (cell * <usize>D << 2);
+      const keyHead = k + g * kHead;
+      const valueHead = v + g * vHead;
+      let table: usize = 0;
+      if (pages == 0) scoreKeys(scores, query, keyHead + <usize>from * kRow, count, kRow, D, scale);
+      else {
+        table = pages + (<usize>(max(0, min(tables - 1, load<i32>(slot + (<usize>r << 2)))) * tableStride) << 2);
+        for (let done = 0; done < count; ) {
+          const run = min(count - done, pageSize - (from + done) % pageSize);
+          const row = <usize>pagedRow(table, from + done, pageSize, pageCount);
+          scoreKeys(scores + (<usize>done << 2), query, keyHead + row * kRow, run, kRow, D, scale);
+          done += run;
+        }
+      }
       let top = f32x4.splat(-Infinity);
       let j = 0;
       for (; j + 4 <= count; j += 4) top = f32x4.max(top, v128.load(scores + (<usize>j << 2)));
@@ -185,7 +230,17 @@ export function attention(p: usize, thread: i32, threads: i32): void {
         total += e;
       }
       store<f32>(lse + (cell << 2), <f32>(<f64>best + log(<f64>total)));
-      mix(target, scores, v + <usize>from * vRow + g * vHead, count, vRow, Dv, <f32>(1.0 / <f64>total));
+      const share = <f32>(1.0 / <f64>total);
+      if (pages == 0) mix(target, scores, valueHead + <usize>from * vRow, count, vRow, Dv, share, false);
+      else {
+        for (let done = 0; done < count; ) {
+          const run = min(count - done, pageSize - (from + done) % pageSize);
+          const row = <usize>pagedRow(table, from + done, pageSize, pageCount);
+          const factor: f32 = done + run == count ? share : 1;
+          mix(target, scores + (<usize>done << 2), valueHead + row * vRow, run, vRow, Dv, factor, done > 0);
+          done += run;
+        }
+      }
     }
   }
 }
@@ -290,7 +345,7 @@ export function attentionBackward(p: usize, thread: i32, threads: i32): void {
           v128.store(weights + o, w);
           v128.store(slopes + o, f32x4.mul(f32x4.mul(w, f32x4.sub(v128.load(slopes + o), centre)), factor));
         }
-        mix(dqRow, slopes, keyRows, count, kRow, D, 1);
+        mix(dqRow, slopes, keyRows, count, kRow, D, 1, false);
         spread(dk + <usize>from * dkRow + <usize>g * dkHead, slopes, qRow, count, dkRow, D);
         spread(dv + <usize>from * dvRow + <usize>g * dvHead, weights, dRow, count, dvRow, Dv);
       }

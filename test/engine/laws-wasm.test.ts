@@ -1,0 +1,17 @@
+import { openDevice } from "../../src/backend/open.ts";
+import { nodeHost } from "../../src/platform/node.ts";
+import { lawsSuite } from "./laws-suite.ts";
+import { tinyDeepseek, tinyLlama } from "./mock-model.ts";
+
+for (const build of ["relaxed", "simd128"] as const) {
+  lawsSuite(
+    `wasm ${build}, one thread and two`,
+    async () => [await openDevice(nodeHost(), { threads: 1, build }), await openDevice(nodeHost(), { threads: 2, build })],
+    [
+      ["llama", tinyLlama, {}],
+      ["deepseek, absorbed", tinyDeepseek, { absorbed: true }],
+      ["deepseek, plain", tinyDeepseek, { absorbed: false }],
+    ],
+    12,
+  );
+}
