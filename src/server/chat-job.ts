@@ -28,7 +28,7 @@ export type JobOptions = {
   readonly topLogprobs?: number;
   readonly structure?: Structure;
   readonly ignoreEos?: boolean;
-  /** Keeps cached prefixes of different callers apart; undefined: nothing is shared. */
+  /** Keeps cached prefixes of different callers apart. */
   readonly cacheSalt?: string;
 };
 

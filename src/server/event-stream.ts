@@ -25,8 +25,20 @@ export function eventStream(texts: AsyncIterator<string>, options: EventStreamOp
     onGone(reason);
   };
 
+  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
+  const armed = () =>
+    setTimeout(() => {
+      const reason = new Error(`the client read nothing for ${writeSeconds} s`);
+      gone(reason);
+      stream?.error(reason);
+    }, writeSeconds * 1000);
+
   return new ReadableStream<Uint8Array>(
     {
+      start(controller) {
+        stream = controller;
+        unread = armed();
+      },
       async pull(controller) {
         clearTimeout(unread);
         try {
@@ -43,11 +55,7 @@ export function eventStream(texts: AsyncIterator<string>, options: EventStreamOp
             }
             controller.enqueue(encoder.encode(result.value));
           }
-          unread = setTimeout(() => {
-            const reason = new Error(`the client read nothing for ${writeSeconds} s`);
-            gone(reason);
-            controller.error(reason);
-          }, writeSeconds * 1000);
+          unread = armed();
         } catch (error) {
           if (isOver) return;
           isOver = true;

@@ -104,7 +104,8 @@ export function readOptions({ server, caller }: Call, body: Common, model: Serve
     n,
     stops: readStops(body.stop, server.limits),
     ...(body.ignore_eos && { ignoreEos: true }),
-    ...(server.sharePrefixes && { cacheSalt: caller.salt }),
+    // A salt of its own shares with nobody.
+    cacheSalt: server.sharePrefixes ? caller.salt : newId(""),
     sampling: {
       temperature: body.temperature ?? undefined,
       topP: body.top_p ?? undefined,

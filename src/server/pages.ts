@@ -37,11 +37,17 @@ export function metricsPage({ server }: Call): Response {
   const { metrics, shelf } = server;
   let running = 0;
   let waiting = 0;
-  for (const { admission } of shelf.loaded) {
+  let [pages, free, preemptions] = [0, 0, 0];
+  for (const { admission, engine } of shelf.loaded) {
     const counts = admission.counts();
     running += counts.running;
     waiting += counts.waiting;
+    pages += engine.counts.pages;
+    free += engine.counts.freePages;
+    preemptions += engine.counts.preemptions;
   }
+  metrics.set("kv_cache_usage_perc", pages === 0 ? 0 : 1 - free / pages);
+  metrics.set("preemptions_total", preemptions);
   metrics.set("num_requests_running", running);
   metrics.set("num_requests_waiting", waiting);
   metrics.set("models_loaded", shelf.loaded.length);

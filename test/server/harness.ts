@@ -75,12 +75,13 @@ export function speaker(spoken: Spoken = {}): LoadedModel {
   const tables = new Map<number, Model>();
   let current: Model | undefined;
   const device = openReference();
-  const model = script ? { ...mockModel({ vocabSize, contextLength }, device), forward } : tinyModel(contextLength, device);
+  const own = script ? mockModel({ vocabSize, contextLength }, device) : tinyModel(contextLength, device);
+  const model: Model = { ...own, forward };
   let steps = 0;
   function forward(input: ForwardInput): ForwardOutput {
     if (spoken.stepMs !== undefined) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, spoken.stepMs);
     spoken.onForward?.(++steps, input.ids.shape[0] as number);
-    return (current as Model).forward(input);
+    return (current ?? own).forward(input);
   }
   /** The script begins where the prompt of the last request ends: requests under way together must have prompts of one length. */
   class ScriptedEngine extends Engine {
