@@ -101,15 +101,14 @@ class ObjectStream implements ToolStream {
     const { open } = hermesTags;
     const at = this.#isLlama ? -1 : this.#held.indexOf(open);
     const length = at >= 0 ? at : this.#held.length - (this.#isLlama ? 0 : begunTag(this.#held, [open]));
-    // Blanks before a call are nobody's text.
     const text = this.#held.slice(0, length);
+    const cut = this.#isLlama ? text.length : text.trimEnd().length;
     if (at >= 0) {
-      if (text.trim() !== "") add(pieces, text);
-      this.#enter(this.#held.slice(at + open.length), open);
+      add(pieces, text.slice(0, cut));
+      // Blanks before a call are nobody's text, unless the call turns out to be none.
+      this.#enter(this.#held.slice(at + open.length), text.slice(cut) + open);
       return true;
     }
-    const blanks = text.length - text.trimEnd().length;
-    const cut = this.#isLlama ? text.length : text.length - blanks;
     add(pieces, text.slice(0, cut));
     this.#held = this.#held.slice(cut);
     return false;
@@ -238,8 +237,8 @@ class DeepseekStream implements ToolStream {
     if (this.#state === "text" || this.#state === "between") {
       const at = this.#held.indexOf(open);
       if (at >= 0) {
-        const before = this.#held.slice(0, at).replace(begin, "");
-        if (this.#state === "text" && before.trim() !== "") add(pieces, before);
+        const before = this.#held.slice(0, at).replace(begin, "").trimEnd();
+        if (this.#state === "text") add(pieces, before);
         this.#held = this.#held.slice(at + open.length);
         this.#state = "head";
         return true;

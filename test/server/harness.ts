@@ -3,6 +3,7 @@
 
 import { afterEach } from "vitest";
 import { openReference } from "../../src/backend/reference/open.ts";
+import type { GrammarEngine, Structure } from "../../src/chat/grammar.ts";
 import { openChat } from "../../src/chat/prompt.ts";
 import type { JsonObject } from "../../src/core/json.ts";
 import { Random } from "../../src/core/random.ts";
@@ -10,6 +11,7 @@ import { Engine } from "../../src/engine/engine.ts";
 import type { EngineOptions } from "../../src/engine/options.ts";
 import { createModel } from "../../src/models/load.ts";
 import type { ForwardInput, ForwardOutput, Model } from "../../src/models/model.ts";
+import { openGrammarThreads } from "../../src/platform/grammar-threads.ts";
 import { type Listener, listen } from "../../src/platform/node-listener.ts";
 import { type App, type AppOptions, makeApp } from "../../src/server/app.ts";
 import type { LoadedModel, ModelEntry } from "../../src/server/shelf.ts";
@@ -32,6 +34,9 @@ export const template = `{%- if tools %}{{- '<|im_start|>system\\n<tools>' }}{%-
 {%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content }}
 {%- if message.tool_calls %}{%- for call in message.tool_calls %}{{- '<tool_call>' + call.function.name + (call.function.arguments | tojson) + '</tool_call>' }}{%- endfor %}{%- endif %}{{- '<|im_end|>\\n' }}{%- endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}{%- endif %}`;
+
+/** The same without a word of thinking. */
+export const plainTemplate = template.replace(/\{%- if enable_thinking.*?endif %\}/, "");
 
 /** 256 bytes and the tokens of the template: every text has ids, one for each byte. */
 export function byteTokenizer(): Tokenizer {
@@ -65,6 +70,8 @@ export type Spoken = {
   readonly engine?: EngineOptions;
   readonly generationConfig?: JsonObject;
   readonly template?: string;
+  /** Compiles structures. */
+  readonly grammars?: boolean;
 };
 
 /** A model on the shelf: with `says` it says that text after any prompt and ends; else it is a tiny random one. */
@@ -92,6 +99,12 @@ export function speaker(spoken: Spoken = {}): LoadedModel {
       return super.submit(request, options);
     }
   }
+  const stopIds = [endId];
+  let grammars: Promise<GrammarEngine> | undefined;
+  const constrain = async (structure: Structure) => {
+    grammars ??= openGrammarThreads(tokenizer, vocabSize, stopIds, { compileMilliseconds: 3000 });
+    return await (await grammars).constrain(structure);
+  };
   const engine = new ScriptedEngine(model, { slots, contextLength, ...spoken.engine });
   return {
     engine,
@@ -99,8 +112,10 @@ export function speaker(spoken: Spoken = {}): LoadedModel {
     chat: openChat(tokenizer, { default: spoken.template ?? template }, "test"),
     generationConfig: spoken.generationConfig ?? { eos_token_id: endId },
     slots,
+    ...(spoken.grammars && { constrain }),
     close: async () => {
       await engine.dispose();
+      await (await grammars)?.close();
       for (const table of tables.values()) table.dispose();
       model.dispose();
     },
