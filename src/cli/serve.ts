@@ -108,17 +108,21 @@ async function serve(references: readonly string[], flags: Flags): Promise<void>
 function untilSignal(app: App, listener: Listener): Promise<void> {
   return new Promise((resolve) => {
     let signals = 0;
+    let closed: Promise<void> | undefined;
     const onSignal = () => {
-      if (++signals === 1) {
+      if (++signals > 2) return;
+      if (signals === 1) {
         note(`ending: ${app.server.live.size} requests finish within ${app.server.limits.graceSeconds} s; a second signal ends them now`);
-        const closed = listener.close();
-        void app
-          .drain()
-          .then(() => Promise.race([closed, new Promise((next) => setTimeout(next, 500))]))
-          .then(() => end());
-      } else void app.drain(0).then(() => end());
+        closed = listener.close();
+      }
+      void app.drain(signals === 1 ? undefined : 0).then(end);
     };
+    let isEnding = false;
     const end = async () => {
+      if (isEnding) return;
+      isEnding = true;
+      // The last bytes are still on their way to clients.
+      await Promise.race([closed, new Promise((next) => setTimeout(next, 500))]);
       process.off("SIGTERM", onSignal);
       process.off("SIGINT", onSignal);
       listener.destroy();

@@ -77,7 +77,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
   };
   const hono = new Hono<{ Variables: Variables }>();
   const underWay = new Set<object>();
-  let onIdle: (() => void) | undefined;
+  const idle = new Set<() => void>();
 
   const record = (request: Request, { id, fields, began }: Passed) => {
     const { pathname } = new URL(request.url);
@@ -106,7 +106,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
       const settled = () => {
         underWay.delete(passed);
         record(request, passed);
-        if (underWay.size === 0) onIdle?.();
+        if (underWay.size === 0) for (const wake of idle) wake();
       };
       const account = route.generates ? new Account(server.metrics, settled) : undefined;
       if (account) underWay.add(passed);
@@ -170,13 +170,10 @@ export async function makeApp(options: AppOptions): Promise<App> {
     async drain(graceSeconds = limits.graceSeconds) {
       server.state = "draining";
       if (underWay.size === 0) return;
-      const idle = new Promise<void>((resolve) => {
-        onIdle = resolve;
-      });
       const timer = setTimeout(() => {
         for (const stop of server.live) stop.abort(shuttingDown());
       }, graceSeconds * 1000);
-      await idle;
+      await new Promise<void>((resolve) => idle.add(resolve));
       clearTimeout(timer);
     },
     async close() {
