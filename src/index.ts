@@ -3,7 +3,7 @@
 
 export { type DeviceOptions, openDevice } from "./backend/open.ts";
 export { ChatModel, type ChatOptions, type Message, type RespondOptions } from "./chat/model.ts";
-export { type Answer, type Part, Response, type Statistics } from "./chat/response.ts";
+export { type Answer, ChatResponse, type Part, type Statistics } from "./chat/response.ts";
 export { bestOf, majorityVote, meanLogprob } from "./chat/vote.ts";
 export { ConfigError, DeviceError, FormatError, GraduallyError, RequestError, ShapeError } from "./core/errors.ts";
 export { Random } from "./core/random.ts";

@@ -9,7 +9,7 @@ import { describe, expect, test } from "vitest";
 /** Rank -> folders (with a slash) and single files. An import must lead to a lower rank, or stay in its unit. */
 const ranks: readonly (readonly string[])[] = [
   ["core/"],
-  ["formats/", "text/", "backend/backend.ts"],
+  ["formats/", "text/", "backend/backend.ts", "backend/packed-samples.ts"],
   ["backend/reference/", "backend/wasm/", "tensor/"],
   ["backend/open.ts", "backend/self-test.ts", "ops/"],
   ["models/", "tasks/"],
@@ -31,7 +31,7 @@ const backendUsers: Readonly<Record<string, string>> = {
 /** Kernels whose file in one backend does not have their own name, and why. */
 const sharedKernelFiles: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   // Grouped products run the same packing and register blocks as plain ones, for equal bits.
-  "backend/wasm/assembly/": { groupedMatmul: "matmul", groupedMatmulWeightGrad: "matmul" },
+  "backend/wasm/assembly/": { groupedMatmul: "matmul", groupedMatmulWeightGrad: "matmul", packedGroupedMatmul: "packed-matmul" },
 };
 
 type Files = ReadonlyMap<string, string>;

@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { main } from "assemblyscript/asc";
-import { commands } from "../src/backend/wasm/commands.ts";
+import { commands, keptApart } from "../src/backend/wasm/commands.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const out = "src/backend/wasm/generated";
@@ -18,6 +18,8 @@ function entryText(): string {
   const lines = ["// Made by tools/build-kernels.ts from the command table. The dispatcher of all threads.", ""];
   lines.push('import { barrier, DONE, QUEUE, STOP, SUBMITTED, sleepWhile } from "../assembly/control";');
   for (const [file, names] of imports) lines.push(`import { ${names.join(", ")} } from "../assembly/${file}";`);
+  for (const file of keptApart) lines.push(`export * from "../assembly/${file}";`);
+  lines.push("", 'export { prepare } from "../assembly/math";');
   lines.push("", "function run(list: usize, end: usize, thread: i32, threads: i32): void {", "  while (list < end) {");
   lines.push("    const p = list + 8;", "    switch (load<i32>(list)) {");
   for (const [i, { name }] of commands.entries()) lines.push(`      case ${i}: ${name}(p, thread, threads); break;`);

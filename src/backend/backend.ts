@@ -13,11 +13,11 @@
 // on the other rows, on the thread count or on tiling: every sum runs over k in ascending order in one chain (or in the fixed
 // blocks that the kernel names). So a decoded token and a trained token get the same bits.
 
-import type { DType, HostArray } from "../core/dtype.ts";
+import type { DType, HostArray, PackedType } from "../core/dtype.ts";
 
 /** Device memory; fields beyond these belong to the device. */
 export interface DeviceBuffer {
-  readonly dtype: DType;
+  readonly dtype: DType | PackedType;
   /** Elements. */
   readonly length: number;
 }
@@ -117,6 +117,19 @@ export interface Kernels {
   }): void;
   /** dw[e] [N, K] += Σ over the rows s of expert e of dy[s, n]·x[s, k]: the finished sum is added, an expert without rows adds 0. offsets as above. */
   groupedMatmulWeightGrad(a: { dw: View; dy: View; x: View; offsets: View; S: number; E: number; N: number; K: number }): void;
+
+  // ---- packed weights -----------------------------------------------------------------------------------------
+  // `w` and `table` are whole buffers of Device.allocatePacked (offset 0), with the sizes that they were allocated with. f16 and bf16 multiply x as it
+  // is: one chain of multiply-adds over k, as matmul. Block types multiply x rounded to 8 bits in blocks of 32 along k: s = max|x|/127,
+  // q = x·(127/max) to the nearest integer, ties to even, all in f32 (a block whose max is below 1e-30 has s = 0, q = 0; one with a NaN or an infinity
+  // gives NaN). The integer products of a run of weights that share a scale (16 or 32 of them) are summed exactly; the runs are added in ascending
+  // order, each with its scales and then its minimum, in one chain. The weights' own values are exact; an infinite scale gives NaN or an infinity.
+  /** out[M, N] = x·wᵀ, x [M, K], w packed with 1 matrix of [N, K]. */
+  packedMatmul(a: { out: View; x: View; w: View; M: number; N: number; K: number }): void;
+  /** groupedMatmul with transposeW for w packed with E matrices of [N, K]. */
+  packedGroupedMatmul(a: { out: View; x: View; w: View; offsets: View; S: number; E: number; N: number; K: number }): void;
+  /** out[r] = decoded row ids[r] of the packed table, all its matrices' rows counted on; exact. vocab rows in all; ids outside give zeros. */
+  packedEmbedding(a: { out: View; table: View; ids: View; rows: number; width: number; vocab: number }): void;
 
   // ---- network ------------------------------------------------------------------------------------------------
   /** out = x / sqrt(mean(x²) + eps) · weight, per row of `width`. (Zhang and Sennrich 2019.) */
@@ -326,6 +339,19 @@ export interface Device {
   readonly kernels: Kernels;
   /** Uninitialised memory. Throws DeviceError when it does not fit. */
   allocate(dtype: DType, length: number): DeviceBuffer;
+  /** Packed types that this device holds and multiplies by; a loader decodes the others to f32. */
+  readonly packedTypes: ReadonlySet<PackedType>;
+  /**
+   * Memory for `matrices` matrices of [rows, width] weights of a packed type (width a multiple of its block), laid out as the device
+   * likes. Only writePacked and the packed kernels touch it. Throws DeviceError when it does not fit, ShapeError for a width that is no
+   * whole number of blocks.
+   */
+  allocatePacked(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer;
+  /**
+   * Fills whole rows, the rows of all matrices counted on, from their bytes in the file's layout (core/dtype.ts). Ordered with the commands; `bytes` may
+   * change after the call. Each row is written once.
+   */
+  writePacked(buffer: DeviceBuffer, firstRow: number, bytes: Uint8Array): void;
   /** The buffer's memory is reused by later allocations once all commands recorded so far have read it. */
   release(buffer: DeviceBuffer): void;
   /** Ordered with the commands: commands recorded before see the old contents. */

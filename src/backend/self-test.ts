@@ -1,14 +1,18 @@
 // A quick trial of a device against the reference, in this process, before the experimental wide build is trusted: every kernel once, on sizes that reach the
 // fused paths and their ragged ends. In: an open device. Out: the names of the kernels that failed. Takes some tens of milliseconds.
 
+import type { PackedType } from "../core/dtype.ts";
 import { Random } from "../core/random.ts";
 import type { Device, KernelName, Kernels, View } from "./backend.ts";
+import { packedSamples } from "./packed-samples.ts";
 import { openReference } from "./reference/open.ts";
 
 type Operands = { readonly [name: string]: View };
 type Trial = {
   readonly floats: Readonly<Record<string, number>>;
   readonly indices?: Readonly<Record<string, readonly number[]>>;
+  /** Packed weights: [type, matrices, rows, width]. */
+  readonly weights?: Readonly<Record<string, readonly [PackedType, number, number, number]>>;
   readonly run: (k: Kernels, o: Operands) => void;
 };
 
@@ -25,8 +29,11 @@ const place = range(T * 2, (i) => sortedSlots.indexOf(i));
 const offsets = range(E + 1, (e) => chosen.filter((x) => x < e).length);
 const v = (o: Operands, name: string): View => o[name] as View;
 
+/** One panel of rows and a ragged one; the block of every type divides 256. */
+const [packedN, packedK] = [9, 256];
+
 /** Floats are named with their sizes; what a kernel leaves in any of them is compared. */
-const trials: Readonly<Record<KernelName, Trial>> = {
+const trials: Readonly<Record<KernelName, Trial | readonly Trial[]>> = {
   fill: { floats: { out: 21 }, run: (k, o) => k.fill({ out: v(o, "out"), n: 19, value: 2.5 }) },
   copy: {
     floats: { out: 40, x: 40 },
@@ -86,6 +93,38 @@ const trials: Readonly<Record<KernelName, Trial>> = {
     indices: { offsets },
     run: (k, o) => k.groupedMatmulWeightGrad({ dw: v(o, "dw"), dy: v(o, "dy"), x: v(o, "x"), offsets: v(o, "offsets"), S: T * 2, E, N, K }),
   },
+  // One row and several are different code; the types that are left out run the code of others.
+  packedMatmul: (
+    ["f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_xs"] as const
+  ).flatMap((type) =>
+    [1, 3, 6].map((rows) => ({
+      floats: { out: rows * packedN, x: rows * packedK },
+      weights: { w: [type, 1, packedN, packedK] as const },
+      run: (k: Kernels, o: Operands) => k.packedMatmul({ out: v(o, "out"), x: v(o, "x"), w: v(o, "w"), M: rows, N: packedN, K: packedK }),
+    })),
+  ),
+  packedGroupedMatmul: (["f16", "q4_k"] as const).map((type) => ({
+    floats: { out: T * 2 * packedN, x: T * 2 * packedK },
+    indices: { offsets },
+    weights: { w: [type, E, packedN, packedK] },
+    run: (k, o) =>
+      k.packedGroupedMatmul({
+        out: v(o, "out"),
+        x: v(o, "x"),
+        w: v(o, "w"),
+        offsets: v(o, "offsets"),
+        S: T * 2,
+        E,
+        N: packedN,
+        K: packedK,
+      }),
+  })),
+  packedEmbedding: (["f16", "bf16", "q8_0", "q4_1", "q5_k", "q6_k", "q2_k"] as const).map((type) => ({
+    floats: { out: 4 * packedK },
+    indices: { ids: [2, 0, -1, packedN - 1] },
+    weights: { table: [type, 1, packedN, packedK] },
+    run: (k, o) => k.packedEmbedding({ out: v(o, "out"), table: v(o, "table"), ids: v(o, "ids"), rows: 4, width: packedK, vocab: packedN }),
+  })),
   rmsNorm: {
     floats: { out: 5 * C, x: 5 * C, weight: C },
     run: (k, o) => k.rmsNorm({ out: v(o, "out"), x: v(o, "x"), weight: v(o, "weight"), rows: 5, width: C, eps: 1e-5 }),
@@ -319,16 +358,21 @@ export async function selfTest(device: Device): Promise<KernelName[]> {
   const reference = openReference({ precision: "f32" });
   const failed: KernelName[] = [];
   for (const name of Object.keys(trials) as KernelName[]) {
-    const [got, want] = [await outcome(device, name), await outcome(reference, name)];
-    const same = got.every((value, i) => Math.abs(value - (want[i] as number)) <= tolerance * (1 + Math.abs(want[i] as number)));
-    if (!same) failed.push(name);
+    for (const trial of [trials[name]].flat()) {
+      if (Object.values(trial.weights ?? {}).some(([type]) => !device.packedTypes.has(type))) continue;
+      const [got, want] = [await outcome(device, name, trial), await outcome(reference, name, trial)];
+      const same = got.every((value, i) => Math.abs(value - (want[i] as number)) <= tolerance * (1 + Math.abs(want[i] as number)));
+      if (same) continue;
+      failed.push(name);
+      break;
+    }
   }
   return failed;
 }
 
 /** All operands after the kernel ran, one after another. The same numbers go in on every device. */
-async function outcome(device: Device, name: KernelName): Promise<number[]> {
-  const { floats, indices = {}, run } = trials[name];
+async function outcome(device: Device, name: KernelName, trial: Trial): Promise<number[]> {
+  const { floats, indices = {}, weights = {}, run } = trial;
   const random = new Random(5).fork(name);
   const operands: Record<string, View> = {};
   for (const [key, length] of Object.entries(floats)) {
@@ -346,11 +390,15 @@ async function outcome(device: Device, name: KernelName): Promise<number[]> {
     device.write(buffer, 0, values);
     operands[key] = { buffer, offset: 0 };
   }
+  const read = Object.values(operands);
+  for (const [key, [type, matrices, rows, width]] of Object.entries(weights)) {
+    const buffer = device.allocatePacked(type, matrices, rows, width);
+    device.writePacked(buffer, 0, packedSamples(random, type, matrices * rows * width));
+    operands[key] = { buffer, offset: 0 };
+  }
   run(device.kernels, operands);
   const found: number[] = [];
-  for (const { buffer } of Object.values(operands)) {
-    found.push(...(await device.read(buffer, 0, buffer.length)));
-    device.release(buffer);
-  }
+  for (const { buffer } of read) found.push(...(await device.read(buffer, 0, buffer.length)));
+  for (const { buffer } of Object.values(operands)) device.release(buffer);
   return found;
 }

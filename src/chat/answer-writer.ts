@@ -5,7 +5,8 @@
 import { streamDecoder } from "../text/stream-decoder.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { stopStream } from "./stop-strings.ts";
-import { type Delimiters, type Piece, type ThinkState, thinkStream, thinkTags } from "./think-stream.ts";
+import { type Piece, type ThinkState, thinkStream } from "./think-stream.ts";
+import { r1Tags, type ThinkTags } from "./think-tags.ts";
 
 export type AnswerWriter = {
   push(id: number): Piece[];
@@ -17,16 +18,11 @@ export type AnswerWriter = {
   readonly thinkingTokens: number;
 };
 
-export function answerWriter(
-  tokenizer: Tokenizer,
-  delimiters: Delimiters | undefined,
-  begin: ThinkState,
-  stops: readonly string[],
-): AnswerWriter {
+export function answerWriter(tokenizer: Tokenizer, tags: ThinkTags | undefined, begin: ThinkState, stops: readonly string[]): AnswerWriter {
   const decoder = streamDecoder(tokenizer);
-  const split = delimiters ? thinkStream(delimiters, begin) : thinkStream(thinkTags, "after");
+  const split = thinkStream(tags ?? r1Tags, tags ? begin : "after");
   const stop = stopStream(stops);
-  const wanted = new Set(delimiters && tokenizer.encode(delimiters.open + delimiters.close, { addSpecialTokens: false }));
+  const wanted = new Set(tags && tokenizer.encode(tags.open + tags.close, { addSpecialTokens: false }));
   let thinkingTokens = 0;
 
   function cut(pieces: readonly Piece[]): Piece[] {

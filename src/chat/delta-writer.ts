@@ -4,7 +4,8 @@
 import { streamDecoder } from "../text/stream-decoder.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { stopStream } from "./stop-strings.ts";
-import { type Delimiters, type ThinkState, thinkStream } from "./think-stream.ts";
+import { type ThinkState, thinkStream } from "./think-stream.ts";
+import type { ThinkTags } from "./think-tags.ts";
 import { type ToolFormat, toolTokens } from "./tool-format.ts";
 import { type ToolPiece, toolStream } from "./tool-stream.ts";
 
@@ -25,7 +26,7 @@ export type DeltaWriter = {
 
 export type DeltaOptions = {
   /** Undefined: the text is not split. */
-  readonly delimiters?: Delimiters;
+  readonly thinkTags?: ThinkTags;
   readonly begin: ThinkState;
   readonly stops: readonly string[];
   readonly toolFormat?: ToolFormat;
@@ -34,12 +35,12 @@ export type DeltaOptions = {
 };
 
 export function deltaWriter(tokenizer: Tokenizer, options: DeltaOptions): DeltaWriter {
-  const { delimiters, begin, stops, toolFormat, prefix = "" } = options;
+  const { thinkTags, begin, stops, toolFormat, prefix = "" } = options;
   const shown = new Set<number | undefined>();
-  if (delimiters) for (const id of tokenizer.encode(delimiters.open + delimiters.close, { addSpecialTokens: false })) shown.add(id);
+  if (thinkTags) for (const id of tokenizer.encode(thinkTags.open + thinkTags.close, { addSpecialTokens: false })) shown.add(id);
   if (toolFormat) for (const token of toolTokens) shown.add(tokenizer.idOf(token));
   const decoder = streamDecoder(tokenizer);
-  const split = delimiters ? thinkStream(delimiters, begin) : undefined;
+  const split = thinkTags ? thinkStream(thinkTags, begin) : undefined;
   const stop = stopStream(stops);
   const tools = toolFormat && toolStream(toolFormat);
   let isFirst = prefix !== "";

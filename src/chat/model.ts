@@ -1,20 +1,21 @@
 // The door to a loaded model: messages or text in, reasoning and content out, with statistics. It joins what others do: the chat template, the
 // plan of thinking, the tokenizer, the engine, the writer of answers. Any number of responses may be under way; the engine serves them together.
 
-import { quote, RequestError } from "../core/errors.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../core/json.ts";
+import { RequestError } from "../core/errors.ts";
+import type { JsonObject, JsonValue } from "../core/json.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EngineOptions } from "../engine/options.ts";
 import type { GenerationRequest, GenerationResult, Sampling } from "../engine/request.ts";
 import type { Model } from "../models/model.ts";
-import type { ChatTemplate } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type AnswerWriter, answerWriter } from "./answer-writer.ts";
 import { type GrammarConstraint, type GrammarEngine, noGrammars, type Structure } from "./grammar.ts";
-import { type Answer, type Part, Response } from "./response.ts";
+import { readMessages } from "./messages.ts";
+import type { Chat } from "./prompt.ts";
+import { type Answer, ChatResponse, type Part } from "./response.ts";
 import { numberAt, stopIdsOf, withDefaults } from "./sampling-defaults.ts";
 import { checkStopStrings } from "./stop-strings.ts";
-import type { Delimiters } from "./think-stream.ts";
+import type { ThinkTags } from "./think-tags.ts";
 import { planThinking, stateAfter, type ThinkingOptions, type ThinkingPlan } from "./thinking.ts";
 
 export type Message = {
@@ -43,7 +44,7 @@ export type RespondOptions = Sampling & {
 export type ChatOptions = RespondOptions & {
   /** Put before the messages. */
   readonly system?: string;
-  readonly tools?: readonly JsonValue[];
+  readonly tools?: readonly JsonObject[];
   readonly documents?: readonly JsonValue[];
   /** Switches of the template; see templateSwitches of chat-template.ts. */
   readonly templateSwitches?: Readonly<Record<string, unknown>>;
@@ -52,8 +53,10 @@ export type ChatOptions = RespondOptions & {
 export type ChatModelParts = {
   readonly model: Model;
   readonly tokenizer: Tokenizer;
-  readonly template?: ChatTemplate;
-  readonly delimiters?: Delimiters;
+  /** Writes prompts; absent for a model without a chat template. */
+  readonly chat?: Chat;
+  /** How the model marks its reasoning; absent for one that does not think. */
+  readonly thinkTags?: ThinkTags;
   /** Special ids and sampling defaults. */
   readonly generationConfig: JsonObject;
   /** Seconds. */
@@ -71,7 +74,7 @@ export const mostAnswers = 16;
 
 export class ChatModel {
   readonly tokenizer: Tokenizer;
-  readonly delimiters: Delimiters | undefined;
+  readonly thinkTags: ThinkTags | undefined;
   readonly generationConfig: JsonObject;
   readonly stopIds: readonly number[];
   readonly contextLength: number;
@@ -84,7 +87,7 @@ export class ChatModel {
     const { model, tokenizer, generationConfig } = parts;
     this.#parts = parts;
     this.tokenizer = tokenizer;
-    this.delimiters = parts.delimiters;
+    this.thinkTags = parts.thinkTags;
     this.generationConfig = generationConfig;
     this.stopIds = stopIdsOf(generationConfig, tokenizer.specialIds.eos, model.vocabSize);
     const vocabLimit = Math.min(tokenizer.vocabSize, model.vocabSize);
@@ -93,23 +96,28 @@ export class ChatModel {
   }
 
   get hasTemplate(): boolean {
-    return this.#parts.template !== undefined;
+    return this.chat !== undefined;
+  }
+
+  /** Writes prompts; undefined for a model without a chat template. */
+  get chat(): Chat | undefined {
+    return this.#parts.chat;
   }
 
   /** Answers messages, or one message of a user. Errors come from the response: RequestError for what cannot be served. */
-  respond(input: string | readonly Message[], options: ChatOptions = {}): Response {
+  respond(input: string | readonly Message[], options: ChatOptions = {}): ChatResponse {
     return this.#start(options, () => this.prepareChat(input, options));
   }
 
   /** Continues a text as it is, after what the tokenizer puts before every text. */
-  generate(text: string, options: RespondOptions = {}): Response {
+  generate(text: string, options: RespondOptions = {}): ChatResponse {
     return this.#start(options, () => this.prepareText(text, options));
   }
 
   /** The prompt that `respond` would send. Throws RequestError. */
   prepareChat(input: string | readonly Message[], options: ChatOptions = {}): Prepared {
-    const { template } = this.#parts;
-    if (!template) {
+    const { chat } = this.#parts;
+    if (!chat) {
       throw new RequestError({
         operation: "respond",
         got: "a model without a chat template",
@@ -118,14 +126,18 @@ export class ChatModel {
       });
     }
     const { thinking, system, tools, documents } = options;
-    const messages = checkMessages(typeof input === "string" ? [{ role: "user", content: input }] : input);
-    const prompt = template.render({
+    const list: unknown = typeof input === "string" ? [{ role: "user", content: input }] : input;
+    const messages = readMessages(list as JsonValue, "messages");
+    const switches = thinkingSwitches
+      .filter((name) => thinking !== undefined && chat.hasSwitch(name))
+      .map((name) => [name, thinking !== false]);
+    const { text, ids } = chat.prompt({
       messages: system === undefined ? messages : [{ role: "system", content: system }, ...messages],
       ...(tools && { tools }),
       ...(documents && { documents }),
-      switches: { ...(thinking !== undefined && thinkingSwitches(template.source, thinking !== false)), ...options.templateSwitches },
+      switches: { ...Object.fromEntries(switches), ...options.templateSwitches },
     });
-    return this.#plan(prompt, options, false);
+    return this.#plan(text, ids, options, false);
   }
 
   /** The prompt that `generate` would send. A text that ends with the opening delimiter begins within thinking. */
@@ -133,7 +145,7 @@ export class ChatModel {
     if (typeof text !== "string") {
       throw new RequestError({ operation: "generate", got: `a ${typeof text}`, expected: "a text", cure: "use respond for messages" });
     }
-    return this.#plan(text, options, true);
+    return this.#plan(text, this.tokenizer.encode(text), options, true);
   }
 
   /** Stops what is under way and frees everything. */
@@ -152,19 +164,20 @@ export class ChatModel {
     await this.#parts.close?.();
   }
 
-  #plan(prompt: string, { thinking, structure }: RespondOptions, isText: boolean): Prepared {
-    const { tokenizer, delimiters } = this;
+  #plan(text: string, ids: readonly number[], { thinking, structure }: RespondOptions, isText: boolean): Prepared {
+    const { tokenizer, thinkTags } = this;
     // A text is continued as it is, unless somebody asks for thinking, or the text has begun it.
-    const leave = isText && thinking === false && stateAfter(prompt, delimiters) !== "inside";
+    const leave = isText && thinking === false && stateAfter(text, thinkTags) !== "inside";
     const asked = leave ? undefined : isText && thinking === true ? {} : thinking;
-    const plan = planThinking(prompt, asked, delimiters, tokenizer, structure !== undefined && !isText);
-    return { prompt: plan.prompt, ids: tokenizer.encode(plan.prompt, { addSpecialTokens: isText }), plan };
+    const plan = planThinking(text, asked, thinkTags, tokenizer, structure !== undefined && !isText);
+    const more = plan.suffix === "" ? [] : tokenizer.encode(plan.suffix, { addSpecialTokens: false });
+    return { prompt: text + plan.suffix, ids: [...ids, ...more], plan };
   }
 
-  #start(options: RespondOptions, prepare: () => Prepared): Response {
+  #start(options: RespondOptions, prepare: () => Prepared): ChatResponse {
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
-    return new Response(
+    return new ChatResponse(
       async (emit) => {
         signal.throwIfAborted();
         const n = checkCount(options.n ?? 1);
@@ -206,7 +219,7 @@ export class ChatModel {
     const constraint = options.structure && (await this.constrain(options.structure));
     try {
       signal.throwIfAborted();
-      const writer = answerWriter(this.tokenizer, this.delimiters, plan.begin, stops);
+      const writer = answerWriter(this.tokenizer, this.thinkTags, plan.begin, stops);
       const texts = { reasoning: "", content: "" };
       const take = (pieces: ReturnType<AnswerWriter["push"]>) => {
         for (const { kind, text } of pieces) {
@@ -283,22 +296,5 @@ function checkCount(n: number): number {
   throw new RequestError({ operation: "generate: n", got: String(n), expected: `an integer from 1 to ${mostAnswers}`, cure: "change n" });
 }
 
-function checkMessages(messages: readonly Message[]): readonly JsonObject[] {
-  const refuse = (got: string, expected: string): never => {
-    throw new RequestError({ operation: "respond: messages", got, expected, cure: "see Message in chat/model.ts" });
-  };
-  if (!Array.isArray(messages)) return refuse(`a ${typeof messages}`, "a list of messages, or a text");
-  if (messages.length === 0) return refuse("no messages", "at least one");
-  for (const [i, message] of messages.entries()) {
-    if (!isJsonObject(message)) return refuse(`a ${typeof message} at place ${i}`, "an object { role, content }");
-    if (typeof message.role !== "string") return refuse(`the role ${quote(String(message.role))} at place ${i}`, "a text");
-  }
-  return messages as readonly JsonObject[];
-}
-
-/** Those switches of thinking that this template knows. */
-function thinkingSwitches(source: string, on: boolean): Record<string, boolean> {
-  return Object.fromEntries(
-    ["enable_thinking", "thinking"].filter((name) => new RegExp(`\\b${name}\\b`).test(source)).map((name) => [name, on]),
-  );
-}
+/** Names that templates give to the switch of thinking. */
+const thinkingSwitches = ["enable_thinking", "thinking"] as const;

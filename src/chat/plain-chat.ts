@@ -20,6 +20,7 @@ export function openPlainChat(tokenizer: Tokenizer, thinks: boolean, name: strin
 function taskChat(tokenizer: Tokenizer): Chat {
   return {
     thinkTags: r1Tags,
+    hasSwitch: () => false,
     prompt({ messages }) {
       const content = messages.findLast(({ role }) => role === "user")?.content;
       if (typeof content !== "string") {

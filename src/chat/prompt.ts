@@ -29,6 +29,8 @@ export type Chat = {
   readonly thinkTags?: ThinkTags;
   /** How it writes tool calls; undefined where its template knows no tools. */
   readonly toolStyle?: ToolStyle;
+  /** Whether the template has a switch of this name, e.g. enable_thinking. */
+  hasSwitch(name: string): boolean;
   /** Throws RequestError for messages that the template refuses. */
   prompt(input: PromptInput): ChatPrompt;
 };
@@ -62,6 +64,7 @@ export function openChat(tokenizer: Tokenizer, templates: TemplateSet, name: str
   return {
     ...(thinkTags && { thinkTags }),
     ...(toolStyle && { toolStyle }),
+    hasSwitch: (name) => new RegExp(`\\b${name}\\b`).test(chosen.source),
     prompt({ messages, tools = [], ...rest }) {
       const template: ChatTemplate = tools.length > 0 ? (withTools ?? chosen) : chosen;
       const rendered = template.render({ ...rest, messages: messages.map(guard.message), tools: tools.map((tool) => guard.data(tool)) });

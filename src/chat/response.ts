@@ -46,7 +46,7 @@ export type Part = {
   readonly statistics?: Statistics;
 };
 
-export class Response implements AsyncIterable<Part> {
+export class ChatResponse implements AsyncIterable<Part> {
   readonly #parts: Part[] = [];
   readonly #abort: (reason: unknown) => void;
   readonly #answers: Promise<Answer[]>;

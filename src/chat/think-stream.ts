@@ -2,14 +2,7 @@
 // the beginning of a delimiter is held back until the next piece, and so are the line breaks and blanks around the parts, which belong to
 // neither. Tolerant where tasks/completion.ts is strict: this shows, it does not grade.
 
-export type Delimiters = {
-  /** Begins thinking, e.g. `<think>`. */
-  readonly open: string;
-  /** Ends it, e.g. `</think>`. */
-  readonly close: string;
-};
-
-export const thinkTags: Delimiters = { open: "<think>", close: "</think>" };
+import type { ThinkTags } from "./think-tags.ts";
 
 export type Piece = { readonly kind: "reasoning" | "content"; readonly text: string };
 
@@ -26,7 +19,7 @@ export type ThinkStream = {
  */
 export type ThinkState = "before" | "inside" | "after";
 
-export function thinkStream({ open, close }: Delimiters, begin: ThinkState): ThinkStream {
+export function thinkStream({ open, close }: ThinkTags, begin: ThinkState): ThinkStream {
   let state = begin;
   let held = "";
   let isFresh = begin === "inside"; // blanks at the start of a part are dropped

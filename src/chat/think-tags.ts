@@ -11,7 +11,16 @@ const known: readonly ThinkTags[] = [r1Tags, s1Tags, { open: "[THINK]", close: "
 
 /** The tags that a template names; the closing one decides, as templates often look for it alone. */
 export function findThinkTags(template: string): ThinkTags | undefined {
-  return known.find(({ close }) => template.includes(close));
+  return known.find(({ close }) => template.includes(close)) ?? namedTags(template);
+}
+
+/** Any other pair of tags that speaks of thinking: <thinking>, <seed:think>, <reasoning>. */
+function namedTags(template: string): ThinkTags | undefined {
+  for (const [open, name] of template.matchAll(/[<[]([\w:|-]*(?:think|reason|thought)[\w:|-]*)[>\]]/gi)) {
+    const close = open.startsWith("<") ? `</${name}>` : `[/${name}]`;
+    if (template.includes(close)) return { open, close };
+  }
+  return undefined;
 }
 
 /** Whether a prompt ends inside reasoning: R1's templates end it with `<think>`, Qwen3's close it when thinking is off. */

@@ -5,7 +5,8 @@
 import { RequestError } from "../core/errors.ts";
 import type { ThinkingBudget } from "../engine/request.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { type Delimiters, type ThinkState, thinkTags } from "./think-stream.ts";
+import type { ThinkState } from "./think-stream.ts";
+import { s1Tags, type ThinkTags } from "./think-tags.ts";
 
 /** Counts are tokens. */
 export type ThinkingOptions = {
@@ -19,45 +20,33 @@ export type ThinkingOptions = {
   readonly cue?: string;
 };
 
-export const s1Delimiters: Delimiters = { open: "<|im_start|>think", close: "<|im_start|>answer" };
-
-/** The delimiters of a model, or undefined for one that does not think. */
-export function findDelimiters(template: string | undefined, tokenizer: Pick<Tokenizer, "idOf">): Delimiters | undefined {
-  if (template?.includes(s1Delimiters.open) && template.includes(s1Delimiters.close)) return s1Delimiters;
-  // Any pair of tags that speaks of thinking: <think>, <thinking>, <seed:think>, [THINK], <reasoning>.
-  for (const [open, , name] of template?.matchAll(/([<[])([\w:|-]*(?:think|reason|thought)[\w:|-]*)[>\]]/gi) ?? []) {
-    const close = open.startsWith("<") ? `</${name}>` : `[/${name}]`;
-    if (template?.includes(close)) return { open, close };
-  }
-  return tokenizer.idOf(thinkTags.close) === undefined ? undefined : thinkTags;
-}
-
 /** Where a completion of this prompt begins. */
-export function stateAfter(prompt: string, delimiters: Delimiters | undefined): ThinkState {
-  if (!delimiters) return "after";
-  const { open, close } = delimiters;
+export function stateAfter(prompt: string, tags: ThinkTags | undefined): ThinkState {
+  if (!tags) return "after";
+  const { open, close } = tags;
   const end = prompt.trimEnd();
   if (end.endsWith(close)) return "after";
   return end.endsWith(open) ? "inside" : "before";
 }
 
-export type ThinkingPlan = { readonly prompt: string; readonly begin: ThinkState; readonly budget?: ThinkingBudget };
+/** `suffix` is to be put at the end of the prompt. */
+export type ThinkingPlan = { readonly suffix: string; readonly begin: ThinkState; readonly budget?: ThinkingBudget };
 
 /**
- * The prompt as it must be for this kind of thinking, and the engine's budget. `thinking`: undefined leaves it to model and template; false
+ * What the prompt needs for this kind of thinking, and the engine's budget. `thinking`: undefined leaves it to model and template; false
  * closes thinking where the template has not done it already. `mustKnow`: the end of thinking must be seen as ids (a constraint waits
  * for it). Throws RequestError for a budget on a model that does not think.
  */
 export function planThinking(
   prompt: string,
   thinking: boolean | ThinkingOptions | undefined,
-  delimiters: Delimiters | undefined,
+  tags: ThinkTags | undefined,
   tokenizer: Pick<Tokenizer, "encode">,
   mustKnow: boolean,
 ): ThinkingPlan {
-  const begin = stateAfter(prompt, delimiters);
-  if (!delimiters) {
-    if (thinking === undefined || typeof thinking === "boolean") return { prompt, begin: "after" };
+  const begin = stateAfter(prompt, tags);
+  if (!tags) {
+    if (thinking === undefined || typeof thinking === "boolean") return { suffix: "", begin: "after" };
     throw new RequestError({
       operation: "generate: thinking",
       got: "a budget for a model that does not think",
@@ -65,31 +54,31 @@ export function planThinking(
       cure: "leave it out, or name the delimiters when the model is loaded",
     });
   }
-  const { open, close } = delimiters;
+  const { open, close } = tags;
   if (thinking === false) {
-    if (begin === "after") return { prompt, begin };
+    if (begin === "after") return { suffix: "", begin };
     // As Qwen3's template does it; a prompt that has no line break after its opening delimiter gets none.
-    if (begin === "before") return { prompt: `${prompt}${open}\n\n${close}\n\n`, begin: "after" };
-    return { prompt: prompt.endsWith("\n") ? `${prompt.trimEnd()}\n\n${close}\n\n` : `${prompt}${close}`, begin: "after" };
+    if (begin === "before") return { suffix: `${open}\n\n${close}\n\n`, begin: "after" };
+    return { suffix: prompt.endsWith("\n") ? `\n${close}\n\n` : close, begin: "after" };
   }
   const options = typeof thinking === "object" ? thinking : undefined;
-  if (begin === "after") return { prompt, begin };
-  if (begin === "before" && !options && !mustKnow) return { prompt, begin };
+  if (begin === "after") return { suffix: "", begin };
+  if (begin === "before" && !options && !mustKnow) return { suffix: "", begin };
   return {
-    prompt: begin === "inside" ? prompt : `${prompt}${open}\n`,
+    suffix: begin === "inside" ? "" : `${open}\n`,
     begin: "inside",
-    budget: makeBudget(options ?? {}, delimiters, tokenizer, mustKnow),
+    budget: makeBudget(options ?? {}, tags, tokenizer, mustKnow),
   };
 }
 
 function makeBudget(
   { max, min, extend, cue }: ThinkingOptions,
-  delimiters: Delimiters,
+  tags: ThinkTags,
   tokenizer: Pick<Tokenizer, "encode">,
   isConstrained: boolean,
 ): ThinkingBudget {
   const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-  const finalCue = isConstrained ? undefined : (cue ?? (delimiters.close === s1Delimiters.close ? "\nFinal Answer:" : undefined));
+  const finalCue = isConstrained ? undefined : (cue ?? (tags.close === s1Tags.close ? "\nFinal Answer:" : undefined));
   if (extend !== undefined && (typeof extend !== "object" || extend === null)) {
     throw new RequestError({
       operation: "generate: thinking.extend",
@@ -99,7 +88,7 @@ function makeBudget(
     });
   }
   return {
-    end: encode(delimiters.close),
+    end: encode(tags.close),
     ...(max !== undefined && { max }),
     ...(min !== undefined && { min }),
     ...(extend && { extend: { times: extend.times, ids: encode(extend.text ?? "Wait") } }),

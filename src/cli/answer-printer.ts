@@ -2,7 +2,7 @@
 // that a pipe can tell the parts apart, and nothing else is changed.
 
 import type { Part } from "../chat/response.ts";
-import { type Delimiters, thinkTags } from "../chat/think-stream.ts";
+import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
 import { hasColour, showControls } from "./output.ts";
 import { wordWrap } from "./word-wrap.ts";
 
@@ -12,7 +12,7 @@ export type AnswerPrinter = {
   end(cut?: boolean): void;
 };
 
-export function answerPrinter(delimiters: Delimiters = thinkTags, hideThinking = false): AnswerPrinter {
+export function answerPrinter(tags: ThinkTags = r1Tags, hideThinking = false): AnswerPrinter {
   const { stdout } = process;
   const isTerminal = stdout.isTTY === true;
   const colour = hasColour(stdout);
@@ -23,12 +23,12 @@ export function answerPrinter(delimiters: Delimiters = thinkTags, hideThinking =
   const write = (text: string) => stdout.write(isTerminal ? wrap.push(showControls(text)) : text);
   const open = () => {
     if (colour) stdout.write("\u001b[2m");
-    else stdout.write(isTerminal ? `${delimiters.open}\n` : delimiters.open);
+    else stdout.write(isTerminal ? `${tags.open}\n` : tags.open);
   };
   const close = () => {
     if (isTerminal) stdout.write(wrap.end());
     if (colour) stdout.write("\u001b[22m\n\n");
-    else stdout.write(isTerminal ? `\n${delimiters.close}\n` : `${delimiters.close}\n`);
+    else stdout.write(isTerminal ? `\n${tags.close}\n` : `${tags.close}\n`);
     if (isTerminal) wrap.push("\n");
     held = "";
   };

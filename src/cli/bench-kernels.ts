@@ -2,22 +2,31 @@
 // Kernels are interleaved over several rounds and the median is taken, so a disturbed second spoils one sample of each, not all of one.
 
 import type { Device, DeviceBuffer, View } from "../backend/backend.ts";
+import { packedSamples } from "../backend/packed-samples.ts";
+import { type PackedType, packedRowBytes } from "../core/dtype.ts";
 import { Random } from "../core/random.ts";
 
 export type KernelTime = {
   readonly name: string;
   readonly shape: string;
-  readonly dtype: "f32";
+  readonly dtype: "f32" | PackedType;
   readonly ms: number;
   readonly gflop_s: number;
   readonly gb_s: number;
-  /** Share of the limit that binds this shape: multiply-adds, or reading and writing memory. */
+  /** Share of the limit that binds this shape: multiply-adds of f32 (products of bytes may pass it), or reading and writing memory. */
   readonly of_limit: number;
 };
 
 export type Limits = { readonly read_gb_s: number; readonly fma_gflop_s: number };
 
-type Case = { readonly name: string; readonly shape: string; readonly flop: number; readonly bytes: number; readonly run: () => void };
+type Case = {
+  readonly name: string;
+  readonly shape: string;
+  readonly dtype: KernelTime["dtype"];
+  readonly flop: number;
+  readonly bytes: number;
+  readonly run: () => void;
+};
 
 const rounds = 9;
 
@@ -37,12 +46,12 @@ export async function benchKernels(device: Device, limits: Limits, now: () => nu
     }
   }
   for (const buffer of buffers) device.release(buffer);
-  return cases.map(({ name, shape, flop, bytes }, i) => {
+  return cases.map(({ name, shape, dtype, flop, bytes }, i) => {
     const seconds = median((times[i] as number[]).slice(1));
     const gflop_s = flop / seconds / 1e9;
     const gb_s = bytes / seconds / 1e9;
     const of_limit = Math.max(gflop_s / limits.fma_gflop_s, gb_s / limits.read_gb_s);
-    return { name, shape, dtype: "f32" as const, ms: seconds * 1e3, gflop_s, gb_s, of_limit };
+    return { name, shape, dtype, ms: seconds * 1e3, gflop_s, gb_s, of_limit };
   });
 }
 
@@ -69,9 +78,10 @@ function makeCases(device: Device, own: (buffer: DeviceBuffer) => void): Case[] 
     device.write(buffer, 0, values);
     return { buffer, offset: 0 };
   };
-  const range = (n: number, f: (i: number) => number) => Array.from({ length: n }, (_, i) => f(i));
+  const range = <T>(n: number, f: (i: number) => T) => Array.from({ length: n }, (_, i) => f(i));
   const cases: Case[] = [];
-  const add = (name: string, shape: string, flop: number, bytes: number, run: () => void) => cases.push({ name, shape, flop, bytes, run });
+  const add = (name: string, shape: string, flop: number, bytes: number, run: () => void, dtype: Case["dtype"] = "f32") =>
+    cases.push({ name, shape, dtype, flop, bytes, run });
 
   for (const [M, N, K] of [
     [512, 512, 512],
@@ -84,6 +94,27 @@ function makeCases(device: Device, own: (buffer: DeviceBuffer) => void): Case[] 
     const [out, a, b] = [floats(M * N), floats(M * K), floats(N * K)];
     const bytes = 4 * (M * N + M * K + N * K);
     add("matmul", `${M}×${N}×${K}`, 2 * M * N * K, bytes, () => kernels.matmul({ out, a, b, M, N, K, transposeB: true, cacheB: true }));
+  }
+  for (const type of ["q4_0", "q8_0", "q4_k", "q6_k", "bf16"] as const) {
+    if (!device.packedTypes.has(type)) continue;
+    const [N, K] = [5632, 2048];
+    const rowBytes = packedRowBytes(type, K);
+    // One token reads weights that no cache holds: as many copies as make 64 MB.
+    const copies = Math.ceil((64 * 2 ** 20) / (N * rowBytes));
+    const pattern = packedSamples(random, type, 16 * K);
+    const bytes = Uint8Array.from({ length: N * rowBytes }, (_, i) => pattern[i % pattern.length] as number);
+    const weights = range(copies, () => {
+      const buffer = device.allocatePacked(type, 1, N, K);
+      own(buffer);
+      device.writePacked(buffer, 0, bytes);
+      return { buffer, offset: 0 };
+    });
+    const [out, x] = [floats(512 * N), floats(512 * K)];
+    let next = 0;
+    for (const M of [1, 512]) {
+      const run = () => kernels.packedMatmul({ out, x, w: weights[next++ % copies] as View, M, N, K });
+      add("packedMatmul", `${M}×${N}×${K}`, 2 * M * N * K, N * rowBytes + 4 * M * (N + K), run, type);
+    }
   }
   {
     const [S, E, N, K] = [4096, 8, 128, 128];

@@ -1,16 +1,22 @@
-// `gradually bench kernels` and `gradually bench train`: how fast this machine is with this program, beside its limits.
+// `gradually bench MODEL`, `gradually bench kernels` and `gradually bench train`: how fast this machine is with this program, beside its limits.
 
 import type { Command } from "commander";
 import { openDevice } from "../backend/open.ts";
 import { ConfigError } from "../core/errors.ts";
+import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import { benchKernels } from "./bench-kernels.ts";
+import { benchModel, type ModelBenchOptions } from "./bench-model.ts";
 import { benchTrain, llamaShape } from "./bench-train.ts";
+import { integer } from "./flags.ts";
+import { addModelFlags, type ModelFlags as CommonFlags, withWeights } from "./model.ts";
+import { formatBytes, progressLine, say, writeJson } from "./output.ts";
 
 type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };
 
 export function benchCommand(program: Command): void {
-  const bench = program.command("bench").description("measure kernels or training on this machine");
+  const bench = program.command("bench").description("measure a model, the kernels or training on this machine");
+  benchModelCommand(bench);
   const withCommon = (command: Command) =>
     command
       .option("--threads <n>", "threads; default all")
@@ -45,7 +51,7 @@ export function benchCommand(program: Command): void {
           for (const k of kernels) {
             const share = `${Math.round(100 * k.of_limit)}%`;
             process.stdout.write(
-              `${k.name.padEnd(24)}${k.shape.padEnd(26)}${k.ms.toFixed(3).padStart(8)}${(k.gflop_s > 0 ? k.gflop_s.toFixed(0) : "").padStart(9)}${k.gb_s.toFixed(1).padStart(7)}${share.padStart(6)}\n`,
+              `${k.name.padEnd(24)}${(k.dtype === "f32" ? k.shape : `${k.shape} ${k.dtype}`).padEnd(26)}${k.ms.toFixed(3).padStart(8)}${(k.gflop_s > 0 ? k.gflop_s.toFixed(0) : "").padStart(9)}${k.gb_s.toFixed(1).padStart(7)}${share.padStart(6)}\n`,
             );
           }
           process.stderr.write("\nnext:   gradually bench train --shape d128,l4,ff384,h4,v256\n");
@@ -82,6 +88,40 @@ export function benchCommand(program: Command): void {
       } finally {
         await device.close();
       }
+    });
+}
+
+type ModelFlags = CommonFlags & ModelBenchOptions & { readonly json?: boolean };
+
+function benchModelCommand(bench: Command): void {
+  bench
+    .argument("[model]", modelHelp)
+    .option("-p, --prompt <n>", "tokens of the prompt that is timed; 0: none", integer(0, 1_000_000), 512)
+    .option("-n, --gen <n>", "tokens that are generated; 0: none", integer(0, 1_000_000), 128)
+    .option("-d, --depth <n>", "tokens in the context before the generation", integer(0, 1_000_000), 0)
+    .option("--parallel <n>", "sequences at once", integer(1, 1024), 1)
+    .option("-r, --repeats <n>", "repeats; the median is reported", integer(1, 1000), 3)
+    .option("--json", "print one JSON document");
+  addModelFlags(bench)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ gradually bench model-q4_0.gguf\n  $ gradually bench model-q4_0.gguf --depth 8192 --gen 32\n  $ gradually bench kernels\n",
+    )
+    .action(async (reference: string | undefined, flags: ModelFlags) => {
+      await withWeights(reference, flags, async ({ model, host, path }) => {
+        const progress = progressLine(host.now);
+        const result = await benchModel(model, flags, host.now, (step, total) => progress.update({ stage: "bench", step, total }));
+        progress.finish();
+        if (flags.json) return writeJson(result);
+        const { pp, tg, weights_bytes, read_gb_s, limit_gb_s } = result;
+        say(`${path}, ${result.device}, ${result.threads} threads, ${formatBytes(weights_bytes)} of weights a step`);
+        if (pp) say(`pp ${pp.n}   ${pp.tok_s.toFixed(1)} tokens/s`);
+        if (tg) {
+          const many = tg.parallel > 1 ? `, ${tg.parallel} sequences` : "";
+          const share = read_gb_s !== undefined && limit_gb_s ? `: ${read_gb_s.toFixed(1)} GB/s of ${limit_gb_s.toFixed(1)}` : "";
+          say(`tg ${tg.n}   ${tg.tok_s.toFixed(1)} tokens/s at ${tg.depth}${many}${share}`);
+        }
+      });
     });
 }
 

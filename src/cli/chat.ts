@@ -68,7 +68,7 @@ async function chat(reference: string | undefined, flags: Flags): Promise<void> 
 }
 
 function greeting(model: ChatModel, name: string): string {
-  const kind = model.hasTemplate ? "Talk to it" : model.delimiters ? 'Give it a problem, like "3 5 7=22"' : "It continues what you write";
+  const kind = model.hasTemplate ? "Talk to it" : model.thinkTags ? 'Give it a problem, like "3 5 7=22"' : "It continues what you write";
   return `${name}, context ${model.contextLength} tokens.\n${kind}; /help lists commands, /bye leaves.\n`;
 }
 
@@ -80,7 +80,7 @@ async function answer(model: ChatModel, conversation: Conversation, words: strin
   const all = { ...options, maxTokens, signal: stop.signal };
   const messages = [...conversation.messages, { role: "user", content: words }];
   const response = model.hasTemplate ? model.respond(messages, all) : model.generate(makePrompt(model, words, false, all).text, all);
-  const printer = answerPrinter(model.delimiters, hideThinking);
+  const printer = answerPrinter(model.thinkTags, hideThinking);
   const interrupted = new Error("stopped");
   input.onInterrupt = () => {
     stop.abort(interrupted);

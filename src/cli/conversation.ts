@@ -28,12 +28,12 @@ Ctrl-C          stops the answer`;
 export class Conversation {
   readonly settings: Settings;
   messages: Message[] = [];
-  readonly #chat: Pick<ChatModel, "contextLength" | "hasTemplate" | "delimiters" | "prepareChat">;
+  readonly #chat: Pick<ChatModel, "contextLength" | "hasTemplate" | "thinkTags" | "prepareChat">;
   readonly #name: string;
   readonly #files: Files;
 
   constructor(
-    chat: Pick<ChatModel, "contextLength" | "hasTemplate" | "delimiters" | "prepareChat">,
+    chat: Pick<ChatModel, "contextLength" | "hasTemplate" | "thinkTags" | "prepareChat">,
     name: string,
     files: Files,
     settings: Settings,
@@ -82,7 +82,7 @@ export class Conversation {
     switch (what) {
       case "think":
       case "nothink":
-        if (!this.#chat.delimiters && what === "think") return "This model does not think.";
+        if (!this.#chat.thinkTags && what === "think") return "This model does not think.";
         settings.options = { ...settings.options, thinking: what === "think" };
         return what === "think" ? "The model will think." : "The model will answer at once.";
       case "verbose":
@@ -121,7 +121,7 @@ export class Conversation {
       ["context", `${this.#used()} of ${this.#chat.contextLength} tokens, ${this.messages.length} messages`],
       [
         "thinking",
-        !this.#chat.delimiters
+        !this.#chat.thinkTags
           ? "this model does not think"
           : thinking === undefined
             ? "as the model does"

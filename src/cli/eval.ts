@@ -17,10 +17,10 @@ import { thinkClose } from "../tasks/completion.ts";
 import { distinctRows, sampleFrom } from "../tasks/split.ts";
 import { openTask, type TrainingTask, taskNames } from "../train/task-table.ts";
 import { integer, integers, real } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, findModel, type LoadedModel, stopIds, withModel } from "./model.ts";
+import { addModelFlags, findModel, type LoadedModel, type ModelFlags, stopIds, withModel } from "./model.ts";
 import { note, progressLine, say, table, writeJson } from "./output.ts";
 
-type Flags = DeviceFlags & {
+type Flags = ModelFlags & {
   readonly task?: string;
   readonly taskOptions?: string;
   readonly problems?: number;
@@ -52,7 +52,7 @@ export function evalCommand(program: Command): void {
     .option("--seed <n>", "which problems, and the sampling", integer(0, 2 ** 32 - 1), 0)
     .option("--hourly-usd <usd>", "price of this machine for an hour", real(0, 1e6), defaultHourlyUsd)
     .option("--json", 'print {"task", "n", "accuracy": [p, low, high], "cost_usd", …}');
-  addDeviceFlags(command)
+  addModelFlags(command)
     .addHelpText(
       "after",
       `

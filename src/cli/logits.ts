@@ -8,10 +8,10 @@ import { modelHelp } from "../platform/find-model.ts";
 import { dispose, fromArray, read, scope } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
 import { integers } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, withWeights } from "./model.ts";
+import { addModelFlags, type ModelFlags, withWeights } from "./model.ts";
 import { say, writeJson } from "./output.ts";
 
-type Flags = DeviceFlags & { readonly ids: number[]; readonly all?: boolean; readonly json?: boolean };
+type Flags = ModelFlags & { readonly ids: number[]; readonly all?: boolean; readonly json?: boolean };
 
 export function logitsCommand(program: Command): void {
   const command = program
@@ -21,7 +21,7 @@ export function logitsCommand(program: Command): void {
     .requiredOption("--ids <list>", "ids with commas between them", integers(0))
     .option("--all", "for every position, not only the last")
     .option("--json", 'print {"logits": […]}; with --all one list for each position');
-  addDeviceFlags(command)
+  addModelFlags(command)
     .addHelpText(
       "after",
       "\nExamples:\n  $ gradually logits ./my-model --ids 1,403,407\n  $ gradually logits ./my-model --ids 1,403,407 --all --json",

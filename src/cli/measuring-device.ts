@@ -2,6 +2,7 @@
 // parameter count and its cache layout, so a 671B folder can be inspected on any machine.
 
 import type { Device, DeviceBuffer, Kernels } from "../backend/backend.ts";
+import { isPackedType, type PackedType, packedRowBytes, packedTypes } from "../core/dtype.ts";
 import { DeviceError } from "../core/errors.ts";
 
 export function measuringDevice(): Device {
@@ -16,8 +17,14 @@ export function measuringDevice(): Device {
       used += length * 4;
       return { dtype, length } as DeviceBuffer;
     },
-    release(buffer) {
-      used -= buffer.length * 4;
+    packedTypes: new Set(Object.keys(packedTypes) as PackedType[]),
+    allocatePacked(dtype, matrices, rows, width) {
+      used += matrices * rows * packedRowBytes(dtype, width);
+      return { dtype, length: matrices * rows * width };
+    },
+    writePacked: () => {},
+    release({ dtype, length }) {
+      used -= isPackedType(dtype) ? packedRowBytes(dtype, length) : length * 4;
     },
     write: () => {},
     read: async () => refuse(),

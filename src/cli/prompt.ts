@@ -40,7 +40,7 @@ export function makePrompt(chat: ChatModel, words: string, raw: boolean, options
 function readWords(chat: ChatModel, words: string, raw: boolean): Prompt {
   if (raw) return { text: words, isChat: false };
   if (chat.hasTemplate) return { text: words, isChat: true };
-  return chat.delimiters ? { ...readProblem(words), isChat: false } : { text: words, isChat: false };
+  return chat.thinkTags ? { ...readProblem(words), isChat: false } : { text: words, isChat: false };
 }
 
 /** Whether the answer uses the numbers and reaches the target. */

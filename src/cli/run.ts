@@ -75,7 +75,7 @@ async function generate(chat: ChatModel, path: string, words: string, flags: Fla
   const prompt = makePrompt(chat, words, flags.raw ?? false, options);
   const response = prompt.isChat ? chat.respond(prompt.text, options) : chat.generate(prompt.text, options);
   if (!flags.json) {
-    const printer = answerPrinter(chat.delimiters, flags.hidethinking);
+    const printer = answerPrinter(chat.thinkTags, flags.hidethinking);
     for await (const part of response) printer.push(part);
     printer.end();
   }
@@ -126,7 +126,7 @@ function nextCommand({ countdown }: Prompt, path: string): string {
 
 /** Said before the prompt is looked at, with the name of the flag. */
 function refuseThinking(chat: ChatModel, { thinkingBudget, wait }: Flags): void {
-  if ((thinkingBudget === undefined && !wait) || chat.delimiters) return;
+  if ((thinkingBudget === undefined && !wait) || chat.thinkTags) return;
   throw new ConfigError({
     operation: `run: ${thinkingBudget === undefined ? "--wait" : "--thinking-budget"}`,
     got: "a model whose chat template has no thinking and whose tokenizer has no </think>",

@@ -15,24 +15,27 @@ export async function generateAll(
 ): Promise<GenerationResult[]> {
   signal?.throwIfAborted();
   for (const request of requests) engine.check(request);
-  const all = new AbortController();
-  const cancel = () => all.abort(signal?.reason);
-  signal?.addEventListener("abort", cancel, { once: true });
+  const all = requests.map((request) => engine.begin(request));
+  const cancelAll = (reason: unknown) => {
+    for (const { cancel } of all) cancel(reason);
+  };
+  const onAbort = () => cancelAll(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { once: true });
   let finished = 0;
   let tokens = 0;
-  const answer = async (request: GenerationRequest): Promise<GenerationResult> => {
-    const result = await engine.submit(request, { signal: all.signal });
+  const told = async (answer: Promise<GenerationResult>): Promise<GenerationResult> => {
+    const result = await answer;
     finished++;
     tokens += result.ids.length;
     onProgress?.({ finished, total: requests.length, tokens });
     return result;
   };
   try {
-    return await Promise.all(requests.map(answer));
+    return await Promise.all(all.map(({ answer }) => told(answer)));
   } catch (error) {
-    all.abort(error);
+    cancelAll(error);
     throw error;
   } finally {
-    signal?.removeEventListener("abort", cancel);
+    signal?.removeEventListener("abort", onAbort);
   }
 }

@@ -44,6 +44,9 @@ export type SubmitOptions = {
   readonly signal?: AbortSignal;
 };
 
+/** A request on its way. */
+export type Running = { readonly answer: Promise<GenerationResult>; cancel(reason: unknown): void };
+
 export type EngineCounts = {
   readonly steps: number;
   readonly rows: number;
@@ -129,25 +132,34 @@ export class Engine {
    * Rejects with RequestError (before anything is computed), DeviceError (this request's logits were not finite, or the device
    * failed), or the signal's reason.
    */
-  submit(request: GenerationRequest, options: SubmitOptions = {}): Promise<GenerationResult> {
-    return new Promise((resolve, reject) => {
-      const { signal } = options;
-      signal?.throwIfAborted();
-      const cancel = () => this.#fail(sequence, signal?.reason);
-      const done = () => signal?.removeEventListener("abort", cancel);
-      const sequence = this.#join(request, {
-        onToken: options.onToken,
-        resolve: (result) => {
-          done();
-          resolve(result);
-        },
-        reject: (reason) => {
-          done();
-          reject(reason);
-        },
+  async submit(request: GenerationRequest, { onToken, signal }: SubmitOptions = {}): Promise<GenerationResult> {
+    signal?.throwIfAborted();
+    const { answer, cancel } = this.begin(request, onToken);
+    if (!signal) return answer;
+    const onAbort = () => cancel(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      return await answer;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** As submit, but throws where the request is refused, and is cancelled by a call: the answer then rejects with the reason. */
+  begin(request: GenerationRequest, onToken?: SubmitOptions["onToken"]): Running {
+    if (this.#isDisposed)
+      throw new RequestError({
+        operation: "generate",
+        got: "an engine that was disposed",
+        expected: "a live one",
+        cure: "make a new Engine",
       });
-      signal?.addEventListener("abort", cancel, { once: true });
-    });
+    const checked = this.check(request);
+    const sequence = startSequence(++this.#submitted, checked, checked.seed ?? this.#seeds.uint32());
+    const answer = new Promise<GenerationResult>((resolve, reject) => this.#handlers.set(sequence, { onToken, resolve, reject }));
+    this.#scheduler.join(sequence);
+    this.#loop ??= this.#work();
+    return { answer, cancel: (reason) => this.#fail(sequence, reason) };
   }
 
   /** All requests, answers in their order; see batch.ts. Rejects as `submit` does, with the first error. */
@@ -205,23 +217,6 @@ export class Engine {
       this.#runner.dispose();
     }
     await this.#loop;
-  }
-
-  #join(request: GenerationRequest, handlers: Handlers): Sequence {
-    if (this.#isDisposed)
-      throw new RequestError({
-        operation: "generate",
-        got: "an engine that was disposed",
-        expected: "a live one",
-        cure: "make a new Engine",
-      });
-    const checked = this.check(request);
-    const seed = checked.seed ?? this.#seeds.uint32();
-    const sequence = startSequence(++this.#submitted, checked, seed);
-    this.#scheduler.join(sequence);
-    this.#handlers.set(sequence, handlers);
-    this.#loop ??= this.#work();
-    return sequence;
   }
 
   /** Runs until there is nothing left to do. Never rejects. */

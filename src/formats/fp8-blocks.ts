@@ -31,12 +31,12 @@ export function readBlockSize(config: JsonObject): Block {
   });
 }
 
-/** Calls `visit` for each row's run of columns within one block: the run's start, its end, the block's index. */
-function eachRun(shape: Shape, block: Block, visit: (start: number, end: number, blockIndex: number) => void): void {
+/** Calls `visit` for each row's run of columns within one block: the run's start, its end, the block's index. The rows begin at row `first` of the matrix. */
+function eachRun(shape: Shape, block: Block, visit: (start: number, end: number, blockIndex: number) => void, first = 0): void {
   const [rows, columns] = shape as [number, number];
   const across = Math.ceil(columns / block[1]);
   for (let row = 0; row < rows; row++) {
-    const blockRow = Math.floor(row / block[0]) * across;
+    const blockRow = Math.floor((first + row) / block[0]) * across;
     for (let at = 0, i = 0; at < columns; at += block[1], i++) {
       visit(row * columns + at, row * columns + Math.min(columns, at + block[1]), blockRow + i);
     }
@@ -53,12 +53,13 @@ export function checkScales(name: string, shape: Shape, scaleShape: Shape, block
   });
 }
 
-/** Multiplies each block of `values` [rows, columns] by its scale, in place. */
-export function applyScales(values: Float32Array, shape: Shape, scales: Float32Array, block: Block): void {
-  eachRun(shape, block, (start, end, index) => {
+/** Multiplies each block of `values`, [rows, columns] from row `first` of the matrix on, by its scale, in place. `scales` are the matrix's. */
+export function applyScales(values: Float32Array, shape: Shape, scales: Float32Array, block: Block, first = 0): void {
+  const multiply = (start: number, end: number, index: number) => {
     const scale = scales[index] as number;
     for (let i = start; i < end; i++) values[i] = (values[i] as number) * scale;
-  });
+  };
+  eachRun(shape, block, multiply, first);
 }
 
 /** The scale of each block, that brings its largest magnitude to 448; 1 for a block of zeros. Throws DeviceError for NaN or infinity. */

@@ -11,8 +11,8 @@ import { type SafetensorsEntry, writeSafetensors } from "./safetensors-writer.ts
 export type TensorToWrite = {
   readonly name: string;
   readonly shape: Shape;
-  /** The numbers, or a function that fetches them (called once; twice for FP8). */
-  readonly data: Float32Array | (() => Float32Array | Promise<Float32Array>);
+  /** The numbers, or a function that fetches them (called once; twice for FP8), at once or, but for FP8, piece by piece. */
+  readonly data: Float32Array | (() => Float32Array | Promise<Float32Array> | AsyncIterable<Float32Array>);
 };
 
 export type HfContent = {
@@ -63,10 +63,10 @@ function fp8Entries({ name, shape, data }: TensorToWrite, block: Block): Safeten
   const fetch = async () => {
     const values = typeof data === "function" ? await data() : data;
     const expected = (shape[0] as number) * (shape[1] as number);
-    if (values.length === expected) return values;
+    if (values instanceof Float32Array && values.length === expected) return values;
     throw new FormatError({
       operation,
-      got: `${values.length} numbers`,
+      got: values instanceof Float32Array ? `${values.length} numbers` : "numbers piece by piece",
       expected: `${expected} for shape ${showShape(shape)}`,
       cure: "correct the entry that is to be saved",
     });

@@ -4,6 +4,7 @@
 // unless it is a bare name that the folder lists, and no link leads out of the folder (or of its own entry in the Hugging
 // Face cache). Nothing in the folder is ever executed. Hazards H01 to H13 and H31 to H37.
 
+import type { PackedType } from "../core/dtype.ts";
 import { FormatError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
@@ -22,9 +23,13 @@ export type StoredTensor = {
   readonly shape: Shape;
   /** As stored; FP8 weights say F8_E4M3 though readF32 gives scaled values. */
   readonly dtype: FileDType;
-  /** Row-major numbers as f32. */
-  readF32(): Promise<Float32Array>;
+  /** Row-major numbers as f32: `count` rows (of the last axis, counted over all others) from `first` on; all without arguments. */
+  readF32(first?: number, count?: number): Promise<Float32Array>;
+  /** The bytes of rows, where they are a packed type that devices multiply by. */
+  readonly packed?: { readonly type: PackedType; readRows(first: number, count: number): Promise<Uint8Array> };
 };
+
+const packedNames: Partial<Record<FileDType, PackedType>> = { F16: "f16", BF16: "bf16" };
 
 export type HfFolder = {
   readonly path: string;
@@ -224,10 +229,20 @@ function gatherTensors(shards: readonly Safetensors[], config: JsonObject): Map<
     } else if (scaleOwner) {
       tensors.set(name, scaledTensor(name, shard, scaleOwner, config));
     } else {
-      tensors.set(name, { name, shape, dtype, readF32: () => shard.readF32(name) });
+      tensors.set(name, plainTensor(name, shard, shape, dtype));
     }
   }
   return tensors;
+}
+
+function plainTensor(name: string, shard: Safetensors, shape: Shape, dtype: FileDType): StoredTensor {
+  const width = shape.at(-1) ?? 1;
+  const elements = (first?: number, count?: number) =>
+    [first === undefined ? undefined : first * width, count === undefined ? undefined : count * width] as const;
+  const readF32 = (first?: number, count?: number) => shard.readF32(name, ...elements(first, count));
+  const type = packedNames[dtype];
+  const packed = type && { type, readRows: (first: number, count: number) => shard.read(name, ...elements(first, count)) };
+  return { name, shape, dtype, readF32, ...(packed && { packed }) };
 }
 
 function scaledTensor(name: string, shard: Safetensors, scaleShard: Safetensors, config: JsonObject): StoredTensor {
@@ -238,9 +253,10 @@ function scaledTensor(name: string, shard: Safetensors, scaleShard: Safetensors,
   }
   const block = readBlockSize(config);
   checkScales(name, place.shape, scale.shape, block);
-  const readF32 = async () => {
-    const values = await shard.readF32(name);
-    applyScales(values, place.shape, await scaleShard.readF32(name + scaleSuffix), block);
+  const [rows, width] = place.shape as [number, number];
+  const readF32 = async (first = 0, count = rows - first) => {
+    const values = await shard.readF32(name, first * width, count * width);
+    applyScales(values, [count, width], await scaleShard.readF32(name + scaleSuffix), block, first);
     return values;
   };
   return { name, shape: place.shape, dtype: place.dtype, readF32 };

@@ -11,8 +11,8 @@ export type SafetensorsEntry = {
   readonly name: string;
   readonly dtype: WritableDType;
   readonly shape: Shape;
-  /** The numbers in row-major order, or a function that fetches them. */
-  readonly data: Numbers | (() => Numbers | Promise<Numbers>);
+  /** The numbers in row-major order, or a function that fetches them, at once or piece by piece. */
+  readonly data: Numbers | (() => Numbers | Promise<Numbers> | AsyncIterable<Numbers>);
 };
 
 /**
@@ -27,11 +27,20 @@ export async function* writeSafetensors(
   const ordered = [...entries].sort((a, b) => bytesOf(b.dtype) - bytesOf(a.dtype) || (a.name < b.name ? -1 : 1));
   yield makeHeader(ordered, { format: "pt", ...metadata });
   for (const { name, dtype, shape, data } of ordered) {
-    const numbers = typeof data === "function" ? await data() : data;
+    const numbers = typeof data === "function" ? data() : data;
     const expected = elementCount(shape);
-    if (numbers.length !== expected) fail(name, `${numbers.length} numbers`, `${expected} for shape ${showShape(shape)}`);
-    yield encode(dtype, numbers);
+    let count = 0;
+    for await (const piece of isPieces(numbers) ? numbers : [await numbers]) {
+      count += piece.length;
+      if (count > expected) break;
+      yield encode(dtype, piece);
+    }
+    if (count !== expected) fail(name, `${count} numbers`, `${expected} for shape ${showShape(shape)}`);
   }
+}
+
+function isPieces(data: Numbers | Promise<Numbers> | AsyncIterable<Numbers>): data is AsyncIterable<Numbers> {
+  return Symbol.asyncIterator in data;
 }
 
 function fail(name: string, got: string, expected: string): never {

@@ -22,10 +22,10 @@ export type Safetensors = {
   readonly metadata: Readonly<Record<string, string>>;
   /** In the order of the file. */
   readonly tensors: ReadonlyMap<string, TensorPlace>;
-  /** The raw little-endian bytes. */
-  read(name: string): Promise<Uint8Array>;
-  /** The numbers rounded to f32, in row-major order. */
-  readF32(name: string): Promise<Float32Array>;
+  /** The raw little-endian bytes of `count` elements from `first` on; all by default. */
+  read(name: string, first?: number, count?: number): Promise<Uint8Array>;
+  /** The numbers rounded to f32, in row-major order: `count` elements from `first` on; all by default. */
+  readF32(name: string, first?: number, count?: number): Promise<Float32Array>;
   /** The numbers as f64: exact for every type but integers of 2^53 and more. */
   readF64(name: string): Promise<Float64Array>;
   close(): Promise<void>;
@@ -46,8 +46,25 @@ export async function openSafetensors(source: FileSource): Promise<Safetensors> 
     return tensors.get(name) ?? fail(`a request for tensor ${quote(name)}`, `one of the file's ${tensors.size} tensors`);
   }
 
-  async function decode<T extends Float32Array | Float64Array>(name: string, make: new (length: number) => T): Promise<T> {
-    const { dtype, begin, end } = place(name);
+  /** The bytes of some elements, which must be the tensor's. */
+  function range(name: string, first = 0, count?: number): TensorPlace {
+    const { dtype, shape, begin, end } = place(name);
+    const size = bytesOf(dtype);
+    const from = begin + first * size;
+    const to = count === undefined ? end : from + count * size;
+    const isInside = Number.isSafeInteger(from) && Number.isSafeInteger(to) && first >= 0 && from <= to && to <= end;
+    if (!isInside)
+      fail(`a request for elements ${first}..${first + (count ?? 0) - 1} of ${quote(name)}`, `elements of its ${(end - begin) / size}`);
+    return { dtype, shape, begin: from, end: to };
+  }
+
+  async function decode<T extends Float32Array | Float64Array>(
+    name: string,
+    make: new (length: number) => T,
+    first?: number,
+    count?: number,
+  ): Promise<T> {
+    const { dtype, begin, end } = range(name, first, count);
     const size = bytesOf(dtype);
     const out = allocate(source.path, name, (end - begin) / size, make);
     for (let at = begin; at < end; at += chunkBytes) {
@@ -61,8 +78,11 @@ export async function openSafetensors(source: FileSource): Promise<Safetensors> 
     path: source.path,
     metadata,
     tensors,
-    read: (name) => readExactly(source, place(name).begin, place(name).end - place(name).begin),
-    readF32: (name) => decode(name, Float32Array),
+    read: async (name, first, count) => {
+      const { begin, end } = range(name, first, count);
+      return await readExactly(source, begin, end - begin);
+    },
+    readF32: (name, first, count) => decode(name, Float32Array, first, count),
     readF64: (name) => decode(name, Float64Array),
     close: () => source.close(),
   };

@@ -6,12 +6,12 @@
 import type { Device } from "../backend/backend.ts";
 import { showShape } from "../core/shape.ts";
 import { add } from "../ops/binary.ts";
-import { concat } from "../ops/copy.ts";
+import { concat, slice } from "../ops/copy.ts";
 import { embedding } from "../ops/embedding.ts";
 import { gatherRows } from "../ops/gather-rows.ts";
 import { linear } from "../ops/matmul.ts";
 import { rmsNorm } from "../ops/rms-norm.ts";
-import { dispose, scope, type Tensor } from "../tensor/tensor.ts";
+import { alias, dispose, scope, type Tensor } from "../tensor/tensor.ts";
 import { chooseContextLength, type RawConfig, refuse } from "./config.ts";
 import { type DeepseekConfig, mixtureOf, parseDeepseek, weightEntries } from "./deepseek-config.ts";
 import type { Family, ModelOptions, Plan } from "./family.ts";
@@ -73,6 +73,15 @@ function runNextHead(hidden: Tensor, nextIds: Tensor, w: NextHead, embed: Tensor
   const eps = context.config.rms_norm_eps;
   const joined = concat([rmsNorm(embedding(embed, nextIds), w.embedNorm, eps), rmsNorm(hidden, w.hiddenNorm, eps)], 1); // [R, 2C]
   return runBlock(project(joined, w.join), w.block, context);
+}
+
+/** The first N rows, which are whole parts (all of them with a cache), as the prediction head takes them. */
+function firstParts(input: ForwardInput, hidden: Tensor, N: number): Omit<NextInput, "nextIds"> {
+  const R = hidden.shape[0] as number;
+  if (N === R) return { ...input, hidden };
+  const { positions, first, last, parts = 1 } = input;
+  const head = (indices: Tensor) => alias(indices, [N]);
+  return { hidden: slice(hidden, 0, 0, N), positions: head(positions), first: head(first), last: head(last), parts: (parts * N) / R };
 }
 
 // ---- model ------------------------------------------------------------------------------------------------------
@@ -144,7 +153,7 @@ function build(device: Device, { modelType, raw, config, masked }: Parts, plan: 
       if (!nextIds && !withHidden) return { logits: outputHead(x, outputRows, finalNorm, eps, head), routing };
       const hidden = rmsNorm(x, finalNorm, eps); // [R, C]
       const logits = linear(outputRows ? gatherRows(hidden, outputRows) : hidden, head);
-      const next = nextIds && predict({ ...input, hidden, nextIds, outputRows: input.nextRows });
+      const next = nextIds && predict({ ...firstParts(input, hidden, nextIds.shape[0] as number), nextIds, outputRows: input.nextRows });
       return {
         logits,
         routing: next ? [...routing, ...next.routing] : routing,

@@ -5,9 +5,11 @@ import type { Device } from "../backend/backend.ts";
 import type { Shape } from "../core/shape.ts";
 import type { RawConfig } from "./config.ts";
 import type { Model } from "./model.ts";
-import type { WeightEntry, Weights } from "./weights.ts";
+import type { WeightEntry, WeightStorage, Weights } from "./weights.ts";
 
 export type ModelOptions = {
+  /** How weights lie in memory, see weights.ts. Default "f32". */
+  readonly weights?: WeightStorage;
   /** Positions to make room for, 1 to max_position_embeddings (the default): rotary tables and caches shrink with it. */
   readonly contextLength?: number;
   /** DeepSeek's gate: the value of experts in dropped groups. -Infinity (default) as DeepSeek and transformers 5; 0 as transformers 4. */

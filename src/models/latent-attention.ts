@@ -6,7 +6,7 @@ import type { Shape } from "../core/shape.ts";
 import { attention, attentionStrided } from "../ops/attention.ts";
 import { concat, expand, slice, transpose } from "../ops/copy.ts";
 import { scatterRows } from "../ops/gather-rows.ts";
-import { matmul } from "../ops/matmul.ts";
+import { headMatmul } from "../ops/matmul.ts";
 import { reshape } from "../ops/reshape.ts";
 import { rmsNorm } from "../ops/rms-norm.ts";
 import { rope } from "../ops/rope.ts";
@@ -117,15 +117,17 @@ function expandLatent(latent: Tensor, kRope: Tensor, w: LatentAttention, config:
  * [S, rank + turned] as one shared key head, whose first `rank` elements are the value too.
  */
 function attendAbsorbed(q: Tensor, rows: Tensor, w: LatentAttention, { config, input }: AttentionContext, scale: number): Tensor {
-  const { num_attention_heads: H, qk_nope_head_dim: nope, qk_rope_head_dim: turned, kv_lora_rank: rank, v_head_dim: Dv } = config;
-  const up = reshape(w.kvUp.weight, [H, nope + Dv, rank]);
+  const { qk_nope_head_dim: nope, qk_rope_head_dim: turned, kv_lora_rank: rank, v_head_dim: Dv } = config;
+  const up = w.kvUp.weight; // [H·(nope + Dv), rank]
+  const keyRows = { rows: nope + Dv, from: 0, to: nope, transpose: false };
+  const valueRows = { rows: nope + Dv, from: nope, to: nope + Dv, transpose: true };
   const qNope = transpose(slice(q, 2, 0, nope), 0, 1); // [H, R, nope]
-  const qLatent = transpose(matmul(qNope, slice(up, 1, 0, nope)), 0, 1); // [R, H, rank]
+  const qLatent = transpose(headMatmul(qNope, up, keyRows), 0, 1); // [R, H, rank]
   const folded = concat([qLatent, slice(q, 2, nope, nope + turned)], 2); // [R, H, rank + turned]
   const store = { tensor: rows, rowStride: rank + turned, headStride: 0, offset: 0 };
   const { first, last } = input;
   const S = rows.shape[0] as number;
   const mixed = attentionStrided({ q: folded, k: store, v: store, first, last, S, G: 1, Dv: rank, scale, pages: input.cache?.pages }); // [R, H, rank]
-  const out = matmul(transpose(mixed, 0, 1), slice(up, 1, nope, nope + Dv), { transposeB: true }); // [H, R, Dv]
+  const out = headMatmul(transpose(mixed, 0, 1), up, valueRows); // [H, R, Dv]
   return transpose(out, 0, 1);
 }

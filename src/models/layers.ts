@@ -88,7 +88,7 @@ export function advance<T extends { readonly x: Tensor }>(x: Tensor, block: (x: 
 export function checkInput(operation: string, input: ForwardInput, layers: readonly number[], cacheTensors: readonly number[]): number {
   const { ids, positions, first, last, cache, nextIds, outputRows, nextRows, parts = 1 } = input;
   const rows = ids.shape[0] ?? 0;
-  for (const [name, tensor] of Object.entries({ ids, positions, first, last, "cache.rows": cache?.rows, nextIds })) {
+  for (const [name, tensor] of Object.entries({ ids, positions, first, last, "cache.rows": cache?.rows })) {
     if (tensor) checkIndices(operation, name, tensor, rows);
   }
   for (const [name, tensor] of Object.entries({ outputRows, nextRows })) {
@@ -102,6 +102,7 @@ export function checkInput(operation: string, input: ForwardInput, layers: reado
       cure: "give a number of parts that divides the rows",
     });
   }
+  if (nextIds) checkNextRows(operation, nextIds, rows, cache ? rows : rows / parts);
   if (!cache) return rows;
   if (isTrackingGradients()) {
     throw new ConfigError({
@@ -122,6 +123,17 @@ export function checkInput(operation: string, input: ForwardInput, layers: reado
     });
   }
   return rows;
+}
+
+function checkNextRows(operation: string, nextIds: Tensor, rows: number, partRows: number): void {
+  const count = nextIds.shape[0] ?? 0;
+  if (nextIds.dtype === "i32" && nextIds.shape.length === 1 && count > 0 && count <= rows && count % partRows === 0) return;
+  throw new ShapeError({
+    operation,
+    got: `nextIds ${nextIds.dtype} ${showShape(nextIds.shape)}`,
+    expected: `i32 [${rows}], or the first of ${rows / partRows} parts of ${partRows} rows`,
+    cure: "give one index for each row of whole parts",
+  });
 }
 
 function checkIndices(operation: string, name: string, tensor: Tensor, rows: number): void {

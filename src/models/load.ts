@@ -12,7 +12,7 @@ import type { Model } from "./model.ts";
 import { qwen2, qwen3, qwen3Moe } from "./qwen.ts";
 import { type CheckpointTensor, disposeWeights, listTensors, loadWeights, makeWeights, type SavedTensor } from "./weights.ts";
 
-/** A Hugging Face folder (formats/hf-folder.ts fits): the parsed config.json, and tensors whose numbers are read when they are asked for. */
+/** A Hugging Face folder (formats/hf-folder.ts fits) or a GGUF file: the parsed config.json, and tensors that are read when they are asked for. */
 export type Checkpoint = { readonly config: unknown; readonly tensors: Iterable<CheckpointTensor> | ReadonlyMap<string, CheckpointTensor> };
 
 /** What saving gives: a Checkpoint, and as it stands the content of formats/hf-folder-writer.ts. */
@@ -38,7 +38,7 @@ export async function loadModel(device: Device, checkpoint: Checkpoint, options:
   const tensors =
     checkpoint.tensors instanceof Map ? [...checkpoint.tensors.values()] : [...(checkpoint.tensors as Iterable<CheckpointTensor>)];
   const plan = familyOf(raw.model_type).plan(raw, options, new Set(tensors.map(({ name }) => name)));
-  const weights = await loadWeights(device, plan.entries, tensors);
+  const weights = await loadWeights(device, plan.entries, tensors, options.weights);
   return orDispose(weights, () => plan.build(device, weights));
 }
 

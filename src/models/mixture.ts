@@ -14,7 +14,7 @@ import { sigmoid } from "../ops/unary.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { type FeedForward, type Finder, feedForward, mlpEntries } from "./layers.ts";
 import type { Routing } from "./model.ts";
-import { buffer, matrix, stack, type WeightEntry } from "./weights.ts";
+import { buffer, exact, matrix, stack, type WeightEntry } from "./weights.ts";
 
 export type MixtureConfig = {
   readonly n_routed_experts: number;
@@ -44,7 +44,7 @@ export type Mixture = {
 export function mixtureEntries(at: string, moe: MixtureConfig, C: number): WeightEntry[] {
   const { n_routed_experts: E, moe_intermediate_size: F } = moe;
   return [
-    matrix(`${at}.gate.weight`, E, C),
+    exact(matrix(`${at}.gate.weight`, E, C)), // scores are those of f32
     ...(moe.topk_method === "noaux_tc" ? [buffer(`${at}.gate.e_score_correction_bias`, E)] : []),
     stack(`${at}.experts.{e}.gate_proj.weight`, E, F, C),
     stack(`${at}.experts.{e}.up_proj.weight`, E, F, C),

@@ -39,11 +39,11 @@ export type ForwardInput = {
   /** MLA with a cache: the absorbed form (decoding) or the plain form, which is bit-identical to training. Default plain. */
   readonly absorbed?: boolean;
   /**
-   * Multi-token prediction: i32 [R], the token after each row (-1 where there is none). Gives mtpLogits. With a cache (made with
-   * `nextHead`) the head's keys are written too: those of a row with -1 are of no use until predictNext writes them again.
+   * Multi-token prediction: i32 [N], the token after each of the first N rows, which are whole parts (-1 where there is none). Gives mtpLogits. With
+   * a cache (made with `nextHead`) N is R and the head's keys are written too: those of a row with -1 are of no use until predictNext writes them again.
    */
   readonly nextIds?: Tensor;
-  /** i32 [N]: rows that want mtpLogits; all when absent. */
+  /** i32 [M]: those of the N rows that want mtpLogits; all when absent. */
   readonly nextRows?: Tensor;
   /** Gives `hidden`, which predictNext takes when the next token was not yet known here. */
   readonly withHidden?: boolean;
@@ -82,7 +82,7 @@ export type Routing = {
 export type ForwardOutput = {
   /** [M, V]. */
   readonly logits: Tensor;
-  /** [N, V], N = R without nextRows: prediction of the token after the next. */
+  /** [M, V]: prediction of the token after the next, for nextRows, or for all N rows that have nextIds. */
   readonly mtpLogits?: Tensor;
   /** [R, C], after the final norm. */
   readonly hidden?: Tensor;

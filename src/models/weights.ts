@@ -3,10 +3,12 @@
 // allocated. Experts lie one by one in the file and stacked [E, …] in memory.
 
 import type { Device } from "../backend/backend.ts";
+import { isPackedType, type PackedType, packedRowBytes } from "../core/dtype.ts";
 import { FormatError, quote } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import { elementCount, type Shape, sameShape, showShape } from "../core/shape.ts";
-import { dispose, empty, fromArray, keep, size, type Tensor } from "../tensor/tensor.ts";
+import { packedEmbedding } from "../ops/packed-embedding.ts";
+import { dispose, empty, emptyPacked, fromArray, keep, read, scope, type Tensor } from "../tensor/tensor.ts";
 import type { WeightRow } from "./model.ts";
 
 /** A row of the table and what is needed to load or make it. */
@@ -17,10 +19,22 @@ export type WeightEntry = {
   readonly init: "normal" | "ones" | "zeros";
   /** False for buffers: saved, but no gradient trains them. */
   readonly trained: boolean;
+  /** Whether it may stay in a packed type (quantised blocks, 16-bit floats) when the checkpoint stores it so: only products and lookups use it. */
+  readonly packable: boolean;
 };
 
-/** One tensor of a file. */
-export type CheckpointTensor = { readonly name: string; readonly shape: Shape; readF32(): Promise<Float32Array> };
+/** One tensor of a file. Rows are those of the last axis, counted over all others. */
+export type CheckpointTensor = {
+  readonly name: string;
+  readonly shape: Shape;
+  /** The numbers of `count` rows from `first` on as f32; all without arguments. */
+  readF32(first?: number, count?: number): Promise<Float32Array>;
+  /** Where the file stores a packed type in whole rows: the bytes of rows. */
+  readonly packed?: { readonly type: PackedType; readRows(first: number, count: number): Promise<Uint8Array> };
+};
+
+/** "f32" decodes everything, as training needs it; "stored" keeps packed types as they lie in the file where the device multiplies by them. */
+export type WeightStorage = "f32" | "stored";
 
 /** Also in the shape that the safetensors writer takes. */
 export type SavedTensor = CheckpointTensor & { readonly data: () => Promise<Float32Array> };
@@ -28,19 +42,24 @@ export type SavedTensor = CheckpointTensor & { readonly data: () => Promise<Floa
 export type Weights = { readonly parameters: Map<string, Tensor>; readonly buffers: Map<string, Tensor> };
 
 export function matrix(name: string, ...shape: number[]): WeightEntry {
-  return { row: { name, parameter: name, action: "as-is" }, shape, init: "normal", trained: true };
+  return { row: { name, parameter: name, action: "as-is" }, shape, init: "normal", trained: true, packable: true };
+}
+
+/** The same, always kept as f32: for weights that are sliced, and for the router, whose scores must be those of f32. */
+export function exact(entry: WeightEntry): WeightEntry {
+  return { ...entry, packable: false };
 }
 
 export function norm(name: string, width: number): WeightEntry {
-  return { row: { name, parameter: name, action: "as-is" }, shape: [width], init: "ones", trained: true };
+  return { row: { name, parameter: name, action: "as-is" }, shape: [width], init: "ones", trained: true, packable: false };
 }
 
 export function bias(name: string, width: number): WeightEntry {
-  return { row: { name, parameter: name, action: "as-is" }, shape: [width], init: "zeros", trained: true };
+  return { row: { name, parameter: name, action: "as-is" }, shape: [width], init: "zeros", trained: true, packable: false };
 }
 
 export function buffer(name: string, ...shape: number[]): WeightEntry {
-  return { row: { name, parameter: name, action: "as-is" }, shape, init: "zeros", trained: false };
+  return { row: { name, parameter: name, action: "as-is" }, shape, init: "zeros", trained: false, packable: false };
 }
 
 /** `count` tensors whose names hold `{e}`, stacked. */
@@ -50,28 +69,38 @@ export function stack(name: string, count: number, ...shape: number[]): WeightEn
     shape: [count, ...shape],
     init: "normal",
     trained: true,
+    packable: true,
   };
 }
 
 /** A tensor that repeats a parameter: not read, but written for engines that look for it there. */
 export function copyOf(name: string, parameter: string, shape: Shape): WeightEntry {
-  return { row: { name, parameter, action: "copy" }, shape, init: "zeros", trained: false };
+  return { row: { name, parameter, action: "copy" }, shape, init: "zeros", trained: false, packable: false };
 }
 
 export function skip(name: string, because: string): WeightEntry {
-  return { row: { name, action: "skip", because }, shape: [], init: "zeros", trained: false };
+  return { row: { name, action: "skip", because }, shape: [], init: "zeros", trained: false, packable: false };
 }
 
 /** Checkpoint names of a row. */
-function namesOf(row: WeightRow): string[] {
+export function namesOf(row: WeightRow): string[] {
   return row.action === "stack" ? Array.from({ length: row.count }, (_, e) => row.name.replace("{e}", String(e))) : [row.name];
 }
 
+/** Numbers decoded at a time, and bytes handed to the device before it is waited for: what loading needs beside the model itself. */
+const chunkNumbers = 2 ** 22;
+const bytesInFlight = 2 ** 26;
+
 /**
  * Reads all tensors of the table. Throws FormatError when a tensor is missing, unknown, there twice or of another shape, naming it and the
- * nearest names; nothing was allocated then. Parameters require gradients; all of it lives until disposed.
+ * nearest names; nothing was allocated then. Parameters that stay f32 require gradients; all of it lives until disposed.
  */
-export async function loadWeights(device: Device, entries: readonly WeightEntry[], tensors: Iterable<CheckpointTensor>): Promise<Weights> {
+export async function loadWeights(
+  device: Device,
+  entries: readonly WeightEntry[],
+  tensors: Iterable<CheckpointTensor>,
+  storage: WeightStorage = "f32",
+): Promise<Weights> {
   const found = new Map<string, CheckpointTensor>();
   for (const tensor of tensors) {
     if (found.has(tensor.name)) complain(`tensor ${quote(tensor.name)} twice`, "every name once", "write the checkpoint again");
@@ -81,25 +110,61 @@ export async function loadWeights(device: Device, entries: readonly WeightEntry[
   for (const entry of entries) checkShapes(entry, found);
 
   const weights: Weights = { parameters: new Map(), buffers: new Map() };
+  let inFlight = 0;
+  const sent = async (bytes: number) => {
+    inFlight += bytes;
+    if (inFlight < bytesInFlight) return;
+    inFlight = 0;
+    await device.finish();
+  };
   try {
-    for (const { row, shape, trained } of entries) {
+    for (const entry of entries) {
+      const { row, shape, trained } = entry;
       if (row.action === "skip" || row.action === "copy") continue;
-      const parameter = keep(() => empty(device, shape));
+      const sources = namesOf(row).map((name) => found.get(name) as CheckpointTensor);
+      const type = storage === "stored" ? packedTypeOf(entry, sources, device) : undefined;
+      const parameter = keep(() => (type ? emptyPacked(device, type, shape) : empty(device, shape)));
       addWeight(weights, row.parameter, parameter, trained);
-      const names = namesOf(row);
-      const length = size(parameter) / names.length;
-      for (const [e, name] of names.entries()) {
-        const data = await (found.get(name) as CheckpointTensor).readF32();
-        if (data.length !== length)
-          complain(`${data.length} numbers in tensor ${quote(name)}`, String(length), "the file is damaged; fetch it again");
-        device.write(parameter.storage.buffer, e * length, data);
-      }
+      for (const [e, source] of sources.entries()) await fill(parameter, e, source, sent);
     }
   } catch (error) {
     disposeWeights(weights);
     throw error;
   }
   return weights;
+}
+
+/** The packed type that all sources of a parameter share, when it may stay packed. */
+export function packedTypeOf(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): PackedType | undefined {
+  const type = sources[0]?.packed?.type;
+  if (!entry.packable || type === undefined || !device.packedTypes.has(type)) return undefined;
+  return sources.every((source) => source.packed?.type === type) ? type : undefined;
+}
+
+/** Copies a tensor of the file to where its numbers lie in the parameter, some rows at a time: part `e` of a stack. */
+async function fill(parameter: Tensor, e: number, source: CheckpointTensor, sent: (bytes: number) => Promise<void>): Promise<void> {
+  const { device, buffer } = parameter.storage;
+  const width = source.shape.at(-1) ?? 1;
+  const total = elementCount(source.shape);
+  const rows = width === 0 ? 0 : total / width;
+  const step = Math.max(1, Math.floor(chunkNumbers / Math.max(width, 1)));
+  const wrongSize = (got: string, expected: number) =>
+    complain(`${got} in tensor ${quote(source.name)}`, String(expected), "the file is damaged; fetch it again");
+  for (let first = 0; first < rows; first += step) {
+    const count = Math.min(step, rows - first);
+    if (source.packed && parameter.dtype === source.packed.type) {
+      const bytes = await source.packed.readRows(first, count);
+      const expected = count * packedRowBytes(source.packed.type, width);
+      if (bytes.length !== expected) wrongSize(`${bytes.length} bytes for ${count} rows`, expected);
+      device.writePacked(buffer, e * rows + first, bytes);
+      await sent(bytes.length);
+    } else {
+      const data = await (count === rows ? source.readF32() : source.readF32(first, count));
+      if (data.length !== count * width) wrongSize(`${data.length} numbers`, count * width);
+      device.write(buffer, e * total + first * width, data);
+      await sent(data.byteLength);
+    }
+  }
 }
 
 /** New weights: matrices normal with standard deviation `std`, norms 1, biases 0. Each tensor has its own random stream, named by the parameter. */
@@ -142,12 +207,28 @@ export function listTensors(
     const shape = row.action === "stack" ? parameter.shape.slice(1) : parameter.shape;
     const length = elementCount(shape);
     for (const [e, name] of names.entries()) {
-      const readF32 = async () =>
-        Float32Array.from(await parameter.storage.device.read(parameter.storage.buffer, parameter.offset + e * length, length));
+      const readF32 = () => readNumbers(parameter, e * length, length);
       tensors.push({ name, shape, readF32, data: readF32 });
     }
   }
   return tensors;
+}
+
+/** Elements of a parameter as f32; a packed one is decoded row by row. */
+async function readNumbers(parameter: Tensor, first: number, length: number): Promise<Float32Array> {
+  const { device, buffer } = parameter.storage;
+  if (!isPackedType(parameter.dtype)) return Float32Array.from(await device.read(buffer, parameter.offset + first, length));
+  const width = parameter.shape.at(-1) as number;
+  const rows = scope(() =>
+    packedEmbedding(parameter, fromArray(device, rowNumbers(first / width, length / width), [length / width], "i32")),
+  );
+  const numbers = Float32Array.from(await read(rows));
+  dispose(rows);
+  return numbers;
+}
+
+function rowNumbers(first: number, count: number): Int32Array {
+  return Int32Array.from({ length: count }, (_, i) => first + i);
 }
 
 export function disposeWeights(weights: {
@@ -158,7 +239,7 @@ export function disposeWeights(weights: {
 }
 
 function addWeight(weights: Weights, name: string, tensor: Tensor, trained: boolean): void {
-  tensor.requiresGrad = trained;
+  tensor.requiresGrad = trained && tensor.dtype === "f32";
   (trained ? weights.parameters : weights.buffers).set(name, tensor);
 }
 
@@ -213,7 +294,7 @@ function list(names: readonly string[], candidates: readonly string[]): string {
   return `tensor ${shown.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
 }
 
-function nearest(name: string, candidates: readonly string[]): string[] {
+export function nearest(name: string, candidates: readonly string[]): string[] {
   const scored = candidates.slice(0, 4000).map((other) => ({ other, distance: editDistance(name.slice(0, 200), other.slice(0, 200)) }));
   return scored
     .sort((a, b) => a.distance - b.distance)

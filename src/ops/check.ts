@@ -1,9 +1,11 @@
 // Checks that the ops share, made before anything is allocated. Each throws a ShapeError that names the operation, what came, what
 // was expected and the cure. Messages are built only on failure, because ops run thousands of times a second.
 
+import { type DType, isPackedType } from "../core/dtype.ts";
 import { ShapeError } from "../core/errors.ts";
 import { type Shape, sameShape, showShape } from "../core/shape.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { isTrackingGradients } from "../tensor/tracking.ts";
 
 export function wrong(operation: string, got: string, expected: string, cure: string): ShapeError {
   return new ShapeError({ operation, got, expected, cure });
@@ -23,13 +25,36 @@ function expectLive(operation: string, name: string, x: Tensor): void {
 /** x holds numbers (f32) and is not freed. */
 export function expectNumbers(operation: string, name: string, x: Tensor): void {
   expectLive(operation, name, x);
+  if (isPackedType(x.dtype)) throw packedRefused(operation, name, x);
   if (x.dtype !== "f32")
     throw wrong(operation, `${name} of ${x.dtype}`, `${name} of f32`, "indices are not computed with; pass the tensor of numbers");
 }
 
 /** x is live; f32 or i32. */
-export function expectAny(operation: string, name: string, x: Tensor): void {
+export function expectAny(operation: string, name: string, x: Tensor): asserts x is Tensor & { readonly dtype: DType } {
   expectLive(operation, name, x);
+  if (isPackedType(x.dtype)) throw packedRefused(operation, name, x);
+}
+
+function packedRefused(operation: string, name: string, x: Tensor): ShapeError {
+  return wrong(
+    operation,
+    `${name} ${showShape(x.shape)}, a packed weight of ${x.dtype}`,
+    "a tensor of f32",
+    "packed weights are for linear, groupedLinear and embedding; load the model with weights as f32",
+  );
+}
+
+/** w is a packed weight and not freed; nothing that is trained flows through it. */
+export function expectPacked(operation: string, name: string, w: Tensor): void {
+  expectLive(operation, name, w);
+  if (!isPackedType(w.dtype)) throw wrong(operation, `${name} of ${w.dtype}`, `${name} of a packed type`, "use the op for plain weights");
+}
+
+/** Packed weights have no backward pass: x must not need a gradient while gradients are tracked. */
+export function expectNoGradient(operation: string, x: Tensor): void {
+  if (x.requiresGrad && isTrackingGradients())
+    throw wrong(operation, "a gradient through a packed weight", "inference", "load the model with weights as f32 to train it");
 }
 
 /** x holds indices (i32) of exactly this shape. */

@@ -1,16 +1,20 @@
 // The linear layers of all experts at once: rows sorted by expert (dispatch.ts), each group times its own weight.
 
+import { isPackedType } from "../core/dtype.ts";
 import { showShape } from "../core/shape.ts";
 import { addGrad, attach, gradToAddTo } from "../tensor/autograd.ts";
 import { empty, type Tensor, view } from "../tensor/tensor.ts";
 import { expectIndices, expectNumbers, expectOneDevice, wrong } from "./check.ts";
 import { fillWith } from "./fill.ts";
+import { packedGroupedLinear } from "./packed-matmul.ts";
 
 /**
  * out[s] = w[e]·x[s] for the rows s in offsets[e]..offsets[e+1]-1. x [S, K], w [E, N, K], offsets i32 [E+1] -> [S, N].
  * The offsets are those of dispatch: they ascend from 0 to S. (Rows that they leave out are not written.)
+ * A packed w has no gradient.
  */
 export function groupedLinear(x: Tensor, w: Tensor, offsets: Tensor): Tensor {
+  if (isPackedType(w.dtype)) return packedGroupedLinear(x, w, offsets);
   expectNumbers("groupedLinear", "x", x);
   expectNumbers("groupedLinear", "w", w);
   expectOneDevice("groupedLinear", x, w);

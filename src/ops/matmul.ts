@@ -1,11 +1,14 @@
 // Matrix products: matmul of two tensors, plain or batched, and linear, the product with a weight in its checkpoint layout [N, K], which the
 // device may pack once and keep. The gradients are products of the same kernel that add straight into the parameter's gradient.
 
+import { isPackedType } from "../core/dtype.ts";
 import { showShape } from "../core/shape.ts";
 import { attach, giveGrad } from "../tensor/autograd.ts";
 import { empty, type Tensor, view } from "../tensor/tensor.ts";
-import { expectNumbers, expectOneDevice, expectShape, sizeOf, wrong } from "./check.ts";
+import { add } from "./binary.ts";
+import { expectNumbers, expectOneDevice, expectRank, expectShape, expectWhole, sizeOf, wrong } from "./check.ts";
 import { fillWith } from "./fill.ts";
+import { packedLinear } from "./packed-matmul.ts";
 
 export type MatmulOptions = {
   /** a is [K, M] (or [B, K, M]). */
@@ -90,8 +93,45 @@ function product(
   });
 }
 
-/** x [..., K] by a weight w [N, K] and an optional bias [N] -> [..., N]. */
+export type HeadMatmulOptions = {
+  /** Rows of each head's block of the weight: `from`..`to` - 1 of `rows`. */
+  readonly rows: number;
+  readonly from: number;
+  readonly to: number;
+  /** The rows are the outputs ([N, K], as in the checkpoint); otherwise the inputs. */
+  readonly transpose: boolean;
+};
+
+/**
+ * x [H, R, K] by a part of every head's rows of a weight w [H·rows, width] -> [H, R, N]. The weight stays where it is, packed once. No gradient.
+ */
+export function headMatmul(x: Tensor, w: Tensor, { rows, from, to, transpose }: HeadMatmulOptions): Tensor {
+  expectNumbers("headMatmul", "x", x);
+  expectNumbers("headMatmul", "w", w);
+  expectOneDevice("headMatmul", x, w);
+  expectRank("headMatmul", "x", x, 3, "H, R, K");
+  const [H, M, K] = x.shape as [number, number, number];
+  expectWhole("headMatmul", "to", to, 0, rows);
+  expectWhole("headMatmul", "from", from, 0, to);
+  const width = w.shape[1] as number;
+  expectShape("headMatmul", "w", w, [H * rows, width]);
+  const [N, inner] = transpose ? [to - from, width] : [width, to - from];
+  if (inner !== K) throw wrong("headMatmul", `x ${showShape(x.shape)}`, `x [${H}, R, ${inner}]`, "make the inner sizes equal");
+  const { device } = x.storage;
+  const out = empty(device, [H, M, N]);
+  if (K === 0) return fillWith(out, 0);
+  const strides = { batch: H, aBatchStride: M * K, bBatchStride: rows * width, outBatchStride: M * N };
+  const b = { buffer: w.storage.buffer, offset: w.offset + from * width };
+  if (H * M * N > 0) device.kernels.matmul({ out: view(out), a: view(x), b, M, N, K, transposeB: transpose, cacheB: true, ...strides });
+  return out;
+}
+
+/** x [..., K] by a weight w [N, K] and an optional bias [N] -> [..., N]. A packed w has no gradient. */
 export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
+  if (isPackedType(w.dtype)) {
+    const product = packedLinear(x, w);
+    return bias ? add(product, bias) : product;
+  }
   expectNumbers("linear", "x", x);
   expectNumbers("linear", "w", w);
   expectOneDevice("linear", x, w);

@@ -5,8 +5,9 @@ import { fileURLToPath } from "node:url";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { isHubName } from "../formats/hub-names.ts";
+import { isGgufPath } from "../models/files.ts";
 
-export const modelHelp = "a Hugging Face model folder, hf:org/name, or the name of a bundled model";
+export const modelHelp = "a Hugging Face model folder, a .gguf file, hf:org/name, or the name of a bundled model";
 
 /** Where package.json, models/ and recipes/ lie. */
 export const packageRoot = fileURLToPath(new URL("../../", import.meta.url));
@@ -22,18 +23,11 @@ export async function findModelPath(
   if (reference === undefined) return await findBundled(files, shelf);
   const operation = `open model ${quote(reference, 300)}`;
   if (isHubName(reference)) return await findHub(reference);
-  if (reference.endsWith(".gguf")) {
-    throw new ConfigError({
-      operation,
-      got: "a GGUF file",
-      expected: modelHelp,
-      cure: "fetch the safetensors folder yourself and name it",
-    });
-  }
+  if (isGgufPath(reference) && (await files.exists(reference))) return reference;
   if (reference !== "" && (await files.isFolder(reference))) return reference;
   const isBareName = /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(reference);
   if (isBareName && (await files.isFolder(files.join(shelf, reference)))) return files.join(shelf, reference);
-  const got = reference !== "" && (await files.exists(reference)) ? "a file" : "no such folder";
+  const got = reference !== "" && (await files.exists(reference)) ? "a file" : isGgufPath(reference) ? "no such file" : "no such folder";
   throw new ConfigError({ operation, got, expected: modelHelp, cure: "check the path" });
 }
 

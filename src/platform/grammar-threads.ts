@@ -12,12 +12,15 @@ import type { Tokenizer } from "../text/tokenizer.ts";
 import type { GrammarAnswer, GrammarCall, Vocabulary } from "./grammar-messages.ts";
 
 export type GrammarOptions = {
-  /** Longest compilation; default 500. */
+  /**
+   * Longest compilation, in time of the processor where Node tells it (from 24.6 on), so that a busy machine refuses nothing that a quiet one
+   * accepts; eight times as long by the clock at most. Default 500.
+   */
   readonly compileMilliseconds?: number;
 };
 
-/** Longest wait for a mask or for the start of the thread; only a broken library takes that long. */
-const patience = 60_000;
+/** An eighth of the longest wait for a mask or for the start of the thread; only a broken library takes that long. */
+const patience = 10_000;
 
 /** `stopIds` end an answer where the grammar may end. */
 export async function openGrammarThreads(
@@ -46,7 +49,19 @@ type Pending = {
   readonly resolve: (answer: GrammarAnswer) => void;
   readonly reject: (error: Error) => void;
   readonly timer: NodeJS.Timeout;
+  stop?: () => void;
 };
+
+/** What the thread has used of the processor; NaN where Node does not tell. */
+async function processorMilliseconds(worker: Worker): Promise<number> {
+  if (typeof worker.cpuUsage !== "function") return Number.NaN;
+  try {
+    const { user, system } = await worker.cpuUsage();
+    return (user + system) / 1000;
+  } catch {
+    return Number.NaN; // it has ended
+  }
+}
 
 class GrammarThreads implements GrammarEngine {
   readonly vocabulary: Vocabulary;
@@ -121,6 +136,7 @@ class GrammarThreads implements GrammarEngine {
       const pending = this.#pending.get(answer.serial);
       this.#pending.delete(answer.serial);
       clearTimeout(pending?.timer);
+      pending?.stop?.();
       pending?.resolve(answer);
     });
     worker.unref();
@@ -131,8 +147,20 @@ class GrammarThreads implements GrammarEngine {
   #post(worker: Worker, call: DistributiveOmit<GrammarCall, "serial">, milliseconds: number): Promise<GrammarAnswer> {
     const serial = ++this.#serial;
     return new Promise<GrammarAnswer>((resolve, reject) => {
-      const timer = setTimeout(() => this.#replace(serial, new TimeoutError()), milliseconds);
-      this.#pending.set(serial, { resolve, reject, timer });
+      const giveUp = () => this.#replace(serial, new TimeoutError());
+      const pending: Pending = { resolve, reject, timer: setTimeout(giveUp, 8 * milliseconds) };
+      if (milliseconds < patience) {
+        const began = processorMilliseconds(worker);
+        const look = async () => {
+          const used = (await processorMilliseconds(worker)) - (await began);
+          if (!this.#pending.has(serial)) return;
+          if (!(used < milliseconds)) giveUp();
+          else first = setTimeout(look, milliseconds - used);
+        };
+        let first = setTimeout(look, milliseconds);
+        pending.stop = () => clearTimeout(first);
+      }
+      this.#pending.set(serial, pending);
       worker.postMessage({ serial, ...call });
     });
   }
@@ -146,16 +174,18 @@ class GrammarThreads implements GrammarEngine {
     void worker.terminate();
     const pending = [...this.#pending];
     this.#pending.clear();
-    for (const [serial, { reject, timer }] of pending) {
+    for (const [serial, { reject, timer, stop }] of pending) {
       clearTimeout(timer);
+      stop?.();
       reject(serial === guilty ? error : new Lost());
     }
     for (const constraint of this.#live.values()) constraint.isLost = true;
   }
 
   #fail(error: Error): void {
-    for (const { reject, timer } of this.#pending.values()) {
+    for (const { reject, timer, stop } of this.#pending.values()) {
       clearTimeout(timer);
+      stop?.();
       reject(error);
     }
     this.#pending.clear();

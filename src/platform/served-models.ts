@@ -2,15 +2,13 @@
 // files are looked at before anything is loaded, so that a wrong path is told at once.
 
 import { openPlainChat } from "../chat/plain-chat.ts";
-import { type Chat, openChat } from "../chat/prompt.ts";
+import { packedRowBytes } from "../core/dtype.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
-import { isJsonObject, parseJson } from "../core/json.ts";
 import { isHubName } from "../formats/hub-names.ts";
 import { describeConfig } from "../models/describe.ts";
+import { openModelFiles } from "../models/files.ts";
 import type { ModelEntry } from "../server/shelf.ts";
-import { readTemplates } from "../text/chat-template.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
 import { type LoadOptions, loadPath } from "./load.ts";
 
 export type ServedOptions = LoadOptions & {
@@ -35,28 +33,20 @@ export async function servedModel(
     created: Math.floor(Date.now() / 1000),
     load: async () => {
       const model = await loadPath(host, path, { ...options, parallel });
-      try {
-        const own = await chatOf(files, path, model.tokenizer, options);
-        const thinks = model.delimiters !== undefined;
-        if (!own)
-          options.onNote?.(
-            `${path} has no chat template: ${thinks ? "messages are problems of its task" : "chats are written as plain ChatML"}`,
-          );
-        const chat = own ?? openPlainChat(model.tokenizer, thinks, path);
-        return {
-          engine: model.engine,
-          tokenizer: model.tokenizer,
-          chat,
-          isPlain: own === undefined && !thinks,
-          generationConfig: model.generationConfig,
-          slots: parallel,
-          constrain: (structure) => model.constrain(structure),
-          close: () => model.close(),
-        };
-      } catch (error) {
-        await model.close();
-        throw error;
-      }
+      const thinks = model.thinkTags !== undefined;
+      if (!model.chat)
+        options.onNote?.(`${path} has no chat template: ${thinks ? "messages are problems of its task" : "chats are plain ChatML"}`);
+      return {
+        engine: model.engine,
+        tokenizer: model.tokenizer,
+        chat: model.chat ?? openPlainChat(model.tokenizer, thinks, path),
+        ...(model.thinkTags && { thinkTags: model.thinkTags }),
+        isPlain: !model.chat && !thinks,
+        generationConfig: model.generationConfig,
+        slots: parallel,
+        constrain: (structure) => model.constrain(structure),
+        close: () => model.close(),
+      };
     },
   };
 }
@@ -67,25 +57,22 @@ function nameOf(files: Files, reference: string | undefined, path: string): stri
   return files.baseName(path.replace(/[/\\]+$/, "")).replace(/\.gguf$/, "");
 }
 
-/** Weights in 32 bits and the cache. 0 where the files do not say. */
+/** Weights as they lie in memory (packed types stay packed, all else is f32) and the cache. Reads the header of the files only. */
 async function bytesOf(files: Files, path: string, parallel: number, contextLength?: number): Promise<number> {
-  const configPath = files.join(path, "config.json");
-  if (!(await files.isFolder(path)) || !(await files.exists(configPath))) return 0;
-  const description = describeConfig(
-    parseJson(await files.readText(configPath, 10_000_000), { source: configPath, unsafeIntegers: "round" }),
-  );
-  const context = contextLength ?? Math.min(description.contextLength, 4096);
-  return 4 * description.parameters.total + parallel * context * description.cacheBytesPerToken;
-}
-
-async function chatOf(files: Files, path: string, tokenizer: Tokenizer, options: ServedOptions): Promise<Chat | undefined> {
-  if (options.chatTemplate !== undefined) return openChat(tokenizer, { default: options.chatTemplate }, path);
-  const names = new Set(await files.list(path));
-  const read = async (name: string) => (names.has(name) ? await files.readText(files.join(path, name), 50_000_000) : undefined);
-  const text = await read("tokenizer_config.json");
-  const config = text === undefined ? undefined : parseJson(text, { source: "tokenizer_config.json", unsafeIntegers: "round" });
-  const templates = readTemplates(await read("chat_template.jinja"), isJsonObject(config) ? config : undefined);
-  return templates.default === undefined && templates.toolUse === undefined ? undefined : openChat(tokenizer, templates, path);
+  const opened = await openModelFiles(files, path);
+  try {
+    const description = describeConfig(opened.config, {}, new Set(opened.tensors.keys()));
+    const context = contextLength ?? Math.min(description.contextLength, 4096);
+    let weights = 0;
+    for (const { shape, packed } of opened.tensors.values()) {
+      const count = shape.reduce((product, size) => product * size, 1);
+      const width = shape.at(-1) ?? 1;
+      weights += packed ? (count / width) * packedRowBytes(packed.type, width) : 4 * count;
+    }
+    return weights + parallel * context * description.cacheBytesPerToken;
+  } finally {
+    await opened.close();
+  }
 }
 
 /** Throws ConfigError when two models would have one name. */

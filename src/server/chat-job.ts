@@ -4,13 +4,11 @@
 import type { Structure } from "../chat/grammar.ts";
 import type { ChatMessage } from "../chat/messages.ts";
 import { numberAt, stopIdsOf, withDefaults } from "../chat/sampling-defaults.ts";
-import type { Delimiters } from "../chat/think-stream.ts";
-import { planThinking, stateAfter } from "../chat/thinking.ts";
+import { planThinking } from "../chat/thinking.ts";
 import type { ToolStyle } from "../chat/tool-format.ts";
 import { quote } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { GenerationRequest, Sampling, ThinkingBudget } from "../engine/request.ts";
-import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Limits } from "./limits.ts";
 import { badField, Refusal } from "./refusal.ts";
 import type { ServedModel } from "./shelf.ts";
@@ -61,7 +59,7 @@ export function prepareChat(model: ServedModel, job: ChatJob): Prepared[] {
   return choices(model, job, plan.ids, plan.budget, {
     begin: plan.begin,
     stops: job.stops,
-    ...(chat.thinkTags && { delimiters: chat.thinkTags }),
+    ...(model.thinkTags && { thinkTags: model.thinkTags }),
     ...(format && { toolFormat: format }),
     ...structured(model, structure, forced ? "tool_choice" : "response_format"),
   });
@@ -77,7 +75,7 @@ export function prepareText(model: ServedModel, ids: readonly number[], job: Job
   });
 }
 
-type Shape = Pick<Prepared, "begin" | "stops" | "delimiters" | "toolFormat" | "constrain">;
+type Shape = Pick<Prepared, "begin" | "stops" | "thinkTags" | "toolFormat" | "constrain">;
 
 function choices(
   model: ServedModel,
@@ -114,25 +112,14 @@ type IdPlan = { readonly ids: readonly number[]; readonly begin: Shape["begin"];
 
 /** The ids of the prompt with what thinking adds to it. The text's own ids stay: they know strangers' words from special tokens. */
 function planIds(prompt: { text: string; ids: number[] }, job: ChatJob, model: ServedModel, mustKnow: boolean): IdPlan {
-  const { tokenizer, engine, chat } = model;
-  const delimiters: Delimiters | undefined = chat.thinkTags;
-  if (!delimiters) return { ids: prompt.ids, begin: "after" };
+  const { tokenizer, engine, thinkTags } = model;
+  if (!thinkTags) return { ids: prompt.ids, begin: "after" };
   const room = Math.min(job.maxTokens ?? engine.contextLength, engine.contextLength - prompt.ids.length);
   const max = budgetOf(job.wish, Math.max(1, room));
-  const begin = stateAfter(prompt.text, delimiters);
-  const isOff = job.wish.thinking === false;
-  // A prompt that ends with the bare tag is of a model that knows no empty thinking: it is ended by force.
-  if (begin === "inside" && isOff && prompt.text.endsWith(delimiters.open))
-    return { ids: prompt.ids, begin, budget: { end: encode(tokenizer, delimiters.close), max: 0 } };
-  const asked = isOff ? false : max === undefined ? (job.wish.thinking ?? undefined) : { max };
-  const plan = planThinking(prompt.text, asked, delimiters, tokenizer, mustKnow);
-  const added = plan.prompt.startsWith(prompt.text) ? encode(tokenizer, plan.prompt.slice(prompt.text.length)) : undefined;
-  if (added === undefined) return { ids: prompt.ids, begin, budget: { end: encode(tokenizer, delimiters.close), max: 0 } };
-  return { ids: [...prompt.ids, ...added], begin: plan.begin, ...(plan.budget && { budget: plan.budget }) };
-}
-
-function encode(tokenizer: Tokenizer, text: string): number[] {
-  return text === "" ? [] : tokenizer.encode(text, { addSpecialTokens: false });
+  const asked = job.wish.thinking === false ? false : max === undefined ? job.wish.thinking : { max };
+  const { suffix, begin, budget } = planThinking(prompt.text, asked, thinkTags, tokenizer, mustKnow);
+  const added = suffix === "" ? [] : tokenizer.encode(suffix, { addSpecialTokens: false });
+  return { ids: [...prompt.ids, ...added], begin, ...(budget && { budget }) };
 }
 
 export function checkLength(ids: readonly number[], { engine }: Pick<ServedModel, "engine">, field: string): void {

@@ -273,7 +273,7 @@ export async function ollamaShow(call: Call<z.output<typeof ollamaShowRequest>>)
   const entry = server.shelf.find(nameOf(call, asked));
   const loan = await server.shelf.borrow(entry.name, call.request.signal);
   try {
-    const { engine, chat, tokenizer } = loan.model;
+    const { engine, chat, tokenizer, thinkTags } = loan.model;
     const { model } = engine;
     return Response.json({
       modelfile: "",
@@ -287,7 +287,7 @@ export async function ollamaShow(call: Call<z.output<typeof ollamaShowRequest>>)
         "tokenizer.ggml.tokens": null,
         "gradually.vocab_size": tokenizer.vocabSize,
       },
-      capabilities: ["completion", ...(chat.toolStyle ? ["tools"] : []), ...(chat.thinkTags ? ["thinking"] : [])],
+      capabilities: ["completion", ...(chat.toolStyle ? ["tools"] : []), ...(thinkTags ? ["thinking"] : [])],
       modified_at: new Date(entry.created * 1000).toISOString(),
     });
   } finally {

@@ -3,6 +3,7 @@
 
 import type { GrammarConstraint, Structure } from "../chat/grammar.ts";
 import type { Chat } from "../chat/prompt.ts";
+import type { ThinkTags } from "../chat/think-tags.ts";
 import { quote } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -15,6 +16,8 @@ export type LoadedModel = {
   readonly engine: Engine;
   readonly tokenizer: Tokenizer;
   readonly chat: Chat;
+  /** How the model marks its reasoning, where it does. */
+  readonly thinkTags?: ThinkTags;
   /** The files have no chat template: `chat` is a guess. */
   readonly isPlain?: boolean;
   /** generation_config.json over config.json: special ids and sampling defaults. */

@@ -40,7 +40,7 @@ export function giveGrad(input: Tensor, write: (target: Tensor, accumulate: bool
   if (input.grad) {
     write(makeOwn(input, input.grad), true);
   } else {
-    const grad = empty(input.storage.device, input.shape, input.dtype);
+    const grad = empty(input.storage.device, input.shape);
     write(grad, false);
     setGrad(input, grad);
   }
@@ -82,7 +82,7 @@ function setGrad(input: Tensor, grad: Tensor): void {
 /** Before adding in place: a gradient that shares its storage with another one is copied first. */
 function makeOwn(input: Tensor, grad: Tensor): Tensor {
   if (grad.storage.holds <= 1) return grad;
-  const own = empty(grad.storage.device, grad.shape, grad.dtype);
+  const own = empty(grad.storage.device, grad.shape);
   addInto(own, grad, false);
   grad.storage.holds--;
   setGrad(input, own);

@@ -4,7 +4,7 @@
 // variable holds the innermost; after an await there is none.
 
 import type { Device, DeviceBuffer, View } from "../backend/backend.ts";
-import type { DType, HostArray } from "../core/dtype.ts";
+import type { DType, HostArray, PackedType } from "../core/dtype.ts";
 import { DeviceError, ShapeError } from "../core/errors.ts";
 import { elementCount, type Shape, showShape } from "../core/shape.ts";
 import type { GradNode } from "./autograd.ts";
@@ -19,9 +19,9 @@ export class Storage {
   /** The scope that will free it; undefined: it lives until disposed. */
   owner: Set<Storage> | undefined;
 
-  constructor(device: Device, dtype: DType, length: number) {
+  constructor(device: Device, buffer: DeviceBuffer) {
     this.device = device;
-    this.#buffer = device.allocate(dtype, length);
+    this.#buffer = buffer;
     liveStorages++;
     this.owner = current;
     current?.add(this);
@@ -55,7 +55,8 @@ export class Storage {
 
 export type Tensor = {
   readonly shape: Shape;
-  readonly dtype: DType;
+  /** A packed type only for weights: ops/packed-matmul.ts and ops/packed-embedding.ts alone take them. */
+  readonly dtype: DType | PackedType;
   readonly storage: Storage;
   /** First element inside the storage. */
   readonly offset: number;
@@ -77,7 +78,15 @@ export function liveStorageCount(): number {
 
 /** Uninitialised tensor. */
 export function empty(device: Device, shape: Shape, dtype: DType = "f32"): Tensor {
-  return handle(new Storage(device, dtype, elementCount(shape)), [...shape], dtype, 0);
+  return handle(new Storage(device, device.allocate(dtype, elementCount(shape))), [...shape], dtype, 0);
+}
+
+/** Uninitialised weight of a packed type: [N, K], or a stack [E, N, K]. Its rows are filled by device.writePacked. */
+export function emptyPacked(device: Device, type: PackedType, shape: Shape): Tensor {
+  const width = shape.at(-1) ?? 0;
+  const rows = shape.at(-2) ?? 1;
+  const matrices = elementCount(shape.slice(0, -2));
+  return handle(new Storage(device, device.allocatePacked(type, matrices, rows, width)), [...shape], type, 0);
 }
 
 export function fromArray(device: Device, data: HostArray | readonly number[], shape: Shape, dtype: DType = "f32"): Tensor {
@@ -108,7 +117,7 @@ export function alias(x: Tensor, shape: Shape, offset = x.offset): Tensor {
 }
 
 /** All tensors are born with the same fields in the same order: V8 then keeps one hidden class for them. */
-function handle(storage: Storage, shape: Shape, dtype: DType, offset: number): Tensor {
+function handle(storage: Storage, shape: Shape, dtype: DType | PackedType, offset: number): Tensor {
   return { shape, dtype, storage, offset, requiresGrad: false, grad: undefined, node: undefined };
 }
 

@@ -24,13 +24,17 @@ import { real } from "./options.ts";
 export const objectiveFields = {
   /** λ of multi-token prediction, for models that have the head. V3: 0.3, then 0.1. */
   mtpWeight: real(0.3, { min: 0, max: 10 }),
+  /**
+   * Share of each microbatch's sequences that multi-token prediction learns from, at least one: its layer costs as much as any other. V3: all.
+   */
+  mtpShare: real(1, { above: 0, max: 1 }),
   /** α of the sequence balance loss, for mixtures. V3: 1e-4. */
   balanceWeight: real(1e-4, { min: 0, max: 10 }),
   /** γ: how far the gate's bias moves after each step, for mixtures. V3: 1e-3, at the end 0. */
   biasRate: real(1e-3, { min: 0, max: 1 }),
 } as const;
 
-export type ObjectiveWeights = { readonly mtpWeight: number; readonly balanceWeight: number };
+export type ObjectiveWeights = { readonly mtpWeight: number; readonly mtpShare?: number; readonly balanceWeight: number };
 
 /** What one microbatch put on the device. */
 export type Recorded = {
@@ -45,18 +49,31 @@ export type Recorded = {
 export type LayerLoad = { readonly layer: number; readonly bias: Tensor; readonly counts: Tensor };
 
 /** Over all microbatches of a step. */
-export type StepTotals = { readonly tokens: number; readonly mtpTokens: number; readonly sequences: number };
+export type StepTotals = { readonly tokens: number; readonly mtpTokens: number; readonly sequences: number; readonly mtpSequences: number };
 
-export function totalsOf(batches: readonly Batch[]): StepTotals {
+export function totalsOf(batches: readonly Batch[], mtpShare = 1): StepTotals {
   let tokens = 0;
   let mtpTokens = 0;
   let sequences = 0;
+  let mtpSequences = 0;
   for (const batch of batches) {
+    const next = nextSequences(batch, mtpShare);
     tokens += batch.tokens;
-    for (const target of batch.mtpTargets) if (target >= 0) mtpTokens++;
-    sequences += paddingOf(batch).filled.filter((count) => count > 0).length;
+    for (const target of batch.mtpTargets.subarray(0, next * batch.T)) if (target >= 0) mtpTokens++;
+    const { filled } = paddingOf(batch);
+    sequences += countFilled(filled);
+    mtpSequences += countFilled(filled.slice(0, next));
   }
-  return { tokens, mtpTokens, sequences };
+  return { tokens, mtpTokens, sequences, mtpSequences };
+}
+
+/** Sequences of a batch, from the first on, that multi-token prediction learns from. */
+function nextSequences({ B }: Batch, mtpShare: number): number {
+  return Math.max(1, Math.round(B * mtpShare));
+}
+
+function countFilled(filled: readonly number[]): number {
+  return filled.filter((count) => count > 0).length;
 }
 
 /** Does the model have a head for the token after the next? */
@@ -81,6 +98,7 @@ export function recordTokenLoss(model: Model, batch: Batch, totals: StepTotals, 
   const rows = batch.tokens > 0 && batch.tokens < R ? rowsWithTarget(batch) : undefined;
   const targets = indices(rows ? rows.map((r) => batch.targets[r] as number) : batch.targets);
   const withNext = weights.mtpWeight > 0 && hasNextHead(model);
+  const nextRows = nextSequences(batch, weights.mtpShare ?? 1) * T;
 
   const output = model.forward({
     ids: indices(batch.ids),
@@ -89,7 +107,7 @@ export function recordTokenLoss(model: Model, batch: Batch, totals: StepTotals, 
     last: indices(batch.last),
     parts: B,
     ...(rows && { outputRows: indices(rows) }),
-    ...(withNext && { nextIds: indices(batch.nextIds) }),
+    ...(withNext && { nextIds: indices(batch.nextIds.subarray(0, nextRows)) }),
   });
 
   const share = 1 / Math.max(1, totals.tokens);
@@ -97,17 +115,21 @@ export function recordTokenLoss(model: Model, batch: Batch, totals: StepTotals, 
   let loss = affine(sum(losses), share);
   const sums: Record<string, Tensor> = { loss };
   if (output.mtpLogits) {
-    const mtpLoss = affine(sum(crossEntropy(output.mtpLogits, indices(batch.mtpTargets))), 1 / Math.max(1, totals.mtpTokens));
+    const mtpLoss = affine(
+      sum(crossEntropy(output.mtpLogits, indices(batch.mtpTargets.subarray(0, nextRows)))),
+      1 / Math.max(1, totals.mtpTokens),
+    );
     sums.mtp_loss = mtpLoss;
     loss = add(loss, affine(mtpLoss, weights.mtpWeight));
   }
   const padding = output.routing.length > 0 ? paddingOf(batch) : undefined;
   const loads: LayerLoad[] = [];
   for (const routing of padding ? output.routing : []) {
-    const { balance, counts } = balanceOf(device, routing, padding as Padding, B, T);
+    const sequences = (routing.indices.shape[0] as number) / T; // fewer than B in the layer of multi-token prediction
+    const { balance, counts } = balanceOf(device, routing, cutPadding(padding as Padding, sequences, T), sequences, T);
     if (routing.bias) loads.push({ layer: routing.layer, bias: routing.bias, counts });
     if (weights.balanceWeight === 0) continue;
-    const mean = affine(balance(), 1 / Math.max(1, totals.sequences));
+    const mean = affine(balance(), 1 / Math.max(1, sequences < B ? totals.mtpSequences : totals.sequences));
     sums.balance_loss = sums.balance_loss ? add(sums.balance_loss, mean) : mean;
     loss = add(loss, affine(mean, weights.balanceWeight));
   }
@@ -159,6 +181,11 @@ function paddingOf(batch: Batch): Padding {
     }
   }
   return { filled, real: any ? real : undefined };
+}
+
+/** That of the first B sequences. */
+function cutPadding({ filled, real }: Padding, B: number, T: number): Padding {
+  return { filled: filled.slice(0, B), real: real?.subarray(0, B * T) };
 }
 
 /**

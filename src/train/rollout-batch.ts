@@ -1,5 +1,5 @@
-// Rollouts as packed rows for a forward pass, and their log-probabilities. In: rollouts. Out: batches of at most so many tokens, each row as long as the
-// longest rollout, and for every completion token the row that predicts it. Only those rows get logits.
+// Rollouts as packed rows for a forward pass, and their log-probabilities. In: rollouts. Out: batches of at most so many tokens, four long rows
+// each where rollouts are short, and for every completion token the row that predicts it. Only those rows get logits.
 
 import type { Batch } from "../data/pack.ts";
 import { packBatch } from "../data/pack.ts";
@@ -22,7 +22,8 @@ export type RolloutBatch = {
 /** Packs in order. `maxTokens` bounds B·T, but a row always fits. */
 export function packRollouts(rollouts: readonly Rollout[], maxTokens: number): RolloutBatch[] {
   const documents = rollouts.map(({ promptIds, ids }) => ({ ids: [...promptIds, ...ids] }));
-  const T = Math.max(2, ...documents.map(({ ids }) => ids.length));
+  // A row wastes half a rollout on average: long rows waste less of themselves. Four, because rows are the unit of parallel work in attention.
+  const T = Math.max(2, Math.floor(maxTokens / 4), ...documents.map(({ ids }) => ids.length));
   const B = Math.max(1, Math.floor(maxTokens / T));
   const batches: RolloutBatch[] = [];
   for (let done = 0; done < rollouts.length; ) {
@@ -34,14 +35,16 @@ export function packRollouts(rollouts: readonly Rollout[], maxTokens: number): R
   return batches;
 }
 
-/** Leaves out the sequences that stayed empty. */
+/** Leaves out the sequences that stayed empty, and the empty end of a lone one. */
 function trim(batch: Batch): Batch {
   const B = Math.max(...batch.starts.map((start) => Math.floor(start / batch.T))) + 1;
-  const cut = (data: Int32Array) => data.subarray(0, B * batch.T);
+  const T = B === 1 ? Math.max(2, batch.used) : batch.T;
+  const cut = (data: Int32Array) => data.subarray(0, B * T);
   const { ids, targets, positions, first, last, nextIds, mtpTargets } = batch;
   return {
     ...batch,
     B,
+    T,
     ids: cut(ids),
     targets: cut(targets),
     positions: cut(positions),

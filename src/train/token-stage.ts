@@ -53,7 +53,7 @@ export async function openTokenStage(
     trained: trainedParameters(model, withNext),
     async prepare(_step, detail) {
       const batches: Batch[] = Array.from({ length: microbatches }, () => stream.next());
-      const totals = totalsOf(batches);
+      const totals = totalsOf(batches, options.mtpShare);
       const used = batches.reduce((sum, batch) => sum + batch.used, 0);
       // Padding rows attend to themselves; they are no work that anyone asked for.
       for (const batch of batches)

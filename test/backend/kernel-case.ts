@@ -5,7 +5,7 @@
 import type { Device, DeviceBuffer, KernelName, Kernels, View } from "../../src/backend/backend.ts";
 import { contents } from "../../src/backend/reference/buffer.ts";
 import { openReference } from "../../src/backend/reference/open.ts";
-import type { DType, HostArray } from "../../src/core/dtype.ts";
+import type { DType, HostArray, PackedType } from "../../src/core/dtype.ts";
 import type { Random } from "../../src/core/random.ts";
 
 export type Operand = {
@@ -19,6 +19,14 @@ export type Operand = {
   readonly scale: number;
   /** When given, largest |got - want| / |want| of any element, instead. */
   readonly relative?: number;
+  /** A packed weight, given by its bytes; data is empty then, and the device is not read back. */
+  readonly packed?: {
+    readonly type: PackedType;
+    readonly matrices: number;
+    readonly rows: number;
+    readonly width: number;
+    readonly bytes: Uint8Array;
+  };
 };
 
 export type Closeness = { readonly bound?: number; readonly scale?: number; readonly relative?: number };
@@ -76,6 +84,11 @@ export function input(data: Float32Array | Int32Array): Operand {
 
 export function integers(...values: readonly number[]): Operand {
   return input(Int32Array.from(values));
+}
+
+/** Weights of a packed type: whole rows in the file's layout. */
+export function packed(type: PackedType, matrices: number, rows: number, width: number, bytes: Uint8Array): Operand {
+  return { ...input(new Float32Array(0)), packed: { type, matrices, rows, width, bytes } };
 }
 
 /** An output whose first contents are a pattern that no kernel computes. */
@@ -149,6 +162,12 @@ function record(device: Device, c: KernelCase): Record<string, DeviceBuffer> {
   const views: Record<string, View> = {};
   for (const name of Object.keys(c.operands)) {
     if (c.sharing[name]) continue;
+    const { packed } = c.operands[name] as Operand;
+    if (packed) {
+      buffers[name] = packedBuffer(device, packed);
+      views[name] = { buffer: buffers[name], offset: 0 };
+      continue;
+    }
     const whole = initialContents(c, name);
     const buffer = device.allocate(c.operands[name]!.dtype, whole.length);
     device.write(buffer, 0, whole);
@@ -161,11 +180,28 @@ function record(device: Device, c: KernelCase): Record<string, DeviceBuffer> {
   return buffers;
 }
 
+/** Written in three unequal parts, last rows first. */
+function packedBuffer(device: Device, { type, matrices, rows, width, bytes }: NonNullable<Operand["packed"]>): DeviceBuffer {
+  const buffer = device.allocatePacked(type, matrices, rows, width);
+  const all = matrices * rows;
+  const rowBytes = bytes.length / Math.max(all, 1);
+  const cuts = [0, Math.floor(all * 0.4), Math.floor(all * 0.55), all];
+  for (const i of [2, 1, 0]) {
+    const [from = 0, to = 0] = [cuts[i], cuts[i + 1]];
+    const part = bytes.slice(from * rowBytes, to * rowBytes);
+    if (to > from) device.writePacked(buffer, from, part);
+    part.fill(0xff);
+  }
+  return buffer;
+}
+
 /** Runs a case; the result holds each operand's buffer with its guards. */
 async function run(device: Device, c: KernelCase): Promise<Record<string, HostArray>> {
   const buffers = record(device, c);
   const read: Record<string, HostArray> = {};
-  for (const [name, buffer] of Object.entries(buffers)) read[name] = await device.read(buffer, 0, buffer.length);
+  for (const [name, buffer] of Object.entries(buffers)) {
+    read[name] = c.operands[name]?.packed ? new Float32Array(0) : await device.read(buffer, 0, buffer.length);
+  }
   for (const buffer of Object.values(buffers)) device.release(buffer);
   return read;
 }
@@ -174,7 +210,9 @@ async function run(device: Device, c: KernelCase): Promise<Record<string, HostAr
 export function referenceResult(c: KernelCase): Record<string, HostArray> {
   const buffers = record(openReference({ precision: "f64" }), c);
   return Object.fromEntries(
-    Object.keys(c.operands).map((name) => [name, withoutGuards(c, name, contents(buffers[c.sharing[name] ?? name]!))]),
+    Object.keys(c.operands)
+      .filter((name) => !c.operands[name]?.packed)
+      .map((name) => [name, withoutGuards(c, name, contents(buffers[c.sharing[name] ?? name]!))]),
   );
 }
 
@@ -193,6 +231,7 @@ export async function checkCase(device: Device, c: KernelCase, twin?: Device): P
   const got = await run(device, c);
   const want = referenceResult(c);
   for (const [name, operand] of Object.entries(c.operands)) {
+    if (operand.packed) continue;
     const owner = c.sharing[name] ?? name;
     const whole = got[owner] as HostArray;
     if (owner === name) {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { ChatModel, ChatOptions, Message } from "../../src/chat/model.ts";
 import type { Answer, Part } from "../../src/chat/response.ts";
-import { s1Delimiters } from "../../src/chat/thinking.ts";
+import { s1Tags } from "../../src/chat/think-tags.ts";
 import { bestOf, majorityVote, meanLogprob } from "../../src/chat/vote.ts";
 import { RequestError } from "../../src/core/errors.ts";
 import { liveStorageCount } from "../../src/tensor/tensor.ts";
@@ -55,7 +55,7 @@ describe("respond", () => {
     const { reasoning, content, statistics } = await run({
       says: "a <b> c",
       template: plainTemplate,
-      parts: { delimiters: undefined },
+      parts: { thinkTags: undefined },
     });
     expect([reasoning, content, statistics.thinkingTokens]).toEqual(["", "a <b> c", 0]);
   });
@@ -141,7 +141,7 @@ describe("the thinking budget", () => {
   });
 
   test("s1's delimiters, with the final answer's cue at the cap", async () => {
-    const parts = { delimiters: s1Delimiters };
+    const parts = { thinkTags: s1Tags };
     const options: ChatOptions = { thinking: { max: 4 } };
     const make = (promptLength: number, says: string) => {
       const chat = scriptedChat({ says, promptLength, template: plainTemplate, parts });
@@ -164,16 +164,16 @@ describe("the thinking budget", () => {
   });
 
   test("a budget for a model that does not think is refused", async () => {
-    const chat = await open({ says: "", template: plainTemplate, parts: { delimiters: undefined } });
+    const chat = await open({ says: "", template: plainTemplate, parts: { thinkTags: undefined } });
     await expect(chat.respond("hi", { thinking: { max: 3 } }).answer()).rejects.toThrow("does not think");
   });
 });
 
 describe("bad input", () => {
   const cases: readonly (readonly [string, string | readonly Message[], object, string])[] = [
-    ["A38: no messages", [], {}, "no messages"],
-    ["messages that are none", [5] as unknown as Message[], {}, "a number at place 0"],
-    ["a role that is no text", [{ role: 5 }] as unknown as Message[], {}, "at place 0"],
+    ["A38: no messages", [], {}, "0 messages"],
+    ["messages that are none", [5] as unknown as Message[], {}, "message 0 that is no object"],
+    ["a role that is no text", [{ role: 5 }] as unknown as Message[], {}, "message 0 without a role"],
     ["A32: n 0", "hi", { n: 0 }, "1 to 16"],
     ["A32: n -1", "hi", { n: -1 }, "1 to 16"],
     ["A32: n 1.5", "hi", { n: 1.5 }, "1 to 16"],

@@ -2,9 +2,9 @@
 // completion is a given text, whatever the prompt.
 
 import { ChatModel, type ChatModelParts, type ChatOptions, type Message } from "../../src/chat/model.ts";
-import { findDelimiters } from "../../src/chat/thinking.ts";
+import { openChat } from "../../src/chat/prompt.ts";
+import { r1Tags } from "../../src/chat/think-tags.ts";
 import { trainBpe } from "../../src/text/bpe-train.ts";
-import { compileChatTemplate } from "../../src/text/chat-template.ts";
 import { loadTokenizer } from "../../src/text/tokenizer.ts";
 import { scriptedModel } from "../engine/mock-model.ts";
 
@@ -50,12 +50,13 @@ export function scriptedChat({ says, promptLength, template = qwenTemplate, part
   const script = [...(typeof says === "string" ? tokenizer.encode(says, { addSpecialTokens: false }) : says), eos];
   const vocabSize = tokenizer.vocabSize + 8;
   const model = scriptedModel(script, promptLength, vocabSize, { contextLength });
-  const delimiters = findDelimiters(template === "" ? undefined : template, tokenizer);
+  const chat = template === "" ? undefined : openChat(tokenizer, { default: template }, "test");
+  const thinkTags = chat?.thinkTags ?? r1Tags;
   return new ChatModel({
     model,
     tokenizer,
-    ...(template !== "" && { template: compileChatTemplate(template, { name: "test" }) }),
-    ...(delimiters && { delimiters }),
+    ...(chat && { chat }),
+    thinkTags,
     generationConfig: { eos_token_id: eos },
     now: () => performance.now() / 1000,
     close: async () => model.dispose(),

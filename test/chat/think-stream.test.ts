@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
-import { type Piece, type ThinkState, thinkStream, thinkTags } from "../../src/chat/think-stream.ts";
-import { s1Delimiters } from "../../src/chat/thinking.ts";
+import { type Piece, type ThinkState, thinkStream } from "../../src/chat/think-stream.ts";
+import { r1Tags, s1Tags } from "../../src/chat/think-tags.ts";
 
-function split(begin: ThinkState, pieces: readonly string[], delimiters = thinkTags): Record<Piece["kind"], string> {
-  const stream = thinkStream(delimiters, begin);
+function split(begin: ThinkState, pieces: readonly string[], tags = r1Tags): Record<Piece["kind"], string> {
+  const stream = thinkStream(tags, begin);
   const parts = { reasoning: "", content: "" };
   for (const { kind, text } of [...pieces.flatMap((piece) => stream.push(piece)), ...stream.end()]) parts[kind] += text;
   return parts;
@@ -32,11 +32,11 @@ test.each(cases)("%s thinking: %j, however it is cut", (begin, text, reasoning, 
 
 test("other delimiters", () => {
   const text = "<|im_start|>think\nhm<|im_start|>answer\n42";
-  expect(split("before", [...text], s1Delimiters)).toEqual({ reasoning: "hm", content: "42" });
+  expect(split("before", [...text], s1Tags)).toEqual({ reasoning: "hm", content: "42" });
 });
 
 test("reasoning is shown as it comes: no more than a begun tag is held back", () => {
-  const stream = thinkStream(thinkTags, "inside");
+  const stream = thinkStream(r1Tags, "inside");
   expect(stream.push("12</th")).toEqual([{ kind: "reasoning", text: "12" }]);
   expect(stream.push("i")).toEqual([]);
   expect(stream.push("!")).toEqual([{ kind: "reasoning", text: "</thi!" }]);

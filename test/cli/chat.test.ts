@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import * as path from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { thinkTags } from "../../src/chat/think-stream.ts";
+import { r1Tags } from "../../src/chat/think-tags.ts";
 import { Conversation } from "../../src/cli/conversation.ts";
 import { wordWrap } from "../../src/cli/word-wrap.ts";
 import { GraduallyError } from "../../src/core/errors.ts";
@@ -15,11 +15,11 @@ afterAll(() => temporary.remove());
 const model = {
   contextLength: 100,
   hasTemplate: true,
-  delimiters: thinkTags,
+  thinkTags: r1Tags,
   prepareChat: (input: unknown) => ({
     prompt: "",
     ids: new Array<number>((input as unknown[]).length * 10).fill(1),
-    plan: { prompt: "", begin: "after" as const },
+    plan: { suffix: "", begin: "after" as const },
   }),
 };
 

@@ -173,13 +173,14 @@ test("S17 metadata and tensors do not reach any prototype", async () => {
   expect(({} as Record<string, unknown>).dtype).toBeUndefined();
 });
 
-test("S43 accepted: a million tiny tensors in a 90 MB header, within 10 s", { timeout: 30_000 }, async () => {
+test("S43 accepted: a million tiny tensors in a 90 MB header, within 10 s of processor time", { timeout: 60_000 }, async () => {
   const parts = Array.from({ length: 1_000_000 }, (_, i) => `"model.layers.tensor.number.${i}.w":${entry("[1]", i, i + 1, '"U8"')}`);
   const bytes = handMade(`{${parts.join(",")}}`, 1_000_000);
   parts.length = 0;
-  const started = performance.now();
+  const before = process.cpuUsage();
   const file = await openSafetensors(memorySource(bytes));
-  expect(performance.now() - started).toBeLessThan(10_000);
+  const { user, system } = process.cpuUsage(before);
+  expect(user + system).toBeLessThan(10e6);
   expect(file.tensors.size).toBe(1_000_000);
 });
 

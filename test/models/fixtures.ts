@@ -95,3 +95,42 @@ export function appended(
     rows: last,
   };
 }
+
+/**
+ * The same for slots whose keys lie in pages of a cache of `pageCount` pages: page n of a slot lies somewhere else than page n + 1, and the
+ * table has an entry more than there are pages, out of every range.
+ */
+export function appendedToPages(
+  device: Device,
+  { pageCount, pageSize, slots }: { readonly pageCount: number; readonly pageSize: number; readonly slots: number },
+  parts: Parameters<typeof appended>[2],
+): Rows & Pick<NonNullable<ForwardInput["cache"]>, "rows" | "pages"> {
+  const width = Math.floor(pageCount / slots);
+  const pageOf = (slot: number, n: number) => pageCount - 1 - ((n * slots + slot) % pageCount);
+  const table = Array.from({ length: slots }, (_, slot) => [...Array.from({ length: width }, (_, n) => pageOf(slot, n)), -9e8]);
+  const perRow = <T>(value: (part: (typeof parts)[number], t: number) => T) =>
+    parts.flatMap((part) => part.ids.map((_, t) => value(part, t)));
+  const positions = perRow(({ past }, t) => past + t);
+  const rows = perRow(({ slot, past }, t) => pageOf(slot, Math.floor((past + t) / pageSize)) * pageSize + ((past + t) % pageSize));
+  return {
+    ids: fromRows(
+      device,
+      parts.flatMap(({ ids }) => ids),
+    ),
+    positions: fromRows(device, positions),
+    first: fromRows(
+      device,
+      positions.map(() => 0),
+    ),
+    last: fromRows(device, positions),
+    rows: fromRows(device, rows),
+    pages: {
+      table: fromArray(device, table.flat(), [slots, width + 1], "i32"),
+      slot: fromRows(
+        device,
+        perRow(({ slot }) => slot),
+      ),
+      size: pageSize,
+    },
+  };
+}

@@ -222,6 +222,9 @@ function countingDevice(device: Device) {
       peak = Math.max(peak, live);
       return device.allocate(dtype, length);
     },
+    packedTypes: device.packedTypes,
+    allocatePacked: (...args) => device.allocatePacked(...args),
+    writePacked: (...args) => device.writePacked(...args),
     release: (buffer) => {
       live -= buffer.length;
       device.release(buffer);

@@ -14,7 +14,7 @@ import { sum } from "../../src/ops/sum-axis.ts";
 import { backward } from "../../src/tensor/autograd.ts";
 import { dispose, keep, liveStorageCount, read, scope, type Tensor } from "../../src/tensor/tensor.ts";
 import { trackGradients } from "../../src/tensor/tracking.ts";
-import { appended, type Expected, fromRows, loadFixture, packed, readExpected } from "./fixtures.ts";
+import { appended, appendedToPages, type Expected, fromRows, loadFixture, packed, readExpected } from "./fixtures.ts";
 
 /** By family; deepseek_v2 is among DeepSeek's. What each is for stands in tools/reference/make_model_fixtures.py. */
 export const fixtures = {
@@ -45,14 +45,22 @@ export const fixtures = {
   ],
 } as const;
 
-type Form = { readonly expanded?: boolean; readonly absorbed?: boolean };
+type Form = { readonly expanded?: boolean; readonly absorbed?: boolean; readonly pageSize?: number };
+
+const inPages: readonly Form[] = [{ pageSize: 1 }, { pageSize: 4 }];
 
 export function familySuite(family: keyof typeof fixtures, label: string, open: () => Device | Promise<Device>): void {
   const isLatent = family === "deepseek";
   for (const name of fixtures[family]) {
     describe(`${name} on ${label}`, () => {
-      const opened = commonTests(name, open, isLatent ? [{}, { expanded: true }] : [{}]);
-      if (isLatent) test("the absorbed form gives the plain form's logits within 1e-5 of their size", () => absorbedTest(opened()));
+      const opened = commonTests(
+        name,
+        open,
+        isLatent ? [{}, { expanded: true }, ...inPages, { expanded: true, pageSize: 4 }] : [{}, ...inPages],
+      );
+      if (isLatent)
+        test("the absorbed form gives the plain form's logits within 1e-5 of their size, in pages the same bits", () =>
+          absorbedTest(opened()));
       if (isLatent || name.includes("moe")) test("routing says what the gates chose", () => routingTest(opened()));
       if (name !== "deepseek-mtp") return;
       test("multi-token prediction is transformers' within 1e-4", () => nextTest(opened()));
@@ -201,15 +209,16 @@ const pieces = [
 ] as const;
 
 /** The logits of both sequences, fed in pieces into slots 2 and 0 of a cache, together in each call. */
-async function inPieces({ device, model, expected }: Opened, { expanded, absorbed }: Form): Promise<Float64Array[]> {
-  const cache = model.makeCache(3, 31, { expanded });
+async function inPieces({ device, model, expected }: Opened, { expanded, absorbed, pageSize }: Form): Promise<Float64Array[]> {
+  const pages = pageSize === undefined ? undefined : { pageCount: 3 * Math.ceil(31 / pageSize), pageSize, slots: 3 };
+  const cache = pages ? model.makeCache(pages.pageCount, pages.pageSize, { expanded }) : model.makeCache(3, 31, { expanded });
   const found: number[][] = expected.ids.map(() => []);
   for (const [from, to] of pieces) {
     const parts = expected.ids.map((ids, i) => ({ slot: slots[i] as number, past: from, ids: ids.slice(from, to) }));
     if (parts.every(({ ids }) => ids.length === 0)) continue;
     const logits = await logitsOf(model, () => {
-      const { rows, ...input } = appended(device, cache.length, parts);
-      return { ...input, cache: { cache, rows }, absorbed };
+      const { rows, pages: table, ...input } = pages ? appendedToPages(device, pages, parts) : { ...appended(device, cache.length, parts) };
+      return { ...input, cache: { cache, rows, pages: table }, absorbed };
     });
     let row = 0;
     for (const [i, { ids }] of parts.entries()) {
@@ -232,6 +241,7 @@ async function cachedTest(opened: Opened, form: Form): Promise<void> {
 async function absorbedTest(opened: Opened): Promise<void> {
   const plain = await inPieces(opened, {});
   const absorbed = await inPieces(opened, { absorbed: true });
+  for (const { pageSize } of inPages) expect(await inPieces(opened, { absorbed: true, pageSize })).toEqual(absorbed);
   for (const [i, logits] of absorbed.entries()) {
     const size = Math.max(...(plain[i] as Float64Array).map(Math.abs));
     expect(largestDifference(logits, plain[i] as Float64Array)).toBeLessThanOrEqual(1e-5 * Math.max(1, size));

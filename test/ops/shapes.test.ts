@@ -17,7 +17,7 @@ import { entropy } from "../../src/ops/entropy.ts";
 import { full, ones, zeros } from "../../src/ops/fill.ts";
 import { gatherRows, scatterRows } from "../../src/ops/gather-rows.ts";
 import { groupedLinear } from "../../src/ops/grouped-matmul.ts";
-import { linear, matmul } from "../../src/ops/matmul.ts";
+import { headMatmul, linear, matmul } from "../../src/ops/matmul.ts";
 import { reshape } from "../../src/ops/reshape.ts";
 import { rmsNorm } from "../../src/ops/rms-norm.ts";
 import { rope } from "../../src/ops/rope.ts";
@@ -195,6 +195,17 @@ describe("refused", () => {
     refuses(() => crossEntropy(f(2, 0), i(2)), "logits [2, 0]", "at least one");
   });
 
+  test("headMatmul", () => {
+    const run = (x: Tensor, w: Tensor, change: object = {}) => headMatmul(x, w, { rows: 5, from: 1, to: 3, transpose: false, ...change });
+    refuses(() => run(f(2, 2), f(10, 4)), "x [2, 2]", "x [H, R, K]");
+    refuses(() => run(f(2, 3, 2), f(9, 4)), "w [9, 4]", "w [10, 4]");
+    refuses(() => run(f(2, 3, 3), f(10, 4)), "x [2, 3, 3]", "x [2, R, 2]");
+    refuses(() => run(f(2, 3, 2), f(10, 4), { transpose: true }), "x [2, 3, 2]", "x [2, R, 4]");
+    refuses(() => run(f(2, 3, 2), f(10, 4), { to: 6 }), "to 6", "0 to 5");
+    refuses(() => run(f(2, 3, 2), f(10, 4), { from: -1 }), "from -1", "0 to 3");
+    refuses(() => run(f(2, 3, 2), i(10, 4)), "w of i32", "f32");
+  });
+
   test("attention", () => {
     const run = (q: Shape, k: Shape, v: Shape, options: object = {}) => {
       const [first, last] = [i(q[0] as number), i(q[0] as number)];
@@ -209,6 +220,13 @@ describe("refused", () => {
     refuses(() => run([3, 2, 4], [3, 2, 4], [3, 2, 4], { last: f(3) }), "last of f32", "i32");
     refuses(() => run([3, 2, 4], [3, 2, 4], [3, 2, 4], { parts: 2 }), "2 parts of 3 rows", "equal parts");
     refuses(() => run([3, 2, 4], [3, 2, 4], [3, 2, 4], { parts: 0 }), "parts 0", "1 to 3");
+    const paged = (change: object) => ({ pages: { table: i(2, 3), slot: i(3), size: 2, ...change } });
+    const inPages = (change: object) => run([3, 2, 4], [6, 2, 4], [6, 2, 4], paged(change));
+    refuses(() => inPages({ table: i(6) }), "pages.table [6]", "[tables, pages]");
+    refuses(() => inPages({ table: f(2, 3) }), "pages.table of f32", "i32");
+    refuses(() => inPages({ slot: i(2) }), "pages.slot [2]", "[3]");
+    refuses(() => inPages({ size: 0 }), "pages.size 0", "whole number");
+    refuses(() => trackGradients(() => inPages({})), "pages while gradients are tracked", "one of the two");
     const cache = f(10, 4);
     const common = { q: f(1, 2, 4), first: i(1), last: i(1), S: 10, G: 1, Dv: 4, scale: 1 };
     const strided = (change: object) => attentionStrided({ ...common, k: rows(cache), v: rows(cache), ...change });

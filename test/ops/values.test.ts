@@ -15,7 +15,7 @@ import { entropy } from "../../src/ops/entropy.ts";
 import { fillWith, full, ones, zeros } from "../../src/ops/fill.ts";
 import { gatherRows, scatterRows } from "../../src/ops/gather-rows.ts";
 import { groupedLinear } from "../../src/ops/grouped-matmul.ts";
-import { linear, matmul } from "../../src/ops/matmul.ts";
+import { headMatmul, linear, matmul } from "../../src/ops/matmul.ts";
 import { reshape } from "../../src/ops/reshape.ts";
 import { rmsNorm } from "../../src/ops/rms-norm.ts";
 import { rope } from "../../src/ops/rope.ts";
@@ -158,6 +158,35 @@ test("attention averages the values of the rows seen, and strided rows give the 
     Dv: 1,
   });
   expect(await read(strided)).toEqual(plain);
+});
+
+test("keys in pages are those of one range", async () => {
+  const [k, v, query] = [upTo(6, 1, 2), upTo(6, 1, 1), upTo(2, 2, 2)];
+  const pages = { table: fromArray(device, [2, 0, 9, 1], [2, 2], "i32"), slot: i([0, 1]), size: 2 };
+  const paged = attention(query, k, v, { first: i([0, 1]), last: i([2, 3]), scale: 0.3, pages });
+  const order = (rows: readonly number[], x: Tensor) => gatherRows(x, i(rows));
+  const [a, b] = [
+    [4, 5, 0],
+    [4, 5, 2, 3], // page 9 is taken for the last
+  ];
+  const one = (r: number, rows: readonly number[], first: number) =>
+    attention(slice(query, 0, r, r + 1), order(rows, k), order(rows, v), { first: i([first]), last: i([rows.length - 1]), scale: 0.3 });
+  expect([...(await read(paged))]).toEqual([...(await read(one(0, a as number[], 0))), ...(await read(one(1, b as number[], 1)))]);
+});
+
+test("headMatmul is matmul by a slice of the weight", async () => {
+  const weight = upTo(3 * 5, 4);
+  const byHead = reshape(weight, [3, 5, 4]);
+  const [x, y] = [upTo(3, 2, 2), upTo(3, 2, 4)];
+  expect(await read(headMatmul(x, weight, { rows: 5, from: 1, to: 3, transpose: false }))).toEqual(
+    await read(matmul(x, slice(byHead, 1, 1, 3))),
+  );
+  const out = headMatmul(y, weight, { rows: 5, from: 3, to: 5, transpose: true });
+  expect(out.shape).toEqual([3, 2, 2]);
+  expect(await read(out)).toEqual(await read(matmul(y, slice(byHead, 1, 3, 5), { transposeB: true })));
+  expect([...(await read(headMatmul(upTo(3, 2, 0), weight, { rows: 5, from: 1, to: 1, transpose: false })))]).toEqual(
+    new Array(24).fill(0),
+  );
 });
 
 test("the backward of attention never hands overlapping outputs to the kernel", () => {

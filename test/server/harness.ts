@@ -106,10 +106,12 @@ export function speaker(spoken: Spoken = {}): LoadedModel {
     return await (await grammars).constrain(structure);
   };
   const engine = new ScriptedEngine(model, { slots, contextLength, ...spoken.engine });
+  const chat = openChat(tokenizer, { default: spoken.template ?? template }, "test");
   return {
     engine,
     tokenizer,
-    chat: openChat(tokenizer, { default: spoken.template ?? template }, "test"),
+    chat,
+    ...(chat.thinkTags && { thinkTags: chat.thinkTags }),
     generationConfig: spoken.generationConfig ?? { eos_token_id: endId },
     slots,
     ...(spoken.grammars && { constrain }),

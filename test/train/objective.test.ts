@@ -14,13 +14,13 @@ const weights = { mtpWeight: 0.3, balanceWeight: 0.1 };
 async function measure(
   model: Model,
   batches: readonly Batch[],
-  options = weights,
+  options: typeof weights & { mtpShare?: number } = weights,
 ): Promise<{ sums: Record<string, number>; gradients: Map<string, number[]>; loads: number[] }> {
   for (const parameter of model.parameters.values()) {
     if (parameter.grad) dispose(parameter.grad);
     parameter.grad = undefined;
   }
-  const totals = totalsOf(batches);
+  const totals = totalsOf(batches, options.mtpShare);
   const sums: Record<string, number> = {};
   const loads: number[] = [];
   for (const batch of batches) {
@@ -65,6 +65,26 @@ describe.each([
     for (const [key, value] of Object.entries(whole.sums)) expect(parts.sums[key], key).toBeCloseTo(value, 10);
     expectSame(parts.gradients, whole.gradients, 1e-10);
     expect(parts.loads).toEqual(whole.loads);
+  });
+
+  test("mtpShare: the prediction head learns from the first sequences alone, the rest from all", async () => {
+    const model = tinyModel(config, "f64");
+    const batch = pack(docs, 8, 16);
+    const whole = await measure(model, [batch]);
+    const some = await measure(model, [batch], { ...weights, mtpShare: 0.25 });
+    const first = await measure(model, [cut(batch, 0, 2)]);
+    expect(some.sums.loss).toBeCloseTo(whole.sums.loss as number, 10);
+    if (name === "llama") return;
+    expect(some.sums.mtp_loss).toBeCloseTo(first.sums.mtp_loss as number, 10);
+    expect(some.sums.mtp_loss).not.toBeCloseTo(whole.sums.mtp_loss as number, 3);
+    expect(some.loads.slice(0, 4)).toEqual(whole.loads.slice(0, 4));
+    expect(some.loads.slice(4)).toEqual(first.loads.slice(4));
+    const head = [...some.gradients.keys()].filter((key) => key.includes("eh_proj"));
+    expect(head).toHaveLength(1);
+    const of = ({ gradients }: typeof some) => new Map(head.map((key) => [key, gradients.get(key) as number[]]));
+    expectSame(of(some), of(first), 1e-9);
+    const parts = await measure(model, [cut(batch, 0, 4), cut(batch, 4, 8)], { ...weights, mtpShare: 0.5 });
+    expect(parts.sums.loss).toBeCloseTo(whole.sums.loss as number, 10);
   });
 
   test("padding changes nothing", async () => {

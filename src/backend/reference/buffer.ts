@@ -1,12 +1,14 @@
 // Memory of the reference device: a DeviceBuffer that holds a typed array, and the two functions with which every kernel turns a View
 // into a checked window on that array. Unusual: a window that leaves its buffer throws, so a wrong stride in ops/ is found here first.
 
+import { isPackedType } from "../../core/dtype.ts";
 import { DeviceError, ShapeError } from "../../core/errors.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
 
 export type Floats = Float32Array | Float64Array;
 
-export type ReferenceBuffer = DeviceBuffer & { data: Floats | Int32Array | undefined };
+/** `width`: weights a row of a packed buffer, whose data are the decoded weights. */
+export type ReferenceBuffer = DeviceBuffer & { data: Floats | Int32Array | undefined; readonly width?: number };
 
 /** The array behind a buffer; throws DeviceError when the buffer was released. */
 export function contents(buffer: DeviceBuffer, operation = "reference kernel"): Floats | Int32Array {
@@ -39,8 +41,22 @@ export function elements(view: View, length: number, operation = "reference kern
 
 export function floats(view: View, length: number): Floats {
   const window = elements(view, length);
-  if (window instanceof Int32Array) throw wrongDType("i32", "f32");
+  if (window instanceof Int32Array || isPackedType(view.buffer.dtype)) throw wrongDType(view.buffer.dtype, "f32");
   return window;
+}
+
+/** The decoded weights of a whole packed buffer. */
+export function packedFloats(view: View, length: number): Floats {
+  const { dtype } = view.buffer;
+  const window = elements(view, length);
+  if (window instanceof Int32Array || !isPackedType(dtype)) throw wrongDType(dtype, "a packed type");
+  if (view.offset === 0 && length === view.buffer.length) return window;
+  throw new ShapeError({
+    operation: "reference kernel",
+    got: `${length} packed weights at ${view.offset}`,
+    expected: `all ${view.buffer.length} from 0 on`,
+    cure: "pass the whole packed buffer with its own sizes",
+  });
 }
 
 export function ints(view: View, length: number): Int32Array {

@@ -2,8 +2,9 @@
 // is tested against it. A kernel executes when it is recorded and accumulates in float64. Fresh memory holds NaN (f32) or a huge negative
 // number (i32), so whoever reads what was never written finds out.
 
-import type { DType, HostArray } from "../../core/dtype.ts";
+import { type DType, type HostArray, isPackedType, type PackedType, packedRowBytes, packedTypes } from "../../core/dtype.ts";
 import { DeviceError, ShapeError } from "../../core/errors.ts";
+import { decodeBlocks } from "../../formats/blocks/index.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
@@ -25,6 +26,9 @@ import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
 import { groupedMatmul, groupedMatmulWeightGrad } from "./grouped-matmul.ts";
 import { matmul } from "./matmul.ts";
+import { packedEmbedding } from "./packed-embedding.ts";
+import { packedGroupedMatmul } from "./packed-grouped-matmul.ts";
+import { packedMatmul } from "./packed-matmul.ts";
 import { rmsNorm, rmsNormBackward } from "./rms-norm.ts";
 import { rope } from "./rope.ts";
 import { route, routeBackward } from "./route.ts";
@@ -55,6 +59,9 @@ const kernels: Kernels = {
   matmul,
   groupedMatmul,
   groupedMatmulWeightGrad,
+  packedMatmul,
+  packedGroupedMatmul,
+  packedEmbedding,
   rmsNorm,
   rmsNormBackward,
   rope,
@@ -84,6 +91,7 @@ const freshInteger = -2147483648;
 export class ReferenceDevice implements Device {
   readonly info: DeviceInfo;
   readonly kernels = kernels;
+  readonly packedTypes: ReadonlySet<PackedType> = new Set(Object.keys(packedTypes) as PackedType[]);
   readonly #live = new Set<ReferenceBuffer>();
   readonly #precision: Precision;
   #used = 0;
@@ -102,10 +110,38 @@ export class ReferenceDevice implements Device {
         cure: "check the shape",
       });
     }
-    const buffer: ReferenceBuffer = { dtype, length, data: this.#array(dtype, length) };
-    this.#live.add(buffer);
-    this.#used += buffer.data?.byteLength ?? 0;
-    return buffer;
+    return this.#hold({ dtype, length, data: this.#array(dtype, length) });
+  }
+
+  allocatePacked(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
+    if (width % packedTypes[type].weights !== 0) {
+      throw new ShapeError({
+        operation: "allocate packed",
+        got: `rows of ${width} weights of ${type}`,
+        expected: `a multiple of ${packedTypes[type].weights}`,
+        cure: "decode this tensor to f32",
+      });
+    }
+    const length = matrices * rows * width;
+    return this.#hold({ dtype: type, length, data: this.#array("f32", length), width });
+  }
+
+  writePacked(buffer: DeviceBuffer, firstRow: number, bytes: Uint8Array): void {
+    const { dtype, width } = buffer as ReferenceBuffer;
+    const rowBytes = isPackedType(dtype) && width ? packedRowBytes(dtype, width) : 0;
+    const rows = bytes.length / rowBytes;
+    if (!isPackedType(dtype) || !width || !Number.isInteger(rows)) {
+      throw new ShapeError({
+        operation: "write packed",
+        got: `${bytes.length} bytes into a buffer of ${dtype}`,
+        expected: `whole rows of ${rowBytes} bytes of a packed buffer`,
+        cure: "pass the rows as they lie in the file",
+      });
+    }
+    const window = elements({ buffer, offset: firstRow * width }, rows * width, "write packed");
+    const decoded = new Float32Array(window.length);
+    decodeBlocks(dtype, bytes, decoded);
+    window.set(decoded);
   }
 
   release(buffer: DeviceBuffer): void {
@@ -131,6 +167,12 @@ export class ReferenceDevice implements Device {
 
   async close(): Promise<void> {
     for (const buffer of this.#live) this.release(buffer);
+  }
+
+  #hold(buffer: ReferenceBuffer): DeviceBuffer {
+    this.#live.add(buffer);
+    this.#used += buffer.data?.byteLength ?? 0;
+    return buffer;
   }
 
   #array(dtype: DType, length: number): ReturnType<typeof contents> {

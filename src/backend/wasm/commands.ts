@@ -12,6 +12,8 @@ function command(name: string, file: string, args: string): Command {
   return { name, file, args: args.split(" ") };
 }
 
+const packedArguments = "S E N K type lanes way halves minimum codesOnly panelBytes rowBlock panelBlock columns scratch scratchStride";
+
 export const commands = [
   command("fill", "fill", "!out n ~value"),
   command("copy", "copy", "!out @x n0 n1 n2 n3 o0 o1 o2 o3 x0 x1 x2 x3 accumulate"),
@@ -28,7 +30,7 @@ export const commands = [
   command("sumAxis", "sum-axis", "!out @x outer axis inner accumulate"),
   command("sumSquares", "sum-squares", "partials @x n"),
   command("finishSum", "sum-squares", "!out partials count accumulate"),
-  command("packPanels", "matmul", "packed b K N kStride nStride columns count bStride"),
+  command("packPanels", "matmul-pack", "packed b K N kStride nStride columns count bStride"),
   command(
     "matmul",
     "matmul",
@@ -36,6 +38,16 @@ export const commands = [
   ),
   command("groupedMatmul", "matmul", "!out @x packed @offsets S E N K columns rowBlock scratch scratchStride"),
   command("groupedMatmulWeightGrad", "matmul", "!dw @dy packed @offsets S E N K columns rowBlock scratch scratchStride"),
+  command("packedRepack", "packed-repack", "w source type firstRow rows N K panelBytes rowBytes flip"),
+  command("packedRows", "packed-rows", "target @x ?offsets S E K lanes wide halves sums offset"),
+  command("packedHalfRows", "packed-half", "target @x ?offsets S E K"),
+  command("packedMatmul", "packed-matmul", `!out x w ?offsets ${packedArguments}`),
+  command("packedGroupedMatmul", "packed-matmul", `!out x w @offsets ${packedArguments}`),
+  command(
+    "packedEmbedding",
+    "packed-embedding",
+    "!out table @ids rows width vocab N type halves minimum offset panelBytes scratch scratchStride",
+  ),
   command("rmsNorm", "rms-norm", "!out @x @weight rows width ~eps"),
   command("rmsNormBackward", "rms-norm", "!dx @dy @x @weight inverse rows width ~eps"),
   command("rmsNormWeightGrad", "rms-norm", "!dweight @dy @x inverse rows width"),
@@ -54,14 +66,14 @@ export const commands = [
   command(
     "attention",
     "attention",
-    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride scratch scratchStride " +
+    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride panelKeys scratch scratchStride " +
       "?pages ?slot tables tableStride pageSize",
   ),
   command(
     "attentionBackward",
     "attention",
     "!dq !dk !dv @dOut @out @lse @q @k @v @first @last R S H G D Dv ~scale batch kRowStride kHeadStride vRowStride vHeadStride " +
-      "dkRowStride dkHeadStride dvRowStride dvHeadStride scratch scratchStride",
+      "dkRowStride dkHeadStride dvRowStride dvHeadStride panelKeys scratch scratchStride",
   ),
   command(
     "route",
@@ -77,6 +89,10 @@ export const commands = [
   command("balanceBias", "balance-bias", "!bias @counts E ~gamma"),
   command("clipFactor", "clip-factor", "!out @sumSquares ?guard ~maxNorm"),
   command("adamw", "adamw", "!param @grad !m !v n @factor ~beta1 ~beta2 ~rest1 ~rest2 ~eps ~decay ~stepSize ~inverseRoot"),
+  command("probeDot", "probe", "out"),
   command("probeRead", "probe", "x bytes out"),
   command("probeFma", "probe", "out rounds"),
 ] as const satisfies readonly Command[];
+
+/** Files whose functions the module exports, for no other reason than that the optimiser then keeps them apart: V8 optimises them function by function. */
+export const keptApart = ["packed-codes", "packed-q4", "packed-q5", "packed-q6k", "packed-q8", "packed-half"] as const;

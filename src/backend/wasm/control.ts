@@ -1,4 +1,5 @@
-// Addresses of the control block in the shared memory; the same numbers stand in assembly/control.ts.
+// Addresses of the control block in the shared memory; the same numbers stand in assembly/control.ts. Behind it, from 1024 on, lie the constants
+// that assembly/math.ts writes.
 
 export const submitted = 256;
 export const done = 320;

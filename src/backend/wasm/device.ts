@@ -1,32 +1,45 @@
 // The WebAssembly device: buffers in one shared memory, commands recorded into lists, executed by threads inside WebAssembly.
 
-import type { HostArray } from "../../core/dtype.ts";
+import type { HostArray, PackedType } from "../../core/dtype.ts";
 import { DeviceError } from "../../core/errors.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
 import { wasmKernels } from "./kernels.ts";
 import type { SharedHeap } from "./memory.ts";
+import { type DotKind, PackedWeights, packedTypeSet } from "./packed.ts";
 import type { Pool } from "./pool.ts";
 import { Recorder, type WasmBuffer } from "./recorder.ts";
 
 export class WasmDevice implements Device {
   readonly info: DeviceInfo;
   readonly kernels: Kernels;
+  readonly packedTypes = packedTypeSet;
+  readonly #packed: PackedWeights;
   readonly #heap: SharedHeap;
   readonly #pool: Pool;
   readonly #recorder: Recorder;
 
-  constructor(heap: SharedHeap, pool: Pool, build: "wide" | "relaxed" | "simd128") {
+  constructor(heap: SharedHeap, pool: Pool, build: "wide" | "relaxed" | "simd128", dots: DotKind) {
     this.#heap = heap;
     this.#pool = pool;
     this.#recorder = new Recorder(heap, pool);
     this.info = { name: "wasm", build, threads: pool.threads };
-    this.kernels = wasmKernels(heap, this.#recorder, pool.threads, build === "wide" ? 16 : 8);
+    const columns = build === "wide" ? 16 : 8;
+    this.#packed = new PackedWeights(heap, this.#recorder, pool.threads, columns, dots);
+    this.kernels = wasmKernels(heap, this.#recorder, this.#packed, pool.threads, columns);
   }
 
   allocate(dtype: "f32" | "i32", length: number): DeviceBuffer {
     const bytes = length * 4;
     const buffer: WasmBuffer = { dtype, length, bytes, address: this.#heap.allocate(bytes), version: 0, packs: undefined, released: false };
     return buffer;
+  }
+
+  allocatePacked(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
+    return this.#packed.allocate(type, matrices, rows, width);
+  }
+
+  writePacked(buffer: DeviceBuffer, firstRow: number, bytes: Uint8Array): void {
+    this.#packed.write(buffer as WasmBuffer, firstRow, bytes);
   }
 
   release(given: DeviceBuffer): void {

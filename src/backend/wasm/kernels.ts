@@ -4,11 +4,12 @@
 import type { Kernels, View } from "../backend.ts";
 import { binaryKinds, unaryKinds } from "./commands.ts";
 import type { SharedHeap } from "./memory.ts";
-import { addressOf, type Recorder, type WasmBuffer } from "./recorder.ts";
+import type { PackedWeights } from "./packed.ts";
+import { addressOf, type Pack, type Recorder, type WasmBuffer } from "./recorder.ts";
 
 const stripRows = 6;
 
-export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: number, columns: 8 | 16): Kernels {
+export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: PackedWeights, threads: number, columns: 8 | 16): Kernels {
   const record = recorder.record.bind(recorder);
 
   /** Runs `body` with scratch of `bytes` per thread, freed for the commands after it. */
@@ -19,29 +20,35 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     heap.release(scratch, stride * count);
   }
 
-  /** Packs `count` matrices [K, N] and hands the address to `body`; a cached weight stays packed until its buffer is written. */
+  /** The packed copy made last of something that is no weight: the gradients of two weights with one input, q and kv or gate and up, share it. */
+  let latest: { readonly source: WasmBuffer; readonly key: string; readonly pack: Pack } | undefined;
+
+  /** Packs `count` matrices [K, N] and hands the address to `body`; a packed copy is current until its buffer is written. */
   function withPacked(
     b: View,
     shape: { K: number; N: number; kStride: number; nStride: number; count: number; bStride: number },
+    /** A weight's copy is kept as long as its buffer. */
     cache: boolean,
     body: (packed: number) => void,
   ): void {
     const { K, N, kStride, nStride, count, bStride } = shape;
     const bytes = Math.ceil(N / columns) * columns * K * count * 4;
     const source = b.buffer as WasmBuffer;
+    const key = `${b.offset}:${K}:${N}:${kStride}:${nStride}:${count}:${bStride}`;
+    let pack: Pack | undefined;
     if (!cache) {
-      const packed = heap.allocate(bytes);
-      record("packPanels", { packed, b: addressOf(b), K, N, kStride, nStride, columns, count, bStride });
-      body(packed);
-      heap.release(packed, bytes);
-      return;
-    }
-    source.packs ??= new Map();
-    const key = `${b.offset}:${K}:${N}:${kStride}:${nStride}:${count}`;
-    let pack = source.packs.get(key);
-    if (!pack) {
-      pack = { address: heap.allocate(bytes), bytes, version: -1 };
-      source.packs.set(key, pack);
+      if (latest?.source !== source || latest.key !== key) {
+        if (latest) heap.release(latest.pack.address, latest.pack.bytes);
+        latest = { source, key, pack: { address: heap.allocate(bytes), bytes, version: -1 } };
+      }
+      pack = latest.pack;
+    } else {
+      source.packs ??= new Map();
+      pack = source.packs.get(key);
+      if (!pack) {
+        pack = { address: heap.allocate(bytes), bytes, version: -1 };
+        source.packs.set(key, pack);
+      }
     }
     if (pack.version !== source.version) {
       record("packPanels", { packed: pack.address, b: addressOf(b), K, N, kStride, nStride, columns, count, bStride });
@@ -59,6 +66,9 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
 
   const scratchFor = (rowBlock: number, K: number) => 512 + (rowBlock + stripRows) * K * 4;
 
+  /** Keys that attention packs at most for one run of queries (whole panels of 8): some documents long, about a megabyte. */
+  const panelKeysFor = (R: number, keys: number) => (R < 4 ? 0 : Math.min(1024, Math.ceil(keys / 8) * 8));
+
   return {
     fill: (a) => {
       if ((a.out.buffer as WasmBuffer).dtype === "i32") {
@@ -68,31 +78,27 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
         else record("copy", integerFill(a.out, a.n, a.value));
       } else record("fill", a);
     },
-    copy: (a) => {
-      const pad = 4 - a.shape.length;
-      const [n0, n1, n2, n3] = [...Array(pad).fill(1), ...a.shape] as number[];
-      const [o0, o1, o2, o3] = [...Array(pad).fill(0), ...a.outStrides] as number[];
-      const [x0, x1, x2, x3] = [...Array(pad).fill(0), ...a.xStrides] as number[];
+    copy: ({ out, x, shape, outStrides, xStrides, accumulate }) => {
+      // Missing dimensions come first. No arrays are made: small models copy more often than they multiply.
+      const last = shape.length - 1;
+      const n1 = last < 2 ? 1 : (shape[last - 2] as number);
+      const n2 = last < 1 ? 1 : (shape[last - 1] as number);
+      const n3 = last < 0 ? 1 : (shape[last] as number);
+      const o1 = last < 2 ? 0 : (outStrides[last - 2] as number);
+      const o2 = last < 1 ? 0 : (outStrides[last - 1] as number);
+      const o3 = last < 0 ? 0 : (outStrides[last] as number);
+      const x1 = last < 2 ? 0 : (xStrides[last - 2] as number);
+      const x2 = last < 1 ? 0 : (xStrides[last - 1] as number);
+      const x3 = last < 0 ? 0 : (xStrides[last] as number);
+      const n0 = last < 3 ? 1 : (shape[0] as number);
       // Two dimensions are shared among threads: with few outer ones, swap so that the long one comes first.
-      if ((n0 as number) * (n1 as number) === 1) {
-        record("copy", {
-          out: a.out,
-          x: a.x,
-          n0: 1,
-          n1: n2,
-          n2: 1,
-          n3,
-          o0: 0,
-          o1: o2,
-          o2: 0,
-          o3,
-          x0: 0,
-          x1: x2,
-          x2: 0,
-          x3,
-          accumulate: a.accumulate,
-        });
-      } else record("copy", { out: a.out, x: a.x, n0, n1, n2, n3, o0, o1, o2, o3, x0, x1, x2, x3, accumulate: a.accumulate });
+      if (n0 * n1 === 1)
+        record("copy", { out, x, n0: 1, n1: n2, n2: 1, n3, o0: 0, o1: o2, o2: 0, o3, x0: 0, x1: x2, x2: 0, x3, accumulate });
+      else {
+        const o0 = last < 3 ? 0 : (outStrides[0] as number);
+        const x0 = last < 3 ? 0 : (xStrides[0] as number);
+        record("copy", { out, x, n0, n1, n2, n3, o0, o1, o2, o3, x0, x1, x2, x3, accumulate });
+      }
     },
     gatherRows: (a) => record("gatherRows", a),
     scatterRows: (a) => record("scatterRows", a),
@@ -170,6 +176,7 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
         });
       });
     },
+    ...packed.kernels,
     rmsNorm: (a) => record("rmsNorm", a),
     rmsNormBackward: (a) => {
       const { dx, dweight, dy, x, weight, rows, width, eps } = a;
@@ -192,10 +199,17 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, threads: numbe
     softmaxBackward: (a) => record("softmaxBackward", a),
     attention: (a) => {
       const keys = a.pages ? (a.tableStride as number) * (a.pageSize as number) : a.S;
-      withScratch((keys + 8) * 4, (scratch, scratchStride) => record("attention", { ...a, scratch, scratchStride }));
+      const panelKeys = panelKeysFor(a.R, keys);
+      withScratch((panelKeys * a.D + keys + 8) * 4, (scratch, scratchStride) =>
+        record("attention", { ...a, panelKeys, scratch, scratchStride }),
+      );
     },
-    attentionBackward: (a) =>
-      withScratch((a.S + 8) * 8, (scratch, scratchStride) => record("attentionBackward", { ...a, scratch, scratchStride })),
+    attentionBackward: (a) => {
+      const panelKeys = panelKeysFor(a.R, a.S);
+      withScratch((panelKeys * (a.D + a.Dv) + 4 * (a.S + 8)) * 4, (scratch, scratchStride) =>
+        record("attentionBackward", { ...a, panelKeys, scratch, scratchStride }),
+      );
+    },
     route: (a) => withScratch((a.E + a.groups) * 4, (scratch, scratchStride) => record("route", { ...a, scratch, scratchStride })),
     routeBackward: (a) => record("routeBackward", a),
     dispatch: (a) => withScratch(a.E * 4, (scratch) => record("dispatch", { ...a, scratch }), 1),

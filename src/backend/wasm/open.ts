@@ -6,7 +6,9 @@ import type { Host } from "../../core/host.ts";
 import { WasmDevice } from "./device.ts";
 import { relaxed, simd128 } from "./generated/modules.ts";
 import { SharedHeap } from "./memory.ts";
+import type { DotKind } from "./packed.ts";
 import { Pool } from "./pool.ts";
+import { Recorder } from "./recorder.ts";
 
 export type WasmBuild = "wide" | "relaxed" | "simd128";
 
@@ -26,7 +28,8 @@ export function availableBuilds(host: Host): WasmBuild[] {
   return host.enableWideSimd?.() ? ["wide", "relaxed", "simd128"] : ["relaxed", "simd128"];
 }
 
-export async function openWasm(host: Host, options: { threads?: number; build?: WasmBuild } = {}): Promise<WasmDevice> {
+/** `dots` is for tests: takes the engine's dot product for less than it is. */
+export async function openWasm(host: Host, options: { threads?: number; build?: WasmBuild; dots?: DotKind } = {}): Promise<WasmDevice> {
   const threads = options.threads ?? host.parallelism;
   const builds = availableBuilds(host);
   const build = options.build ?? (builds[0] as WasmBuild);
@@ -42,5 +45,16 @@ export async function openWasm(host: Host, options: { threads?: number; build?: 
   const module = await WebAssembly.compile(bytes);
   const heap = new SharedHeap();
   const pool = await Pool.start(host, module, heap, threads);
-  return new WasmDevice(heap, pool, build);
+  const dots = build === "simd128" ? "none" : (options.dots ?? (await probeDots(heap, pool)));
+  return new WasmDevice(heap, pool, build, dots);
+}
+
+/** -127·255·4 comes out exactly, as -127·-1·4, or neither: what the relaxed dot product of bytes does above 7 bits is the engine's choice, the same each time. */
+async function probeDots(heap: SharedHeap, pool: Pool): Promise<DotKind> {
+  const recorder = new Recorder(heap, pool);
+  const out = heap.fresh(64);
+  recorder.record("probeDot", { out });
+  await pool.settle(recorder.submit());
+  const found = heap.words[out >>> 2];
+  return found === -127 * 255 * 4 ? "unsigned" : found === 127 * 4 ? "signed" : "sevenBits";
 }

@@ -78,6 +78,22 @@ export class Pool {
     return Atomics.load(this.#heap.words, done >> 2) >= list;
   }
 
+  /** Blocks until the list is done: for the rare places where the host must wait without giving way. */
+  block(list: number): void {
+    const words = this.#heap.words;
+    while (!this.isDone(list)) {
+      this.#throwIfFailed();
+      const seen = Atomics.load(words, done >> 2);
+      if (seen >= list) return;
+      try {
+        // The threads may need this core.
+        Atomics.wait(words, done >> 2, seen, 20);
+      } catch {
+        // The main thread of a page may not wait; it spins.
+      }
+    }
+  }
+
   async settle(list: number): Promise<void> {
     if (this.isDone(list)) return;
     for (const worker of this.#workers) worker.keepAlive?.(true);

@@ -1,6 +1,7 @@
 // Packs commands into lists in the shared memory, hands lists to the pool, and keeps the order between commands and what the host
 // writes: while commands wait or run, host data goes through a staging block that no earlier command can touch.
 
+import type { PackedType } from "../../core/dtype.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
 import { commands } from "./commands.ts";
 import type { SharedHeap } from "./memory.ts";
@@ -13,6 +14,8 @@ export type WasmBuffer = DeviceBuffer & {
   version: number;
   packs: Map<string, Pack> | undefined;
   released: boolean;
+  /** Of a packed weight: its type and sizes. */
+  readonly packed?: { readonly type: PackedType; readonly matrices: number; readonly rows: number; readonly width: number };
 };
 
 export type Pack = { readonly address: number; readonly bytes: number; version: number };
@@ -22,8 +25,12 @@ type Value = View | number | boolean | undefined;
 
 type StagingBlock = { readonly address: number; readonly bytes: number; busyUntil: number };
 
+export const chunkBytes = 4 * 2 ** 20;
+const chunkCount = 4;
 const listWords = 16384;
 const largestCommand = 40;
+/** Idle threads get their next list when it has grown to so many words (about thirty commands). */
+const earlyWords = 512;
 
 type Field = { readonly key: string; readonly mode: "write" | "read" | "optional" | "float" | "integer" };
 type Plan = { readonly number: number; readonly fields: readonly Field[] };
@@ -56,6 +63,7 @@ export class Recorder {
   #lastSubmitted = 0;
   readonly #resting: { address: number; busyUntil: number }[] = [];
   readonly #staging: StagingBlock[] = [];
+  readonly #chunks: StagingBlock[] = [];
 
   constructor(heap: SharedHeap, pool: Pool) {
     this.#heap = heap;
@@ -87,6 +95,8 @@ export class Recorder {
       }
     }
     this.#next += fields.length + 2;
+    // Threads that have nothing to do begin while JavaScript records the rest of the step.
+    if (this.#next > earlyWords && this.#pool.threads > 1 && this.#pool.isDone(this.#lastSubmitted)) this.submit();
   }
 
   /** Starts what is recorded; returns the number to settle on. */
@@ -104,6 +114,19 @@ export class Recorder {
   /** True when no command is waiting or running: the host may touch buffers at once. */
   get idle(): boolean {
     return this.#next === 0 && this.#pool.isDone(this.#lastSubmitted);
+  }
+
+  /**
+   * A block of chunkBytes for the stream of a load. What was recorded is submitted, so that the threads work while the host fills the next; when all blocks
+   * are in use, the call waits for the oldest.
+   */
+  stageChunk(): number {
+    this.submit();
+    const oldest = this.#chunks.length < chunkCount ? undefined : this.#chunks.shift();
+    if (oldest) this.#pool.block(oldest.busyUntil);
+    const address = oldest?.address ?? this.#heap.fresh(chunkBytes);
+    this.#chunks.push({ address, bytes: chunkBytes, busyUntil: this.#lastSubmitted + 1 });
+    return address;
   }
 
   /** A block of `bytes` that no command uses. It is free again once what is recorded up to the next submit is done. */

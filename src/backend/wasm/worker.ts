@@ -9,6 +9,8 @@ export type WorkerStart = {
 };
 
 export type KernelExports = {
+  /** Writes the constants of the kernels into the memory. */
+  readonly prepare: () => void;
   /** Executes lists until stopped; blocks the calling thread. */
   readonly work: (thread: number, threads: number) => void;
   /** Executes one list alone. */
@@ -16,7 +18,9 @@ export type KernelExports = {
 };
 
 export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
-  return new WebAssembly.Instance(module, { env: { memory } }).exports as KernelExports;
+  const exports = new WebAssembly.Instance(module, { env: { memory } }).exports as KernelExports;
+  exports.prepare();
+  return exports;
 }
 
 export function runWorker(start: WorkerStart, ready: () => void): void {

@@ -76,6 +76,9 @@ function causal(R: number, parts = 1): Ranges {
   return { first: Array.from({ length: R }, (_, r) => r - (r % T)), last: Array.from({ length: R }, (_, r) => r) };
 }
 
+/** Neighbours that begin at one key, with ends in no order and empty ranges between them. */
+const ragged: Ranges = { first: [3, 3, 3, 3, 3, 3, 3, 3, 3], last: [17, 9, 2, 39, 38, -1, 3, 20, 20] };
+
 function randomRanges(random: Random, R: number, S: number): Ranges {
   const first = Array.from({ length: R }, () => random.integer(S));
   return { first, last: first.map((from) => from + random.integer(S - from)) };
@@ -178,6 +181,7 @@ export const attentionCases: Cases = (random) => {
   add({ R: 5, S: 130, H: 6, G: 3, D: 17, Dv: 9 }, randomRanges(random, 5, 130), "random ranges");
   add({ R: 3, S: 700, H: 4, G: 2, D: 8, Dv: 8 }, { first: [0, 1, 699], last: [699, 650, 699] }, "long");
   add({ R: 17, S: 17, H: 2, G: 1, D: 8, Dv: 8 }, causal(17), "sharp", 12);
+  add({ R: 9, S: 40, H: 2, G: 2, D: 16, Dv: 32 }, ragged, "one first key, ragged ends");
   add({ R: 0, S: 5, H: 2, G: 1, D: 4, Dv: 4 }, { first: [], last: [] }, "no rows");
   return [...cases, ...edgeCases(random), ...cacheCases(random), ...pagedCases(random)];
 };
@@ -331,6 +335,8 @@ export const attentionBackwardCases: Cases = (random) => {
   add({ R: 68, S: 68, H: 2, G: 2, D: 24, Dv: 16 }, causal(68, 4), 4, "packed");
   add({ R: 68, S: 68, H: 2, G: 2, D: 24, Dv: 16 }, causal(68, 4), 1, "packed, one part");
   add({ R: 129, S: 129, H: 2, G: 1, D: 32, Dv: 32 }, causal(129), 1, "causal");
+  add({ R: 66, S: 66, H: 3, G: 3, D: 32, Dv: 16 }, causal(66, 2), 2, "packed, a key head for each head", 7);
+  add({ R: 9, S: 40, H: 2, G: 2, D: 16, Dv: 32 }, ragged, 1, "one first key, ragged ends");
   add({ R: 10, S: 40, H: 6, G: 3, D: 17, Dv: 9 }, randomRanges(random, 10, 40), 1, "random ranges", 3);
   add({ R: 6, S: 6, H: 2, G: 1, D: 8, Dv: 8 }, causal(6, 2), 2, "strided", 5);
   add({ R: 17, S: 17, H: 2, G: 2, D: 8, Dv: 8 }, causal(17), 1, "sharp", 0, 6);

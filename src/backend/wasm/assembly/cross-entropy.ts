@@ -4,7 +4,7 @@
 
 import { share } from "./control";
 import { load4, store4 } from "./lanes";
-import { exp4, log, maxLanes, sumLanes } from "./math";
+import { expNegative4, log, maxLanes, sumLanes } from "./math";
 
 /** Largest value of a row. */
 // @ts-ignore: decorator
@@ -25,9 +25,9 @@ export function sumExp(row: usize, width: i32, top: f32): f32 {
   const shift = f32x4.splat(top);
   let sum = f32x4.splat(0);
   let i = 0;
-  for (; i + 4 <= width; i += 4) sum = f32x4.add(sum, exp4(f32x4.sub(v128.load(row + (<usize>i << 2)), shift)));
+  for (; i + 4 <= width; i += 4) sum = f32x4.add(sum, expNegative4(f32x4.sub(v128.load(row + (<usize>i << 2)), shift)));
   let total = sumLanes(sum);
-  for (; i < width; i++) total += f32x4.extract_lane(exp4(f32x4.splat(load<f32>(row + (<usize>i << 2)) - top)), 0);
+  for (; i < width; i++) total += f32x4.extract_lane(expNegative4(f32x4.splat(load<f32>(row + (<usize>i << 2)) - top)), 0);
   return total;
 }
 
@@ -67,10 +67,18 @@ export function crossEntropyBackward(p: usize, thread: i32, threads: i32): void 
     }
     const shift = v128.load32_splat(lse + (<usize>r << 2));
     const scale = v128.load32_splat(dloss + (<usize>r << 2));
-    for (let i = 0; i < vocab; i += 4) {
+    let i = 0;
+    for (; i + 8 <= vocab; i += 8) {
+      const o = at + (<usize>i << 2);
+      const first = f32x4.mul(expNegative4(f32x4.sub(v128.load(logits + o), shift)), scale);
+      const second = f32x4.mul(expNegative4(f32x4.sub(v128.load(logits + o, 16), shift)), scale);
+      v128.store(dlogits + o, first);
+      v128.store(dlogits + o, second, 16);
+    }
+    for (; i < vocab; i += 4) {
       const o = at + (<usize>i << 2);
       const count = vocab - i;
-      store4(dlogits + o, count, f32x4.mul(exp4(f32x4.sub(load4(logits + o, count), shift)), scale));
+      store4(dlogits + o, count, f32x4.mul(expNegative4(f32x4.sub(load4(logits + o, count), shift)), scale));
     }
     const place = dlogits + at + (<usize>target << 2);
     store<f32>(place, load<f32>(place) - load<f32>(dloss + (<usize>r << 2)));

@@ -1,5 +1,5 @@
 // Vector mathematics: exp by range reduction and a degree-6 polynomial (Cephes coefficients; relative error below 3e-7), multiply-add
-// that is fused in the relaxed build, sums of lanes in one fixed order.
+// that is fused in the relaxed build, sums of lanes in one fixed order. Only operations that V8 can fuse in pairs (see matmul-tiles.ts).
 
 /** a·b + c: fused where the build allows it. */
 // @ts-ignore: decorator
@@ -23,34 +23,105 @@ export function maxLanes(x: v128): f32 {
   return f32x4.extract_lane(f32x4.max(pair, i32x4.shuffle(pair, pair, 1, 0, 3, 2)), 0);
 }
 
-/** e^x in each lane; 0 below -87.3, +Infinity above 88.7, NaN kept. */
-// @ts-ignore: decorator
-@inline
-export function exp4(x: v128): v128 {
-  const limited = f32x4.pmax(f32x4.pmin(x, f32x4.splat(88.8)), f32x4.splat(-104.0));
-  const n = f32x4.nearest(f32x4.mul(limited, f32x4.splat(1.44269504088896341)));
-  // ln 2 in two parts: the first has few bits, so that n·part is exact.
-  let r = f32x4.sub(limited, f32x4.mul(n, f32x4.splat(0.693359375)));
-  r = f32x4.add(r, f32x4.mul(n, f32x4.splat(2.12194440e-4)));
-  let p = f32x4.splat(1.9875691500e-4);
-  p = madd(p, r, f32x4.splat(1.3981999507e-3));
-  p = madd(p, r, f32x4.splat(8.3334519073e-3));
-  p = madd(p, r, f32x4.splat(4.1665795894e-2));
-  p = madd(p, r, f32x4.splat(1.6666665459e-1));
-  p = madd(p, r, f32x4.splat(5.0000001201e-1));
-  p = madd(p, f32x4.mul(r, r), f32x4.add(r, f32x4.splat(1)));
-  // 2^n in two factors, so that results near the ends neither overflow nor vanish early.
-  const half = i32x4.shr_s(i32x4.trunc_sat_f32x4_s(n), 1);
-  const rest = i32x4.sub(i32x4.trunc_sat_f32x4_s(n), half);
-  const scaled = f32x4.mul(f32x4.mul(p, power2(half)), power2(rest));
-  // NaN lanes: pmin and pmax above replaced them, put them back.
-  return v128.bitselect(scaled, x, f32x4.eq(x, x));
+/**
+ * Constants of the vector functions, in memory: V8 builds a v128 constant anew wherever it is used, six instructions that all wait for one
+ * port, while a broadcast load is one. `prepare` writes them before a thread runs anything.
+ */
+const TABLE: usize = 1024;
+/** 1.5·2^23: adding it to a small number rounds that to an integer, which then stands in the low bits. */
+const ROUND: usize = TABLE;
+const ONE: usize = TABLE + 4;
+const LOG2E: usize = TABLE + 8;
+/** ln 2 in two parts: the first has few bits, so that n·part is exact. */
+const LN2_HIGH: usize = TABLE + 12;
+const LN2_LOW: usize = TABLE + 16;
+const EXP_HIGHEST: usize = TABLE + 20;
+const EXP_LOWEST: usize = TABLE + 24;
+const NORMAL_HIGHEST: usize = TABLE + 28;
+const NORMAL_LOWEST: usize = TABLE + 32;
+/** The polynomial, highest degree first. */
+const P: usize = TABLE + 36;
+
+/** Writes the constants; every thread writes the same. */
+export function prepare(): void {
+  store<f32>(ROUND, 12582912);
+  store<f32>(ONE, 1);
+  store<f32>(LOG2E, 1.44269504088896341);
+  store<f32>(LN2_HIGH, 0.693359375);
+  store<f32>(LN2_LOW, -2.12194440e-4);
+  store<f32>(EXP_HIGHEST, 88.8);
+  store<f32>(EXP_LOWEST, -104);
+  store<f32>(NORMAL_HIGHEST, 87.3);
+  store<f32>(NORMAL_LOWEST, -87.3);
+  store<f32>(P, 1.9875691500e-4);
+  store<f32>(P, 1.3981999507e-3, 4);
+  store<f32>(P, 8.3334519073e-3, 8);
+  store<f32>(P, 4.1665795894e-2, 12);
+  store<f32>(P, 1.6666665459e-1, 16);
+  store<f32>(P, 5.0000001201e-1, 20);
 }
 
 // @ts-ignore: decorator
 @inline
+export function one4(): v128 {
+  return v128.load32_splat(ONE);
+}
+
+/** round(x / ln 2) + ROUND. */
+// @ts-ignore: decorator
+@inline
+function shiftedExponent(x: v128): v128 {
+  return f32x4.add(f32x4.mul(x, v128.load32_splat(LOG2E)), v128.load32_splat(ROUND));
+}
+
+/** e^(x - n·ln 2), where n + ROUND is given. */
+// @ts-ignore: decorator
+@inline
+function expRest(x: v128, shifted: v128): v128 {
+  const n = f32x4.sub(shifted, v128.load32_splat(ROUND));
+  let r = f32x4.sub(x, f32x4.mul(n, v128.load32_splat(LN2_HIGH)));
+  r = f32x4.sub(r, f32x4.mul(n, v128.load32_splat(LN2_LOW)));
+  let p = madd(v128.load32_splat(P), r, v128.load32_splat(P, 4));
+  p = madd(p, r, v128.load32_splat(P, 8));
+  p = madd(p, r, v128.load32_splat(P, 12));
+  p = madd(p, r, v128.load32_splat(P, 16));
+  p = madd(p, r, v128.load32_splat(P, 20));
+  return madd(p, f32x4.mul(r, r), f32x4.add(r, one4()));
+}
+
+/** e^x in each lane; 0 below -104, +Infinity above 88.7, NaN kept (pmin and pmax give x where the comparison is false). */
+// @ts-ignore: decorator
+@inline
+export function exp4(x: v128): v128 {
+  const limited = f32x4.pmax(f32x4.pmin(x, v128.load32_splat(EXP_HIGHEST)), v128.load32_splat(EXP_LOWEST));
+  const shifted = shiftedExponent(limited);
+  // 2^n in two factors, so that results near the ends neither overflow nor vanish early.
+  const n = i32x4.sub(shifted, v128.load32_splat(ROUND));
+  const half = i32x4.shr_s(n, 1);
+  return f32x4.mul(f32x4.mul(expRest(limited, shifted), power2(half)), power2(i32x4.sub(n, half)));
+}
+
+/** e^x for x of at most 87.3 (a softmax's differences from the largest): 0 below -87.3, NaN kept. */
+// @ts-ignore: decorator
+@inline
+export function expNegative4(x: v128): v128 {
+  const least = v128.load32_splat(NORMAL_LOWEST);
+  return v128.andnot(expNormal4(f32x4.pmax(x, least)), f32x4.lt(x, least));
+}
+
+/** e^x for -87.3 <= x <= 87.3 or NaN: 2^n is one float, made of its exponent. */
+// @ts-ignore: decorator
+@inline
+function expNormal4(x: v128): v128 {
+  const shifted = shiftedExponent(x);
+  return f32x4.mul(expRest(x, shifted), power2(shifted));
+}
+
+/** 2^n from n, or from n + ROUND: the shift leaves the low bits alone. The bits of 1 are those of exponent 0. */
+// @ts-ignore: decorator
+@inline
 function power2(n: v128): v128 {
-  return i32x4.shl(i32x4.add(n, i32x4.splat(127)), 23);
+  return i32x4.add(i32x4.shl(n, 23), one4());
 }
 
 // @ts-ignore: decorator
@@ -59,11 +130,12 @@ export function exp1(x: f32): f32 {
   return f32x4.extract_lane(exp4(f32x4.splat(x)), 0);
 }
 
-/** 1 / (1 + e^-x). */
+/** 1 / (1 + e^-x), never below 1e-38. */
 // @ts-ignore: decorator
 @inline
 export function sigmoid4(x: v128): v128 {
-  return f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), exp4(f32x4.neg(x))));
+  const limited = f32x4.pmax(f32x4.pmin(f32x4.neg(x), v128.load32_splat(NORMAL_HIGHEST)), v128.load32_splat(NORMAL_LOWEST));
+  return f32x4.div(one4(), f32x4.add(one4(), expNormal4(limited)));
 }
 
 /** Natural logarithm in double precision without tables: exponent and the atanh series of the mantissa (error below 1e-13). */

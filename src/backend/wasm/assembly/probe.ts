@@ -3,6 +3,7 @@
 
 import { share } from "./control";
 import { madd } from "./math";
+import { dot } from "./packed-codes";
 
 export function probeRead(p: usize, thread: i32, threads: i32): void {
   const x = <usize>load<u32>(p);
@@ -104,4 +105,14 @@ export function probeFma(p: usize, thread: i32, threads: i32): void {
   v128.store(out, c21, 336);
   v128.store(out, c22, 352);
   v128.store(out, c23, 368);
+}
+
+/** probeDot(out): what a relaxed dot product of 4 × -127 and 4 bytes of 255 gives. */
+export function probeDot(p: usize, thread: i32, threads: i32): void {
+  if (thread != 0) return;
+  // From memory, so that the engine does not compute it in advance.
+  const out = <usize>load<u32>(p);
+  store<u32>(out, 0x81818181);
+  store<u32>(out, 0xffffffff, 4);
+  store<i32>(out, i32x4.extract_lane(dot(v128.load32_splat(out), v128.load32_splat(out, 4), i32x4.splat(0)), 0));
 }

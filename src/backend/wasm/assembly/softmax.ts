@@ -3,7 +3,7 @@
 import { share } from "./control";
 import { rowMax, sumExp } from "./cross-entropy";
 import { load4, store4 } from "./lanes";
-import { exp4, madd, sumLanes } from "./math";
+import { expNegative4, madd, sumLanes } from "./math";
 
 export function softmax(p: usize, thread: i32, threads: i32): void {
   const out = <usize>load<u32>(p);
@@ -18,7 +18,7 @@ export function softmax(p: usize, thread: i32, threads: i32): void {
     const scale = f32x4.splat(<f32>(1.0 / <f64>sumExp(x + at, width, top)));
     for (let i = 0; i < width; i += 4) {
       const o = at + (<usize>i << 2);
-      store4(out + o, width - i, f32x4.mul(exp4(f32x4.sub(load4(x + o, width - i), shift)), scale));
+      store4(out + o, width - i, f32x4.mul(expNegative4(f32x4.sub(load4(x + o, width - i), shift)), scale));
     }
   }
 }

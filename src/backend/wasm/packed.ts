@@ -1,0 +1,300 @@
+// Packed weights on the wasm device, host side: how large their panels are, how rows of x are made ready for them, and the commands for both. The byte
+// layouts are in assembly/packed-*.ts, one file for each group of types.
+
+import { type PackedType, packedRowBytes, packedTypes } from "../../core/dtype.ts";
+import { DeviceError, ShapeError } from "../../core/errors.ts";
+import type { DeviceBuffer, Kernels, View } from "../backend.ts";
+import type { SharedHeap } from "./memory.ts";
+import { addressOf, chunkBytes, type Recorder, type WasmBuffer } from "./recorder.ts";
+
+/** What this engine's relaxed dot product of bytes does with a second operand above 127; "none": there is none. */
+export type DotKind = "unsigned" | "signed" | "sevenBits" | "none";
+
+type Layout = {
+  /** Bytes of a panel of 8 rows for each `step` weights along k; for 16 rows and one weight for the 16-bit types. */
+  readonly bytes: number;
+  readonly step: number;
+  /** Scales for each 32 weights. */
+  readonly halves: 1 | 2;
+  readonly minimum: boolean;
+  /** Weight = scale·(code - offset); "byte" where codes are signed bytes (128, or 0 where the dot product takes them signed). */
+  readonly offset: number | "byte";
+};
+
+const layouts: Readonly<Record<PackedType, Layout>> = {
+  f16: { bytes: 32, step: 1, halves: 1, minimum: false, offset: 0 },
+  bf16: { bytes: 32, step: 1, halves: 1, minimum: false, offset: 0 },
+  q8_0: { bytes: 272, step: 32, halves: 1, minimum: false, offset: "byte" },
+  q4_0: { bytes: 144, step: 32, halves: 1, minimum: false, offset: 8 },
+  q4_1: { bytes: 160, step: 32, halves: 1, minimum: true, offset: 0 },
+  q5_0: { bytes: 176, step: 32, halves: 1, minimum: false, offset: 16 },
+  q5_1: { bytes: 192, step: 32, halves: 1, minimum: true, offset: 0 },
+  q2_k: { bytes: 384, step: 32, halves: 2, minimum: true, offset: 0 },
+  q3_k: { bytes: 320, step: 32, halves: 2, minimum: false, offset: 4 },
+  q4_k: { bytes: 1184, step: 256, halves: 1, minimum: true, offset: 0 },
+  q5_k: { bytes: 1440, step: 256, halves: 1, minimum: true, offset: 0 },
+  q6_k: { bytes: 1680, step: 256, halves: 2, minimum: false, offset: 32 },
+  iq4_nl: { bytes: 272, step: 32, halves: 1, minimum: false, offset: "byte" },
+  iq4_xs: { bytes: 288, step: 32, halves: 1, minimum: false, offset: "byte" },
+  mxfp4: { bytes: 288, step: 32, halves: 1, minimum: false, offset: 12 },
+};
+
+/** The order of these names is that of the numbers in assembly/packed-matmul.ts. */
+const names = Object.keys(packedTypes) as PackedType[];
+
+export const packedTypeSet: ReadonlySet<PackedType> = new Set(names);
+
+type PackedShape = NonNullable<WasmBuffer["packed"]>;
+
+/** Rows of x that are prepared and multiplied at a time. */
+const mostRows = 1024;
+/** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
+const alone = 2;
+const headerBytes = 64;
+const [dotWay, pairWay, widenWay] = [0, 1, 2];
+
+const isHalf = (type: PackedType) => type === "f16" || type === "bf16";
+const panelRows = (type: PackedType) => (isHalf(type) ? 16 : 8);
+const panelBytes = (type: PackedType, width: number) => (width / layouts[type].step) * layouts[type].bytes + (type === "f16" ? 64 : 0);
+
+export class PackedWeights {
+  readonly #heap: SharedHeap;
+  readonly #recorder: Recorder;
+  readonly #threads: number;
+  readonly #columns: 8 | 16;
+  readonly #dots: DotKind;
+
+  constructor(heap: SharedHeap, recorder: Recorder, threads: number, columns: 8 | 16, dots: DotKind) {
+    this.#heap = heap;
+    this.#recorder = recorder;
+    this.#threads = threads;
+    this.#columns = columns;
+    this.#dots = dots;
+  }
+
+  allocate(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
+    const { weights } = packedTypes[type];
+    if (width % weights !== 0 || ![matrices, rows, width].every((n) => Number.isSafeInteger(n) && n >= 0)) {
+      throw new ShapeError({
+        operation: "allocate packed",
+        got: `${matrices} matrices of ${rows} rows of ${width} weights of ${type}`,
+        expected: `rows of a multiple of ${weights}`,
+        cure: "decode this tensor to f32",
+      });
+    }
+    const perRow = panelRows(type);
+    const panels = Math.ceil(rows / perRow);
+    const size = panelBytes(type, width);
+    const bytes = headerBytes + matrices * panels * size;
+    const address = this.#heap.allocate(bytes);
+    const buffer: WasmBuffer = {
+      dtype: type,
+      length: matrices * rows * width,
+      bytes,
+      address,
+      version: 0,
+      packs: undefined,
+      released: false,
+      packed: { type, matrices, rows, width },
+    };
+    this.#zero(address, headerBytes);
+    // Lanes without a row: whatever lies there is multiplied too, and denormals would be slow.
+    if (rows % perRow !== 0) {
+      for (let matrix = 1; matrix <= matrices; matrix++) this.#zero(address + headerBytes + (matrix * panels - 1) * size, size);
+    }
+    return buffer;
+  }
+
+  write(buffer: WasmBuffer, firstRow: number, bytes: Uint8Array): void {
+    const { type, matrices, rows: N, width: K } = this.#packed(buffer, "write packed");
+    const rowBytes = packedRowBytes(type, K);
+    const rows = bytes.length / rowBytes;
+    if (bytes.length === 0) return;
+    if (!Number.isSafeInteger(rows) || !Number.isSafeInteger(firstRow) || firstRow < 0 || firstRow + rows > matrices * N) {
+      throw new ShapeError({
+        operation: "write packed",
+        got: `${bytes.length} bytes from row ${firstRow} on`,
+        expected: `whole rows of ${rowBytes} bytes, inside ${matrices * N} rows`,
+        cure: "pass the rows as they lie in the file",
+      });
+    }
+    // 16 bytes to spare for vector reads.
+    const chunkRows = Math.floor((chunkBytes - 16) / rowBytes);
+    for (let row = 0; row < rows; row += chunkRows || 1) {
+      const count = Math.min(chunkRows || 1, rows - row);
+      const size = count * rowBytes;
+      const source = chunkRows > 0 ? this.#recorder.stageChunk() : this.#recorder.stage(size + 16);
+      new Uint8Array(this.#heap.memory.buffer, source, size).set(bytes.subarray(row * rowBytes, row * rowBytes + size));
+      this.#recorder.record("packedRepack", {
+        w: buffer.address,
+        source,
+        type: names.indexOf(type),
+        firstRow: firstRow + row,
+        rows: count,
+        N,
+        K,
+        panelBytes: panelBytes(type, K),
+        rowBytes,
+        flip: this.#dots === "signed" ? 0 : 0x80,
+      });
+    }
+    // The threads begin at once.
+    this.#recorder.submit();
+  }
+
+  readonly kernels: Pick<Kernels, "packedMatmul" | "packedGroupedMatmul" | "packedEmbedding"> = {
+    packedMatmul: ({ out, x, w, M, N, K }) => {
+      this.#check(w, "packedMatmul", { matrices: 1, rows: N, width: K });
+      for (let row = 0; row < M; row += mostRows) {
+        const S = Math.min(mostRows, M - row);
+        const [rowsOut, rowsX] = [shift(out, row * N), shift(x, row * K)];
+        this.#product({ out: rowsOut, x: rowsX, w, offsets: undefined, S, E: 1, N, K, lanes: S <= alone ? 1 : 8 });
+      }
+    },
+    packedGroupedMatmul: ({ out, x, w, offsets, S, E, N, K }) => {
+      this.#check(w, "packedGroupedMatmul", { matrices: E, rows: N, width: K });
+      this.#product({ out, x, w, offsets, S, E, N, K, lanes: S <= alone * E ? 1 : 8 });
+    },
+    packedEmbedding: ({ out, table, ids, rows, width, vocab }) => {
+      const { type, matrices, rows: N } = this.#packed(table.buffer as WasmBuffer, "packedEmbedding");
+      this.#check(table, "packedEmbedding", { matrices, rows: vocab / matrices, width });
+      const { halves, minimum } = layouts[type];
+      this.#withScratch(64 + this.#codesBytes(type, width), this.#threads, (scratch, scratchStride) =>
+        this.#recorder.record("packedEmbedding", {
+          out,
+          table: addressOf(table),
+          ids,
+          rows,
+          width,
+          vocab,
+          N,
+          type: names.indexOf(type),
+          halves,
+          minimum,
+          offset: this.#offset(type),
+          panelBytes: panelBytes(type, width),
+          scratch,
+          scratchStride,
+        }),
+      );
+    },
+  };
+
+  #product(a: { out: View; x: View; w: View; offsets: View | undefined; S: number; E: number; N: number; K: number; lanes: 1 | 8 }): void {
+    const { out, x, w, offsets, S, E, N, K } = a;
+    if (S * N === 0) return;
+    const { type } = this.#packed(w.buffer as WasmBuffer, "packed product");
+    const { halves, minimum } = layouts[type];
+    const half = isHalf(type);
+    const lanes = half && a.lanes > 1 ? 6 : a.lanes;
+    const way = half ? dotWay : this.#way(type);
+    const blockBytes = half ? 4 * lanes : lanes * (way === widenWay ? 76 : 44);
+    const stripBytes = (half ? K : K / 32) * blockBytes;
+    const strips = Math.floor(S / lanes) + E;
+    const panels = Math.ceil(N / panelRows(type));
+    // Half a megabyte of prepared rows stays in the second-level cache while panels come and go.
+    const rowBlock = lanes * Math.max(1, Math.min(Math.ceil(S / lanes), Math.floor(524288 / Math.max(stripBytes, 1))));
+    const rowBlocks = E > 1 ? E : Math.ceil(S / rowBlock);
+    const panelBlock = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
+    const record = (ready: number) =>
+      this.#withScratch(576 + this.#codesBytes(type, K), this.#threads, (scratch, scratchStride) =>
+        this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {
+          out,
+          x: ready,
+          w: addressOf(w),
+          offsets,
+          S,
+          E,
+          N,
+          K,
+          type: names.indexOf(type),
+          lanes,
+          way,
+          halves,
+          minimum,
+          codesOnly: this.#dots === "none",
+          panelBytes: panelBytes(type, K),
+          rowBlock,
+          panelBlock,
+          columns: this.#columns,
+          scratch,
+          scratchStride,
+        }),
+      );
+    if (half && lanes === 1) record(addressOf(x));
+    else
+      this.#withScratch(strips * stripBytes, 1, (target) => {
+        if (half) this.#recorder.record("packedHalfRows", { target, x, offsets, S, E, K });
+        else {
+          const offset = this.#offset(type);
+          this.#recorder.record("packedRows", {
+            target,
+            x,
+            offsets,
+            S,
+            E,
+            K,
+            lanes,
+            wide: way === widenWay,
+            halves,
+            sums: minimum,
+            offset,
+          });
+        }
+        record(target);
+      });
+  }
+
+  /** How products of bytes are summed, see assembly/packed-codes.ts. */
+  #way(type: PackedType): number {
+    if (this.#dots === "none") return widenWay as number;
+    if (this.#dots !== "sevenBits") return dotWay as number;
+    if (layouts[type].offset === "byte") return widenWay as number;
+    return (type === "q4_0" || type === "q4_1" || type === "q4_k" ? pairWay : dotWay) as number;
+  }
+
+  #offset(type: PackedType): number {
+    const { offset } = layouts[type];
+    return offset === "byte" ? (this.#dots === "signed" ? 0 : 128) : offset;
+  }
+
+  /** Bytes of a panel that is unpacked: codes, or f32. */
+  #codesBytes(type: PackedType, width: number): number {
+    const { halves, minimum } = layouts[type];
+    return isHalf(type) ? 64 * width : (width / 32) * (256 + 32 * halves * (minimum ? 2 : 1));
+  }
+
+  #withScratch(bytes: number, count: number, body: (scratch: number, stride: number) => void): void {
+    const stride = Math.ceil((bytes + 64) / 64) * 64;
+    const scratch = this.#heap.allocate(stride * count);
+    body(scratch, stride);
+    this.#heap.release(scratch, stride * count);
+  }
+
+  /** Ordered with the commands, because the memory may be in use by earlier ones. */
+  #zero(address: number, bytes: number): void {
+    const out = { buffer: { address, dtype: "f32" } as WasmBuffer, offset: 0 };
+    this.#recorder.record("fill", { out, n: bytes / 4, value: 0 });
+  }
+
+  #packed(buffer: WasmBuffer, operation: string): PackedShape {
+    if (buffer.packed && !buffer.released) return buffer.packed;
+    const got = buffer.released ? "a released buffer" : `a buffer of ${buffer.dtype}`;
+    throw new DeviceError({ operation, got, expected: "a buffer of allocatePacked", cure: "load the weight as packed" });
+  }
+
+  #check(w: View, operation: string, expected: Omit<PackedShape, "type">): void {
+    const { matrices, rows, width } = this.#packed(w.buffer as WasmBuffer, operation);
+    if (w.offset === 0 && matrices === expected.matrices && rows === expected.rows && width === expected.width) return;
+    throw new ShapeError({
+      operation,
+      got: `${expected.matrices} matrices of [${expected.rows}, ${expected.width}] at offset ${w.offset}`,
+      expected: `the whole weight: ${matrices} of [${rows}, ${width}]`,
+      cure: "pass the sizes that the weight was allocated with",
+    });
+  }
+}
+
+function shift({ buffer, offset }: View, by: number): View {
+  return { buffer, offset: offset + by };
+}

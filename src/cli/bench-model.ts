@@ -1,0 +1,132 @@
+// `gradually bench MODEL`: tokens per second of a model as llama-bench counts them: `pp`, a prompt computed from nothing, and `tg`, generation
+// after `depth` ids, for one sequence or several at once. Goes through the engine, so that its own cost is in the numbers. Medians
+// of the repeats. Beside them: the bytes of weights that one step reads, and what this machine reads at most.
+
+import { isPackedType, packedRowBytes } from "../core/dtype.ts";
+import { ConfigError } from "../core/errors.ts";
+import { Random } from "../core/random.ts";
+import { elementCount } from "../core/shape.ts";
+import { Engine } from "../engine/engine.ts";
+import type { Model } from "../models/model.ts";
+
+export type ModelBenchOptions = {
+  readonly prompt: number;
+  readonly gen: number;
+  /** Ids before the generation starts. */
+  readonly depth: number;
+  readonly parallel: number;
+  readonly repeats: number;
+};
+
+export type ModelBench = {
+  /** Absent with --prompt 0. */
+  readonly pp?: { readonly n: number; readonly tok_s: number };
+  /** Tokens of all sequences together. Absent with --gen 0. */
+  readonly tg?: { readonly n: number; readonly depth: number; readonly parallel: number; readonly tok_s: number };
+  readonly threads: number;
+  readonly device: string;
+  /** Bytes of weights that one decoding step of one sequence reads. */
+  readonly weights_bytes: number;
+  /** weights_bytes times steps per second. */
+  readonly read_gb_s?: number;
+  readonly limit_gb_s?: number;
+};
+
+/** Throws ConfigError when prompt and generation do not fit into the model's context. `now` in seconds. */
+export async function benchModel(
+  model: Model,
+  options: ModelBenchOptions,
+  now: () => number,
+  onProgress: (done: number, total: number) => void = () => {},
+): Promise<ModelBench> {
+  const { prompt, gen, depth, parallel, repeats } = options;
+  const contextLength = Math.max(prompt + 1, Math.max(depth, 1) + gen);
+  if (contextLength > model.contextLength)
+    throw new ConfigError({
+      operation: "bench",
+      got: `${contextLength} tokens of prompt and generation`,
+      expected: `at most the model's context, ${model.contextLength}`,
+      cure: "lower --prompt, --gen or --depth",
+    });
+  const limit_gb_s = (await model.device.measureLimits?.(now))?.read_gb_s;
+  const random = new Random(1);
+  const ids = (count: number) => Array.from({ length: count }, () => random.integer(model.vocabSize));
+  const engine = new Engine(model, { slots: parallel, contextLength, prefillTokens: 512, seed: 1 });
+  const total = repeats * ((prompt > 0 ? 1 : 0) + (gen > 0 ? 1 : 0)) + 1;
+  let done = 0;
+
+  /** Seconds until the first token of all sequences, and from there to the last. */
+  async function run(length: number, maxTokens: number): Promise<{ first: number; rest: number }> {
+    const start = now();
+    let first = 0;
+    let waiting = parallel;
+    const onToken = () => {
+      if (first === 0 && --waiting === 0) first = now();
+    };
+    const request = () => ({ ids: ids(length), maxTokens, sampling: { temperature: 0 } });
+    let seen = 0;
+    await Promise.all(
+      Array.from({ length: parallel }, () => {
+        let isNew = true;
+        return engine.submit(request(), {
+          onToken: () => {
+            if (isNew) onToken();
+            isNew = false;
+            seen++;
+          },
+        });
+      }),
+    );
+    onProgress(++done, total);
+    return { first: first - start, rest: seen > parallel ? now() - first : 0 };
+  }
+
+  try {
+    await run(Math.max(1, Math.min(prompt, 32)), 2); // packs what is packed once
+    const prefill: number[] = [];
+    const decode: number[] = [];
+    for (let i = 0; i < repeats; i++) {
+      if (prompt > 0) prefill.push((prompt * parallel) / (await run(prompt, 1)).first);
+      if (gen > 0) decode.push(((gen - 1) * parallel) / (await run(Math.max(depth, 1), gen)).rest);
+    }
+    const { name, build, threads } = model.device.info;
+    const weights_bytes = bytesPerStep(model);
+    const tok_s = gen > 0 ? median(decode) : undefined;
+    return {
+      ...(prompt > 0 && { pp: { n: prompt, tok_s: median(prefill) } }),
+      ...(tok_s !== undefined && { tg: { n: gen, depth, parallel, tok_s } }),
+      threads,
+      device: `${name} ${build}`,
+      weights_bytes,
+      ...(tok_s !== undefined && { read_gb_s: (weights_bytes * tok_s) / parallel / 1e9 }),
+      ...(limit_gb_s !== undefined && { limit_gb_s }),
+    };
+  } finally {
+    await engine.dispose();
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+}
+
+/** All weights but the rows of the embedding table that are not looked up, and of the experts the chosen share. */
+function bytesPerStep(model: Model): number {
+  const { config } = model;
+  const experts = Number(config.n_routed_experts ?? config.num_experts ?? 0);
+  const share = experts > 0 ? Number(config.num_experts_per_tok ?? 0) / experts : 1;
+  const isTied = config.tie_word_embeddings === true;
+  let bytes = 0;
+  for (const row of model.weightTable) {
+    if (row.action !== "as-is" && row.action !== "stack") continue;
+    const parameter = model.parameters.get(row.parameter) ?? model.buffers.get(row.parameter);
+    if (!parameter || (row.parameter === "model.embed_tokens.weight" && !isTied)) continue;
+    const width = parameter.shape.at(-1) ?? 1;
+    const rows = elementCount(parameter.shape) / Math.max(width, 1);
+    const size = isPackedType(parameter.dtype) ? packedRowBytes(parameter.dtype, width) * rows : 4 * width * rows;
+    bytes += row.action === "stack" ? size * share : size;
+  }
+  return bytes;
+}
