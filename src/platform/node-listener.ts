@@ -27,7 +27,7 @@ export async function listen(fetch: Fetch, options: ListenOptions): Promise<List
     headersTimeout: limits.headerSeconds * 1000,
     requestTimeout: (limits.headerSeconds + limits.bodySeconds) * 1000,
     connectionsCheckingInterval: 1000,
-    keepAliveTimeout: 10_000,
+    keepAliveTimeout: 60_000,
     requireHostHeader: false,
     insecureHTTPParser: false,
     noDelay: true,
