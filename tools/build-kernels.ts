@@ -24,6 +24,12 @@ function entryText(): string {
   lines.push("    const p = list + 8;", "    switch (load<i32>(list)) {");
   for (const [i, { name }] of commands.entries()) lines.push(`      case ${i}: ${name}(p, thread, threads); break;`);
   lines.push("      default: unreachable();", "    }", "    list += <usize>load<i32>(list, 4);", "    barrier(threads);", "  }", "}", "");
+  lines.push(
+    "export function runShared(list: usize, end: usize, thread: i32, threads: i32): void {",
+    "  run(list, end, thread, threads);",
+    "}",
+    "",
+  );
   lines.push("export function runAlone(list: usize, end: usize): void {", "  run(list, end, 0, 1);", "}", "");
   lines.push(
     "export function work(thread: i32, threads: i32): void {",

@@ -360,8 +360,11 @@ export interface Device {
   read(buffer: DeviceBuffer, offset: number, length: number): Promise<HostArray>;
   /** Runs what is recorded. */
   finish(): Promise<void>;
-  /** What this machine can do at most on this device, measured now (about half a second): the limits that kernels are held against. `now` in seconds. */
-  measureLimits?(now: () => number): Promise<{ readonly read_gb_s: number; readonly fma_gflop_s: number }>;
+  /**
+   * What this machine can do at most on this device, measured now (about half a second): the limits that kernels are held against. `now` in seconds. `bytes`
+   * (default 64 MiB, as much as the elementwise benchmarks touch) are read again and again: many lie in a cache, a model of many more does not.
+   */
+  measureLimits?(now: () => number, bytes?: number): Promise<{ readonly read_gb_s: number; readonly fma_gflop_s: number }>;
   /** Bytes in live buffers, and reserved from the system. */
   memory(): { readonly used: number; readonly reserved: number };
   close(): Promise<void>;

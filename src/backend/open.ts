@@ -15,11 +15,18 @@ export type DeviceOptions = {
   readonly threads?: number;
   /** Default: the fastest build that this engine runs and that passes its self-test. */
   readonly build?: WasmBuild;
+  /** Bytes of weights that will stay packed: a WebAssembly memory ends at 4 GiB, so more than fits beside the rest takes several. */
+  readonly weightBytes?: number;
 };
+
+/** So many bytes of weights leave room for cache and intermediates in the first memory. */
+const nearBytes = 2.5 * 2 ** 30;
+/** Weights planned into each further memory: what it holds at most, less what its last tensor may waste. */
+const farBytes = 3.25 * 2 ** 30;
 
 /** Throws ConfigError for a name that does not exist, DeviceError when the device cannot be opened. */
 export async function openDevice(host: Host, options: DeviceOptions = {}): Promise<Device> {
-  const { device = "cpu", threads } = options;
+  const { device = "cpu", threads, weightBytes = 0 } = options;
   if (threads !== undefined && (!Number.isSafeInteger(threads) || threads < 1)) {
     throw new ConfigError({
       operation: "open device",
@@ -41,7 +48,7 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
     case "reference":
       return (await import("./reference/open.ts")).openReference({ precision: "f32" });
     case "cpu":
-      return await openTrusted(host, threads, build);
+      return await openTrusted(host, { threads, build, farMemories: weightBytes > nearBytes ? Math.ceil(weightBytes / farBytes) : 0 });
     default:
       throw new ConfigError({
         operation: "open device",
@@ -53,14 +60,14 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
 }
 
 /** The fastest build; the experimental wide one only when every kernel agrees with the reference here and now. */
-async function openTrusted(host: Host, threads: number | undefined, build: WasmBuild | undefined): Promise<Device> {
+async function openTrusted(host: Host, options: { threads?: number; build?: WasmBuild; farMemories: number }): Promise<Device> {
   const { openWasm } = await import("./wasm/open.ts");
-  const device = await openWasm(host, { threads, build });
+  const device = await openWasm(host, options);
   if (device.info.build !== "wide") return device;
   const failed = await (await import("./self-test.ts")).selfTest(device);
   if (failed.length === 0) return device;
   await device.close();
-  if (build === "wide") {
+  if (options.build === "wide") {
     throw new DeviceError({
       operation: "open the wide build",
       got: `other results than the reference in ${failed.join(", ")}`,
@@ -68,7 +75,7 @@ async function openTrusted(host: Host, threads: number | undefined, build: WasmB
       cure: "leave the build out, or choose relaxed",
     });
   }
-  return await openWasm(host, { threads, build: "relaxed" });
+  return await openWasm(host, { ...options, build: "relaxed" });
 }
 
 /** WebAssembly builds that this engine can run, fastest first. */

@@ -13,6 +13,7 @@ import { describeConfig } from "../models/describe.ts";
 import { type ModelFiles, openModelFiles, openModelText } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
+import { packedBytes } from "../models/weights.ts";
 import { findModelPath } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import type { TemplateSet } from "../text/chat-template.ts";
@@ -41,7 +42,10 @@ export function addModelFlags(command: Command): Command {
   );
 }
 
-export async function withDevice<T>(flags: DeviceFlags, use: (device: Device, host: Host) => Promise<T>): Promise<T> {
+export async function withDevice<T>(
+  flags: DeviceFlags & { readonly weightBytes?: number },
+  use: (device: Device, host: Host) => Promise<T>,
+): Promise<T> {
   const host = nodeHost();
   const device = await openDevice(host, flags);
   try {
@@ -101,7 +105,7 @@ export async function withWeights<T>(reference: string | undefined, flags: Model
   try {
     for (const warning of opened.warnings) note(`note: ${warning}`);
     const contextLength = chooseContext(opened, flags.ctxSize);
-    return await withDevice(flags, async (device, host) => {
+    return await withDevice({ ...flags, weightBytes: packedBytes(opened.tensors.values()) }, async (device, host) => {
       const model = await loadModel(device, opened, { weights: "stored", contextLength });
       try {
         return await use({ host, device, path, model, opened });

@@ -29,13 +29,14 @@ export type GgufModel = {
 
 /** Throws ConfigError for metadata, FormatError for tensors, each naming what disagrees; nothing but rope_freqs.weight was read then. */
 export async function mapGguf(gguf: Gguf, path: string): Promise<GgufModel> {
+  // The architecture first: the tensors of another have other names.
+  const metadata = plainMetadata(gguf.metadata, (key) => !key.startsWith("tokenizer.") || key.endsWith("_token_id"));
+  const read = readMetadata(path, metadata);
   const names = new Set(gguf.tensors.keys());
   const table = gguf.tensors.get("token_embd.weight");
   if (table?.shape.length !== 2)
     fail(path, table ? `token_embd.weight ${showShape(table.shape)}` : "no token_embd.weight", "an embedding table");
   const factors = gguf.tensors.get("rope_freqs.weight");
-  const metadata = plainMetadata(gguf.metadata, (key) => !key.startsWith("tokenizer.") || key.endsWith("_token_id"));
-  const read = readMetadata(path, metadata);
   const vocabSize = checkVocabulary(gguf, table.shape[0] as number, (got, expected) => fail(path, got, expected));
   const config = configOf(path, metadata, names, factors && (await readFactors(gguf, factors, path)), vocabSize);
   if (table.shape[1] !== config.hidden_size)

@@ -134,6 +134,16 @@ export async function loadWeights(
   return weights;
 }
 
+/** Bytes of the tensors that may stay packed, as they lie in the file: what openDevice wants to know of a model. */
+export function packedBytes(tensors: Iterable<CheckpointTensor>): number {
+  let bytes = 0;
+  for (const { shape, packed } of tensors) {
+    const width = shape.at(-1) ?? 0;
+    if (packed && shape.length >= 2 && width > 0) bytes += (elementCount(shape) / width) * packedRowBytes(packed.type, width);
+  }
+  return bytes;
+}
+
 /** The packed type that all sources of a parameter share, when it may stay packed. */
 export function packedTypeOf(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): PackedType | undefined {
   const type = sources[0]?.packed?.type;

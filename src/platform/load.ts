@@ -10,6 +10,7 @@ import { parseHubName } from "../formats/hub-names.ts";
 import { describeConfig } from "../models/describe.ts";
 import { type ModelFiles, openModelFiles } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
+import { packedBytes } from "../models/weights.ts";
 import { findModelPath } from "./find-model.ts";
 import type { PullReport } from "./hub/pull.ts";
 import { nodeHost } from "./node.ts";
@@ -64,7 +65,8 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
     const { tokenizer, templates: found } = await opened.openText();
     const templates = options.chatTemplate === undefined ? found : { default: options.chatTemplate };
     const chat = templates.default === undefined && templates.toolUse === undefined ? undefined : openChat(tokenizer, templates, path);
-    const device = await openDevice(host, { device: options.device ?? "cpu", threads: options.threads });
+    const weightBytes = packedBytes(opened.tensors.values());
+    const device = await openDevice(host, { device: options.device ?? "cpu", threads: options.threads, weightBytes });
     cleanups.push(() => device.close());
     const longest = engineOptions(options, opened).contextLength;
     const model = await loadModel(device, opened, { weights: "stored", contextLength: longest });

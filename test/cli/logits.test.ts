@@ -27,7 +27,7 @@ test("for people: the five likeliest of each position", async () => {
 test("refused: no such model, a name that the Hub cannot have, a broken folder", async () => {
   await expectFailure(["logits", "/no/such/folder", "--ids", "1"], "no such folder");
   await expectFailure(["logits", "hf:org/name/x", "--ids", "1"], "an organisation, a slash and a name");
-  await expectFailure(["logits", "model.gguf", "--ids", "1"], "GGUF");
+  await expectFailure(["logits", "model.gguf", "--ids", "1"], "no such file");
   await expectFailure(["logits", fixtures, "--ids", "1"], "without config.json");
   await expectFailure(["logits", "package.json", "--ids", "1"], "a file");
   await expectFailure(["run", path.join(fixtures, "llama-gqa"), "x"], "no tokenizer.json");

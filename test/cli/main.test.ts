@@ -4,7 +4,23 @@ import { cli, expectUsage } from "./cli.ts";
 test("without arguments: the help, exit 0", async () => {
   const ran = await cli([]);
   expect(ran).toMatchObject({ code: 0, err: "" });
-  for (const verb of ["run", "train", "eval", "bench", "logits", "tokenize", "inspect", "doctor", "speedrun", "pull", "ls", "rm"]) {
+  for (const verb of [
+    "run",
+    "train",
+    "eval",
+    "bench",
+    "logits",
+    "tokenize",
+    "inspect",
+    "doctor",
+    "speedrun",
+    "pull",
+    "ls",
+    "rm",
+    "quantize",
+    "convert",
+    "perplexity",
+  ]) {
     expect(ran.out).toMatch(new RegExp(`^ {2}${verb} +\\S`, "m"));
   }
 });
@@ -13,7 +29,7 @@ test("--version prints package.json's", async () => {
   expect(await cli(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
 });
 
-test.each(["run", "train", "eval", "logits", "tokenize", "inspect", "doctor", "pull", "ls", "rm"])(
+test.each(["run", "train", "eval", "logits", "tokenize", "inspect", "doctor", "pull", "ls", "rm", "quantize", "convert", "perplexity"])(
   "help of %s has examples, in both spellings",
   async (verb) => {
     const [flag, word] = await Promise.all([cli([verb, "--help"]), cli(["help", verb])]);

@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { vi } from "vitest";
 import { type Gguf, openGguf } from "../../src/formats/gguf.ts";
 import type { GgufValue } from "../../src/formats/gguf-values.ts";
 import { type GgufEntry, writeGguf } from "../../src/formats/gguf-writer.ts";
@@ -12,6 +13,9 @@ import { nodeFiles } from "../../src/platform/node-files.ts";
 import type { Mix } from "../../src/quantize/mix.ts";
 import { type WriteReport, writeGgufModel } from "../../src/quantize/write-gguf-model.ts";
 import { fixturePath } from "./fixtures.ts";
+
+// Files on a busy machine take their time.
+vi.setConfig({ testTimeout: 60_000 });
 
 export type Place = { readonly folder: string; path(name: string): string; remove(): void };
 

@@ -90,9 +90,10 @@ export const commands = [
   command("clipFactor", "clip-factor", "!out @sumSquares ?guard ~maxNorm"),
   command("adamw", "adamw", "!param @grad !m !v n @factor ~beta1 ~beta2 ~rest1 ~rest2 ~eps ~decay ~stepSize ~inverseRoot"),
   command("probeDot", "probe", "out"),
+  command("far", "far", "memory kind a b c"),
   command("probeRead", "probe", "x bytes out"),
   command("probeFma", "probe", "out rounds"),
 ] as const satisfies readonly Command[];
 
 /** Files whose functions the module exports, for no other reason than that the optimiser then keeps them apart: V8 optimises them function by function. */
-export const keptApart = ["packed-codes", "packed-q4", "packed-q5", "packed-q6k", "packed-q8", "packed-half"] as const;
+export const keptApart = ["packed-codes", "packed-widen", "packed-q4", "packed-q5", "packed-q6k", "packed-q8", "packed-half"] as const;

@@ -1,8 +1,10 @@
-// The WebAssembly device: buffers in one shared memory, commands recorded into lists, executed by threads inside WebAssembly.
+// The WebAssembly device: buffers in one shared memory, commands recorded into lists, executed by threads inside WebAssembly. Packed weights that
+// do not fit beside them lie in far memories (far-memory.ts).
 
-import type { HostArray, PackedType } from "../../core/dtype.ts";
+import { type HostArray, type PackedType, packedRowBytes } from "../../core/dtype.ts";
 import { DeviceError } from "../../core/errors.ts";
-import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
+import type { Device, DeviceBuffer, DeviceInfo, Kernels, View } from "../backend.ts";
+import { FarMemory, type PackedKernels } from "./far-memory.ts";
 import { wasmKernels } from "./kernels.ts";
 import type { SharedHeap } from "./memory.ts";
 import { type DotKind, PackedWeights, packedTypeSet } from "./packed.ts";
@@ -17,15 +19,37 @@ export class WasmDevice implements Device {
   readonly #heap: SharedHeap;
   readonly #pool: Pool;
   readonly #recorder: Recorder;
+  readonly #far: readonly FarMemory[];
+  readonly #farCapacity: number;
 
-  constructor(heap: SharedHeap, pool: Pool, build: "wide" | "relaxed" | "simd128", dots: DotKind) {
+  /** `far`: where packed weights go, as much as `farCapacity` bytes into each, before the first memory. */
+  constructor(
+    heap: SharedHeap,
+    pool: Pool,
+    build: "wide" | "relaxed" | "simd128",
+    dots: DotKind,
+    far: readonly SharedHeap[] = [],
+    farCapacity = 0,
+  ) {
     this.#heap = heap;
     this.#pool = pool;
     this.#recorder = new Recorder(heap, pool);
     this.info = { name: "wasm", build, threads: pool.threads };
     const columns = build === "wide" ? 16 : 8;
     this.#packed = new PackedWeights(heap, this.#recorder, pool.threads, columns, dots);
-    this.kernels = wasmKernels(heap, this.#recorder, this.#packed, pool.threads, columns);
+    this.#far = far.map((other, index) => new FarMemory(index, other, this.#recorder, pool.threads, columns, dots));
+    this.#farCapacity = farCapacity;
+    const near = wasmKernels(heap, this.#recorder, this.#packed, pool.threads, columns);
+    const of = (weight: View): PackedKernels => this.#memoryOf(weight.buffer)?.kernels ?? near;
+    this.kernels =
+      far.length === 0
+        ? near
+        : {
+            ...near,
+            packedMatmul: (a) => of(a.w).packedMatmul(a),
+            packedGroupedMatmul: (a) => of(a.w).packedGroupedMatmul(a),
+            packedEmbedding: (a) => of(a.table).packedEmbedding(a),
+          };
   }
 
   allocate(dtype: "f32" | "i32", length: number): DeviceBuffer {
@@ -35,18 +59,21 @@ export class WasmDevice implements Device {
   }
 
   allocatePacked(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
-    return this.#packed.allocate(type, matrices, rows, width);
+    const bytes = (matrices * rows * packedRowBytes(type, width) * 9) / 8; // layouts in memory are a little larger than in files
+    const far = this.#far.findIndex(({ heap }) => heap.usedBytes + bytes <= this.#farCapacity);
+    if (far < 0) return this.#packed.allocate(type, matrices, rows, width);
+    return { ...(this.#far[far] as FarMemory).weights.allocate(type, matrices, rows, width), far } as DeviceBuffer;
   }
 
   writePacked(buffer: DeviceBuffer, firstRow: number, bytes: Uint8Array): void {
-    this.#packed.write(buffer as WasmBuffer, firstRow, bytes);
+    (this.#memoryOf(buffer)?.weights ?? this.#packed).write(buffer as WasmBuffer, firstRow, bytes);
   }
 
   release(given: DeviceBuffer): void {
     const buffer = given as WasmBuffer;
     if (buffer.released) return;
     buffer.released = true;
-    this.#heap.release(buffer.address, buffer.bytes);
+    (this.#memoryOf(buffer)?.heap ?? this.#heap).release(buffer.address, buffer.bytes);
     for (const pack of buffer.packs?.values() ?? []) this.#heap.release(pack.address, pack.bytes);
     buffer.packs = undefined;
   }
@@ -111,9 +138,7 @@ export class WasmDevice implements Device {
     await this.#pool.settle(this.#recorder.submit());
   }
 
-  /** What this machine can do with these threads and this build: the limits that kernels are held against. `now` in seconds. Takes half a second. */
-  async measureLimits(now: () => number): Promise<{ read_gb_s: number; fma_gflop_s: number }> {
-    const bytes = 64 * 2 ** 20; // as much as the elementwise benchmarks touch
+  async measureLimits(now: () => number, bytes: number = 2 ** 26): Promise<{ read_gb_s: number; fma_gflop_s: number }> {
     const rounds = 2_000_000;
     const x = this.#heap.allocate(bytes);
     const out = this.#heap.allocate(512 * this.info.threads);
@@ -137,11 +162,18 @@ export class WasmDevice implements Device {
   }
 
   memory(): { used: number; reserved: number } {
-    return { used: this.#heap.usedBytes, reserved: this.#heap.reservedBytes };
+    const heaps = [this.#heap, ...this.#far.map(({ heap }) => heap)];
+    const sum = (bytes: (heap: SharedHeap) => number) => heaps.reduce((total, heap) => total + bytes(heap), 0);
+    return { used: sum((heap) => heap.usedBytes), reserved: sum((heap) => heap.reservedBytes) };
   }
 
   close(): Promise<void> {
     return this.#pool.close();
+  }
+
+  #memoryOf(buffer: DeviceBuffer): FarMemory | undefined {
+    const { far } = buffer as WasmBuffer;
+    return far === undefined ? undefined : this.#far[far];
   }
 
   #live(given: DeviceBuffer, operation: string): WasmBuffer {

@@ -28,8 +28,21 @@ export function availableBuilds(host: Host): WasmBuild[] {
   return host.enableWideSimd?.() ? ["wide", "relaxed", "simd128"] : ["relaxed", "simd128"];
 }
 
-/** `dots` is for tests: takes the engine's dot product for less than it is. */
-export async function openWasm(host: Host, options: { threads?: number; build?: WasmBuild; dots?: DotKind } = {}): Promise<WasmDevice> {
+export type WasmOptions = {
+  readonly threads?: number;
+  readonly build?: WasmBuild;
+  /** Memories for packed weights beside the first; 0 by default. */
+  readonly farMemories?: number;
+  /** Bytes of weights in each of them, at most 3.75 GiB. */
+  readonly farCapacity?: number;
+  /** For tests: takes the engine's dot product for less than it is. */
+  readonly dots?: DotKind;
+};
+
+/** What a far memory holds beside the rows of x that visit it and what a load stages. */
+export const mostFarBytes = 3.75 * 2 ** 30;
+
+export async function openWasm(host: Host, options: WasmOptions = {}): Promise<WasmDevice> {
   const threads = options.threads ?? host.parallelism;
   const builds = availableBuilds(host);
   const build = options.build ?? (builds[0] as WasmBuild);
@@ -44,9 +57,16 @@ export async function openWasm(host: Host, options: { threads?: number; build?: 
   const bytes = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
   const module = await WebAssembly.compile(bytes);
   const heap = new SharedHeap();
-  const pool = await Pool.start(host, module, heap, threads);
+  const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap());
+  const pool = await Pool.start(
+    host,
+    module,
+    heap,
+    threads,
+    far.map(({ memory }) => memory),
+  );
   const dots = build === "simd128" ? "none" : (options.dots ?? (await probeDots(heap, pool)));
-  return new WasmDevice(heap, pool, build, dots);
+  return new WasmDevice(heap, pool, build, dots, far, options.farCapacity ?? mostFarBytes);
 }
 
 /** -127·255·4 comes out exactly, as -127·-1·4, or neither: what the relaxed dot product of bytes does above 7 bits is the engine's choice, the same each time. */

@@ -57,14 +57,17 @@ const isHalf = (type: PackedType) => type === "f16" || type === "bf16";
 const panelRows = (type: PackedType) => (isHalf(type) ? 16 : 8);
 const panelBytes = (type: PackedType, width: number) => (width / layouts[type].step) * layouts[type].bytes + (type === "f16" ? 64 : 0);
 
+/** Where commands go: the recorder, or a far memory's way through it. */
+export type CommandWriter = Pick<Recorder, "record" | "submit" | "stage" | "stageChunk">;
+
 export class PackedWeights {
   readonly #heap: SharedHeap;
-  readonly #recorder: Recorder;
+  readonly #recorder: CommandWriter;
   readonly #threads: number;
   readonly #columns: 8 | 16;
   readonly #dots: DotKind;
 
-  constructor(heap: SharedHeap, recorder: Recorder, threads: number, columns: 8 | 16, dots: DotKind) {
+  constructor(heap: SharedHeap, recorder: CommandWriter, threads: number, columns: 8 | 16, dots: DotKind) {
     this.#heap = heap;
     this.#recorder = recorder;
     this.#threads = threads;

@@ -23,8 +23,15 @@ export class Pool {
     this.threads = alone ? 1 : workers.length;
   }
 
-  static async start(host: Host, module: WebAssembly.Module, heap: SharedHeap, threads: number): Promise<Pool> {
-    if (threads === 1 || !host.spawnWasmWorker) return new Pool(heap, [], instantiate(module, heap.memory));
+  /** `far`: memories of weights beyond the first 4 GiB. */
+  static async start(
+    host: Host,
+    module: WebAssembly.Module,
+    heap: SharedHeap,
+    threads: number,
+    far: readonly WebAssembly.Memory[] = [],
+  ): Promise<Pool> {
+    if (threads === 1 || !host.spawnWasmWorker) return new Pool(heap, [], instantiate(module, heap.memory, far));
     const workers: WorkerHandle[] = [];
     const starting: Promise<void>[] = [];
     for (let thread = 0; thread < threads; thread++) {
@@ -36,7 +43,7 @@ export class Pool {
           worker.onError(reject);
         }),
       );
-      worker.post({ module, memory: heap.memory, thread, threads } satisfies WorkerStart);
+      worker.post({ module, memory: heap.memory, far, thread, threads } satisfies WorkerStart);
       worker.keepAlive?.(true);
     }
     try {

@@ -4,6 +4,7 @@
 import type { PackedType } from "../../core/dtype.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
 import { commands } from "./commands.ts";
+import { farRun } from "./far-calls.ts";
 import type { SharedHeap } from "./memory.ts";
 import type { Pool } from "./pool.ts";
 
@@ -15,6 +16,8 @@ export type WasmBuffer = DeviceBuffer & {
   packs: Map<string, Pack> | undefined;
   released: boolean;
   /** Of a packed weight: its type and sizes. */
+  /** Of a packed weight in a far memory: which. */
+  readonly far?: number;
   readonly packed?: { readonly type: PackedType; readonly matrices: number; readonly rows: number; readonly width: number };
 };
 
@@ -28,7 +31,8 @@ type StagingBlock = { readonly address: number; readonly bytes: number; busyUnti
 export const chunkBytes = 4 * 2 ** 20;
 const chunkCount = 4;
 const listWords = 16384;
-const largestCommand = 40;
+/** A command in a command, at most. */
+const largestCommand = 48;
 /** Idle threads get their next list when it has grown to so many words (about thirty commands). */
 const earlyWords = 512;
 
@@ -62,8 +66,9 @@ export class Recorder {
   #next = 0;
   #lastSubmitted = 0;
   readonly #resting: { address: number; busyUntil: number }[] = [];
-  readonly #staging: StagingBlock[] = [];
-  readonly #chunks: StagingBlock[] = [];
+  /** By the memory that they lie in. */
+  readonly #staging = new Map<SharedHeap, StagingBlock[]>();
+  readonly #chunks = new Map<SharedHeap, StagingBlock[]>();
 
   constructor(heap: SharedHeap, pool: Pool) {
     this.#heap = heap;
@@ -73,14 +78,28 @@ export class Recorder {
 
   /** Appends one command; `args` holds a value for every argument of the table, by name (an absent integer is 0). */
   record(name: CommandName, args: object): void {
-    const plan = plans.get(name) as Plan;
+    if (this.#next + largestCommand > listWords) this.submit();
+    this.#next += this.#pack(name, args, (this.#list >>> 2) + this.#next);
+    this.#startEarly();
+  }
+
+  /** Appends one command for far memory `index`, whose addresses `args` holds; `place` is where the threads put it there (far-calls.ts). */
+  recordFar(index: number, place: number, name: CommandName, args: object): void {
     if (this.#next + largestCommand > listWords) this.submit();
     const base = (this.#list >>> 2) + this.#next;
+    const size = 5 + this.#pack(name, args, base + 5);
+    this.#heap.words.set([(plans.get("far") as Plan).number, size * 4, index, farRun, place], base);
+    this.#next += size;
+    this.#startEarly();
+  }
+
+  /** Writes a command at word `base`; returns its length in words. */
+  #pack(name: CommandName, args: object, base: number): number {
+    const { number, fields } = plans.get(name) as Plan;
     const words = this.#heap.words;
     const floats = this.#heap.floats;
     const values = args as Readonly<Record<string, Value>>;
-    const { fields } = plan;
-    words[base] = plan.number;
+    words[base] = number;
     words[base + 1] = (fields.length + 2) * 4;
     for (let i = 0; i < fields.length; i++) {
       const { key, mode } = fields[i] as Field;
@@ -94,7 +113,10 @@ export class Recorder {
         if (mode === "write") ((value as View).buffer as WasmBuffer).version++;
       }
     }
-    this.#next += fields.length + 2;
+    return fields.length + 2;
+  }
+
+  #startEarly(): void {
     // Threads that have nothing to do begin while JavaScript records the rest of the step.
     if (this.#next > earlyWords && this.#pool.threads > 1 && this.#pool.isDone(this.#lastSubmitted)) this.submit();
   }
@@ -120,27 +142,35 @@ export class Recorder {
    * A block of chunkBytes for the stream of a load. What was recorded is submitted, so that the threads work while the host fills the next; when all blocks
    * are in use, the call waits for the oldest.
    */
-  stageChunk(): number {
+  stageChunk(heap: SharedHeap = this.#heap): number {
     this.submit();
-    const oldest = this.#chunks.length < chunkCount ? undefined : this.#chunks.shift();
+    const chunks = blocksOf(this.#chunks, heap);
+    const oldest = chunks.length < chunkCount ? undefined : chunks.shift();
     if (oldest) this.#pool.block(oldest.busyUntil);
-    const address = oldest?.address ?? this.#heap.fresh(chunkBytes);
-    this.#chunks.push({ address, bytes: chunkBytes, busyUntil: this.#lastSubmitted + 1 });
+    const address = oldest?.address ?? heap.fresh(chunkBytes);
+    chunks.push({ address, bytes: chunkBytes, busyUntil: this.#lastSubmitted + 1 });
     return address;
   }
 
   /** A block of `bytes` that no command uses. It is free again once what is recorded up to the next submit is done. */
-  stage(bytes: number): number {
-    const index = this.#staging.findIndex(
+  stage(bytes: number, heap: SharedHeap = this.#heap): number {
+    const staging = blocksOf(this.#staging, heap);
+    const index = staging.findIndex(
       (block) => block.bytes >= bytes && block.bytes <= 4 * bytes + 4096 && this.#pool.isDone(block.busyUntil),
     );
-    let block = index >= 0 ? this.#staging.splice(index, 1)[0] : undefined;
+    let block = index >= 0 ? staging.splice(index, 1)[0] : undefined;
     if (!block) {
       const size = Math.max(4096, 2 ** Math.ceil(Math.log2(bytes)));
-      block = { address: this.#heap.fresh(size), bytes: size, busyUntil: 0 };
+      block = { address: heap.fresh(size), bytes: size, busyUntil: 0 };
     }
     block.busyUntil = this.#lastSubmitted + 1;
-    this.#staging.push(block);
+    staging.push(block);
     return block.address;
   }
+}
+
+function blocksOf(blocks: Map<SharedHeap, StagingBlock[]>, heap: SharedHeap): StagingBlock[] {
+  const found = blocks.get(heap) ?? [];
+  blocks.set(heap, found);
+  return found;
 }

@@ -1,9 +1,13 @@
 // What a thread runs: instantiate the module on the shared memory, then wait inside WebAssembly for command lists until told to stop.
 // The platform's worker file passes the first message here (platform/node-worker.ts).
 
+import { farCalls } from "./far-calls.ts";
+
 export type WorkerStart = {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
+  /** Memories of weights beyond the first 4 GiB. */
+  readonly far: readonly WebAssembly.Memory[];
   readonly thread: number;
   readonly threads: number;
 };
@@ -13,18 +17,29 @@ export type KernelExports = {
   readonly prepare: () => void;
   /** Executes lists until stopped; blocks the calling thread. */
   readonly work: (thread: number, threads: number) => void;
+  /** Executes one list with all threads, which call it together. */
+  readonly runShared: (list: number, end: number, thread: number, threads: number) => void;
   /** Executes one list alone. */
   readonly runAlone: (list: number, end: number) => void;
 };
 
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
-  const exports = new WebAssembly.Instance(module, { env: { memory } }).exports as KernelExports;
+export function instantiate(
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+  far: readonly WebAssembly.Memory[] = [],
+): KernelExports {
+  const others = far.map((other) => instance(module, other, () => {}));
+  return instance(module, memory, farCalls(memory, far, others));
+}
+
+function instance(module: WebAssembly.Module, memory: WebAssembly.Memory, far: (p: number, thread: number, threads: number) => void) {
+  const exports = new WebAssembly.Instance(module, { env: { memory, far } }).exports as KernelExports;
   exports.prepare();
   return exports;
 }
 
 export function runWorker(start: WorkerStart, ready: () => void): void {
-  const exports = instantiate(start.module, start.memory);
+  const exports = instantiate(start.module, start.memory, start.far);
   ready();
   exports.work(start.thread, start.threads);
 }

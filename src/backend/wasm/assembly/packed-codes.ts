@@ -3,11 +3,14 @@
 // unpacked to this; types without a product of their own lie in memory so. Weight = code·scale + minimum; offsets are in the prepared rows (c0, c1).
 //
 // Each sum over a block is exact; then the chain of the bitwise law: sum·(scale·x's scale) is added, then minimum·c, half by half. Three ways to make the sums, for all
-// the same: `dot` needs one instruction for 16 products where the CPU has AVX-VNNI; `pair` keeps 16-bit sums over a block (codes up to 15); `widen`
+// the same: `dot` needs one instruction for 16 products where the CPU has AVX-VNNI; `pair` keeps 16-bit sums over a block (codes up to 15); `widen` (packed-widen.ts)
 // is for plain SIMD, and for 8-bit codes where the relaxed product is exact for 7 bits only. Adjacent vectors are rows 0..3 and 4..7: the wide build fuses them.
 // 8 rows × 8 tokens, codes in the cache, one core of a Xeon (AVX-VNNI), wide build: dot 209, pair 163, widen 88 GOP/s (relaxed build: 139, 105, 54).
 
-import { madd } from "./math";
+import { codesBlockBytes, finish } from "./packed-sums";
+import {
+  widen1, widen1Halves, widen1HalvesMinimum, widen1Minimum, widen4, widen4Halves, widen4HalvesMinimum, widen4Minimum,
+} from "./packed-widen";
 
 /** Ways to sum the products of a block. */
 export const DOT: i32 = 0;
@@ -24,13 +27,6 @@ export function dot(x: v128, w: v128, sum: v128): v128 {
 @inline
 export function pairDot(x: v128, w: v128): v128 {
   return ASC_FEATURE_RELAXED_SIMD ? i16x8.relaxed_dot_i8x16_i7x16_s(x, w) : x;
-}
-
-/** Bytes of a block of a panel as codes. */
-// @ts-ignore: decorator
-@inline
-export function codesBlockBytes(halves: i32, minimum: bool): usize {
-  return <usize>(256 + 32 * halves * (minimum ? 2 : 1));
 }
 
 // @ts-ignore: decorator
@@ -52,22 +48,6 @@ function whole(pair: bool, minimum: bool, sum: v128, c: usize): v128 {
   if (!pair) return sum;
   const wide = i32x4.extadd_pairwise_i16x8_s(sum);
   return minimum ? wide : i32x4.add(wide, v128.load32_splat(c));
-}
-
-/** Adds a block's sums to the tile's row at o. Both loads come before both stores, or V8 does not fuse them. */
-// @ts-ignore: decorator
-@inline
-function finish(minimum: bool, a0: v128, a1: v128, x: usize, c: usize, s0: v128, s1: v128, m0: v128, m1: v128, o: usize): void {
-  const scale = v128.load32_splat(x);
-  let f0 = madd(f32x4.convert_i32x4_s(a0), f32x4.mul(s0, scale), v128.load(o));
-  let f1 = madd(f32x4.convert_i32x4_s(a1), f32x4.mul(s1, scale), v128.load(o, 16));
-  if (minimum) {
-    const sum = v128.load32_splat(c);
-    f0 = madd(m0, sum, f0);
-    f1 = madd(m1, sum, f1);
-  }
-  v128.store(o, f0);
-  v128.store(o, f1, 16);
 }
 
 /** Adds `blocks` blocks to tile [8 or 4 tokens][8 rows]; x is a strip of 8 lanes (the first 4 from x on when not `eight`). */
@@ -146,93 +126,6 @@ function strip(pair: bool, eight: bool, halves: i32, minimum: bool, x: usize, w:
       c += 32;
     }
     x = y;
-  }
-}
-
-/** Rows of sums that lie as [row 0: 2 sums, row 1: 2 sums], [rows 2, 3]: one sum a row. */
-// @ts-ignore: decorator
-@inline
-function addPairs(a: v128, b: v128): v128 {
-  return i32x4.add(i32x4.shuffle(a, b, 0, 2, 4, 6), i32x4.shuffle(a, b, 1, 3, 5, 7));
-}
-
-// @ts-ignore: decorator
-@inline
-function start(minimum: bool, c: usize, a: v128, b: v128): v128 {
-  return minimum ? addPairs(a, b) : i32x4.add(v128.load32_splat(c), addPairs(a, b));
-}
-
-/** As strip, by 16-bit products: 4 tokens from `first` on (lanes 8) or 1 (lanes 1), whose integers are 16 bits wide. */
-// @ts-ignore: decorator
-@inline
-function widen(four: bool, halves: i32, minimum: bool, x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
-  const lanes: usize = four ? 8 : 1;
-  for (let b = 0; b < blocks; b++) {
-    let scales = w;
-    w += codesBlockBytes(halves, minimum) - 256;
-    let y = x + lanes * 12 + first * 8;
-    let c = x + lanes * 4 + first * 4;
-    for (let half = 0; half < halves; half++) {
-      let a00 = i32x4.splat(0);
-      let a01 = i32x4.splat(0);
-      let a02 = i32x4.splat(0);
-      let a03 = i32x4.splat(0);
-      let a10 = i32x4.splat(0);
-      let a11 = i32x4.splat(0);
-      let a12 = i32x4.splat(0);
-      let a13 = i32x4.splat(0);
-      let a20 = i32x4.splat(0);
-      let a21 = i32x4.splat(0);
-      let a22 = i32x4.splat(0);
-      let a23 = i32x4.splat(0);
-      let a30 = i32x4.splat(0);
-      let a31 = i32x4.splat(0);
-      let a32 = i32x4.splat(0);
-      let a33 = i32x4.splat(0);
-      for (const end = w + <usize>(256 / halves); w < end; w += 32) {
-        const w0 = v128.load8x8_u(w);
-        const w1 = v128.load8x8_u(w, 8);
-        const w2 = v128.load8x8_u(w, 16);
-        const w3 = v128.load8x8_u(w, 24);
-        const q0 = v128.load64_splat(y);
-        a00 = i32x4.add(a00, i32x4.dot_i16x8_s(q0, w0));
-        a01 = i32x4.add(a01, i32x4.dot_i16x8_s(q0, w1));
-        a02 = i32x4.add(a02, i32x4.dot_i16x8_s(q0, w2));
-        a03 = i32x4.add(a03, i32x4.dot_i16x8_s(q0, w3));
-        if (four) {
-          const q1 = v128.load64_splat(y, 8);
-          a10 = i32x4.add(a10, i32x4.dot_i16x8_s(q1, w0));
-          a11 = i32x4.add(a11, i32x4.dot_i16x8_s(q1, w1));
-          a12 = i32x4.add(a12, i32x4.dot_i16x8_s(q1, w2));
-          a13 = i32x4.add(a13, i32x4.dot_i16x8_s(q1, w3));
-          const q2 = v128.load64_splat(y, 16);
-          a20 = i32x4.add(a20, i32x4.dot_i16x8_s(q2, w0));
-          a21 = i32x4.add(a21, i32x4.dot_i16x8_s(q2, w1));
-          a22 = i32x4.add(a22, i32x4.dot_i16x8_s(q2, w2));
-          a23 = i32x4.add(a23, i32x4.dot_i16x8_s(q2, w3));
-          const q3 = v128.load64_splat(y, 24);
-          a30 = i32x4.add(a30, i32x4.dot_i16x8_s(q3, w0));
-          a31 = i32x4.add(a31, i32x4.dot_i16x8_s(q3, w1));
-          a32 = i32x4.add(a32, i32x4.dot_i16x8_s(q3, w2));
-          a33 = i32x4.add(a33, i32x4.dot_i16x8_s(q3, w3));
-        }
-        y += lanes * 8;
-      }
-      const s0 = v128.load(scales);
-      const s1 = v128.load(scales, 16);
-      const m0 = minimum ? v128.load(scales + <usize>halves * 32) : s0;
-      const m1 = minimum ? v128.load(scales + <usize>halves * 32, 16) : s1;
-      const scale = x + first * 4;
-      finish(minimum, start(minimum, c, a00, a01), start(minimum, c, a02, a03), scale, c, s0, s1, m0, m1, o);
-      if (four) {
-        finish(minimum, start(minimum, c + 4, a10, a11), start(minimum, c + 4, a12, a13), scale + 4, c + 4, s0, s1, m0, m1, o + 32);
-        finish(minimum, start(minimum, c + 8, a20, a21), start(minimum, c + 8, a22, a23), scale + 8, c + 8, s0, s1, m0, m1, o + 64);
-        finish(minimum, start(minimum, c + 12, a30, a31), start(minimum, c + 12, a32, a33), scale + 12, c + 12, s0, s1, m0, m1, o + 96);
-      }
-      scales += 32;
-      c += lanes * 4;
-    }
-    x += lanes * 76;
   }
 }
 
@@ -318,48 +211,16 @@ export function dot1(x: usize, w: usize, blocks: i32, o: usize): void {
   single(1, false, x, w, blocks, o);
 }
 
-export function widen1(x: usize, w: usize, blocks: i32, o: usize): void {
-  widen(false, 1, false, x, 0, w, blocks, o);
-}
-
-export function widen4(x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
-  widen(true, 1, false, x, first, w, blocks, o);
-}
-
 export function dot1Minimum(x: usize, w: usize, blocks: i32, o: usize): void {
   single(1, true, x, w, blocks, o);
-}
-
-export function widen1Minimum(x: usize, w: usize, blocks: i32, o: usize): void {
-  widen(false, 1, true, x, 0, w, blocks, o);
-}
-
-export function widen4Minimum(x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
-  widen(true, 1, true, x, first, w, blocks, o);
 }
 
 export function dot1Halves(x: usize, w: usize, blocks: i32, o: usize): void {
   single(2, false, x, w, blocks, o);
 }
 
-export function widen1Halves(x: usize, w: usize, blocks: i32, o: usize): void {
-  widen(false, 2, false, x, 0, w, blocks, o);
-}
-
-export function widen4Halves(x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
-  widen(true, 2, false, x, first, w, blocks, o);
-}
-
 export function dot1HalvesMinimum(x: usize, w: usize, blocks: i32, o: usize): void {
   single(2, true, x, w, blocks, o);
-}
-
-export function widen1HalvesMinimum(x: usize, w: usize, blocks: i32, o: usize): void {
-  widen(false, 2, true, x, 0, w, blocks, o);
-}
-
-export function widen4HalvesMinimum(x: usize, first: usize, w: usize, blocks: i32, o: usize): void {
-  widen(true, 2, true, x, first, w, blocks, o);
 }
 
 /** Adds the products of up to 8 tokens (lanes 8), or one (lanes 1), with a panel to the tile [tokens][8 rows] at o. */

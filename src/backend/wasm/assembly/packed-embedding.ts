@@ -2,7 +2,7 @@
 // Rows outside the table are zeros. 8 times the work of one row, which is small beside everything else that a token costs.
 
 import { share } from "./control";
-import { codesBlockBytes } from "./packed-codes";
+import { codesBlockBytes } from "./packed-sums";
 import { halfRow } from "./packed-half";
 import { BF16, F16, isAwkward, panelCodes, storeConstants } from "./packed-matmul";
 
