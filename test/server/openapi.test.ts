@@ -56,26 +56,26 @@ test("limits are within their own ranges; one out of range names itself", () => 
 });
 
 /** Values that fit a schema, mostly. */
-function valueOf(schema: Schema, depth = 0): fc.Arbitrary<unknown> {
+function fitting(schema: Schema, depth = 0): fc.Arbitrary<unknown> {
   const junk = fc.constantFrom<unknown>(null, -1, 1e300, "", "x", [], {}, true, [null], { type: "x" });
   const branches = schema.anyOf ?? schema.oneOf;
   const right = (): fc.Arbitrary<unknown> => {
     if (depth > 6) return fc.constant(null);
     if (schema.const !== undefined) return fc.constant(schema.const);
     if (schema.enum) return fc.constantFrom(...schema.enum);
-    if (branches) return fc.oneof(...branches.map((branch) => valueOf(branch, depth + 1)));
+    if (branches) return fc.oneof(...branches.map((branch) => fitting(branch, depth + 1)));
     if (schema.type === "boolean") return fc.boolean();
     if (schema.type === "integer") return fc.integer({ min: Math.max(schema.minimum ?? 0, -5), max: Math.min(schema.maximum ?? 5, 5) });
     if (schema.type === "number") return fc.double({ min: schema.minimum ?? 0, max: schema.maximum ?? 1, noNaN: true });
     if (schema.type === "string") return fc.constantFrom("test", "a", "user", "text", "1");
-    if (schema.type === "array") return fc.array(valueOf(schema.items ?? {}, depth + 1), { maxLength: 3 });
+    if (schema.type === "array") return fc.array(fitting(schema.items ?? {}, depth + 1), { maxLength: 3 });
     if (schema.type !== "object") return junk;
     const fields = schema.properties ?? {};
     const required = schema.required ?? [];
     const optional = Object.keys(fields).filter((name) => !required.includes(name));
     return fc
       .subarray(optional, { maxLength: Math.min(4, optional.length) })
-      .chain((some) => fc.record(Object.fromEntries([...required, ...some].map((name) => [name, valueOf(fields[name] ?? {}, depth + 1)]))));
+      .chain((some) => fc.record(Object.fromEntries([...required, ...some].map((name) => [name, fitting(fields[name] ?? {}, depth + 1)]))));
   };
   return fc.oneof({ weight: 60, arbitrary: right() }, { weight: 1, arbitrary: junk });
 }
@@ -85,7 +85,7 @@ test("C09: bodies made from the schemas are answered or refused, never a failure
   const posts = routes.filter(({ method }) => method === "POST").map(({ path }) => path);
   const asked = fc.constantFrom(...posts).chain((path) => {
     const schema = document.paths[path]?.post?.requestBody?.content["application/json"].schema as Schema;
-    return fc.tuple(fc.constant(path), valueOf(schema));
+    return fc.tuple(fc.constant(path), fitting(schema));
   });
   const statuses = new Map<number, number>();
   await fc.assert(
