@@ -9,7 +9,7 @@ import type { GenerationRequest, GenerationResult, Sampling } from "../engine/re
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type AnswerWriter, answerWriter } from "./answer-writer.ts";
-import { type GrammarEngine, noGrammars, type Structure } from "./grammar.ts";
+import { type GrammarConstraint, type GrammarEngine, noGrammars, type Structure } from "./grammar.ts";
 import { readMessages } from "./messages.ts";
 import type { Chat } from "./prompt.ts";
 import { type Answer, ChatResponse, type Part } from "./response.ts";
@@ -96,7 +96,12 @@ export class ChatModel {
   }
 
   get hasTemplate(): boolean {
-    return this.#parts.chat !== undefined;
+    return this.chat !== undefined;
+  }
+
+  /** Writes prompts; undefined for a model without a chat template. */
+  get chat(): Chat | undefined {
+    return this.#parts.chat;
   }
 
   /** Answers messages, or one message of a user. Errors come from the response: RequestError for what cannot be served. */
@@ -211,7 +216,7 @@ export class ChatModel {
   ): Promise<Answer> {
     const { now } = this.#parts;
     const began = now();
-    const constraint = options.structure && (await (await this.#openGrammars()).constrain(options.structure));
+    const constraint = options.structure && (await this.constrain(options.structure));
     try {
       signal.throwIfAborted();
       const writer = answerWriter(this.tokenizer, this.thinkTags, plan.begin, stops);
@@ -252,6 +257,11 @@ export class ChatModel {
     } finally {
       constraint?.dispose();
     }
+  }
+
+  /** A constraint for one sequence of this model's engine. Throws RequestError for what cannot be compiled. */
+  async constrain(structure: Structure): Promise<GrammarConstraint> {
+    return await (await this.#openGrammars()).constrain(structure);
   }
 
   #openGrammars(): Promise<GrammarEngine> {

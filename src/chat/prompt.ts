@@ -10,6 +10,7 @@ import { type ChatTemplate, compileChatTemplate, type TemplateInput, type Templa
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ChatMessage } from "./messages.ts";
 import { findThinkTags, isThinking, type ThinkTags } from "./think-tags.ts";
+import { findToolStyle, type ToolStyle } from "./tool-format.ts";
 
 export type ChatPrompt = {
   readonly text: string;
@@ -26,6 +27,8 @@ export type PromptInput = Omit<TemplateInput, "messages" | "tools"> & {
 export type Chat = {
   /** How this model marks its reasoning; undefined where its template says nothing of it. */
   readonly thinkTags?: ThinkTags;
+  /** How it writes tool calls; undefined where its template knows no tools. */
+  readonly toolStyle?: ToolStyle;
   /** Whether the template has a switch of this name, e.g. enable_thinking. */
   hasSwitch(name: string): boolean;
   /** Throws RequestError for messages that the template refuses. */
@@ -55,10 +58,12 @@ export function openChat(tokenizer: Tokenizer, templates: TemplateSet, name: str
     });
   }
   const thinkTags = findThinkTags(chosen.source);
+  const toolStyle = findToolStyle((withTools ?? chosen).source);
   const guard = makeGuard(tokenizer);
 
   return {
     ...(thinkTags && { thinkTags }),
+    ...(toolStyle && { toolStyle }),
     hasSwitch: (name) => new RegExp(`\\b${name}\\b`).test(chosen.source),
     prompt({ messages, tools = [], ...rest }) {
       const template: ChatTemplate = tools.length > 0 ? (withTools ?? chosen) : chosen;

@@ -17,6 +17,10 @@ const verbs: Readonly<Record<string, Verb>> = {
   },
   run: { summary: "continue a prompt", load: async () => (await import("./run.ts")).runCommand },
   chat: { summary: "talk with a model in the terminal", load: async () => (await import("./chat.ts")).chatCommand },
+  serve: {
+    summary: "serve models to clients of OpenAI, Ollama and Anthropic",
+    load: async () => (await import("./serve.ts")).serveCommand,
+  },
   train: { summary: "train a model by a recipe", load: async () => (await import("./train.ts")).trainCommand },
   eval: { summary: "measure accuracy on a task, and what it cost", load: async () => (await import("./eval.ts")).evalCommand },
   bench: { summary: "measure speed: generation, kernels, training", load: async () => (await import("./bench.ts")).benchCommand },

@@ -2,10 +2,9 @@
 // template is one of ours: its prompt is a task's, so `3 5 7=22` becomes `<bos>3,5,7=22<think>` as in training.
 
 import type { ChatModel, ChatOptions } from "../chat/model.ts";
-import { ConfigError, quote, RequestError } from "../core/errors.ts";
-import { thinkOpen } from "../tasks/completion.ts";
-import { type CountdownRow, createCountdown, parseCountdown } from "../tasks/countdown.ts";
-import { parseExpression } from "../tasks/expression.ts";
+import { RequestError } from "../core/errors.ts";
+import { type CountdownRow, createCountdown } from "../tasks/countdown.ts";
+import { readProblem } from "../tasks/problem.ts";
 
 export type Prompt = {
   /** As it is sent, but for what the tokenizer adds. */
@@ -42,29 +41,6 @@ function readWords(chat: ChatModel, words: string, raw: boolean): Prompt {
   if (raw) return { text: words, isChat: false };
   if (chat.hasTemplate) return { text: words, isChat: true };
   return chat.thinkTags ? { ...readProblem(words), isChat: false } : { text: words, isChat: false };
-}
-
-/** The prompt of the task that the words belong to: an equation of numbers is countdown, an expression is arithmetic. */
-function readProblem(words: string): { text: string; countdown?: CountdownRow } {
-  const tidy = words
-    .trim()
-    .replace(/<think>$/, "")
-    .replace(/\s*=\s*/, "=")
-    .replace(/\s*,\s*/g, ",")
-    .trim()
-    .replace(/\s+/g, " ");
-  if (/^[\d ,]+=\d+$/.test(tidy)) {
-    const countdown = parseCountdown(tidy);
-    return { text: createCountdown().prompt(countdown), countdown };
-  }
-  const expression = tidy.replaceAll(" ", "").replace(/=$/, "");
-  if (parseExpression(expression) !== undefined) return { text: `${expression}=${thinkOpen}` };
-  throw new ConfigError({
-    operation: "the prompt",
-    got: quote(words),
-    expected: 'a countdown problem like "3 5 7=22", or an expression like "12+5*3"',
-    cure: "write one, or add --raw to send the text as it is",
-  });
 }
 
 /** Whether the answer uses the numbers and reaches the target. */

@@ -13,6 +13,7 @@ import { checkOptions, type EngineOptions } from "./options.ts";
 import { PagePool } from "./pages.ts";
 import { PrefixCache } from "./prefix-cache.ts";
 import {
+  type Alternative,
   type CheckedRequest,
   checkRequest,
   checkSampleCount,
@@ -26,7 +27,12 @@ import { randomOf, resultOf, type Sequence, startSequence } from "./sequence.ts"
 import { settle } from "./settle.ts";
 import { StepRunner } from "./step.ts";
 
-export type TokenInfo = { readonly logprob?: number; readonly isForced: boolean };
+export type TokenInfo = {
+  readonly logprob?: number;
+  /** The likeliest ids at this place, when the request wants topLogprobs. */
+  readonly alternatives?: readonly Alternative[];
+  readonly isForced: boolean;
+};
 
 export type SubmitOptions = {
   /**
@@ -306,7 +312,11 @@ export class Engine {
     if (state !== "stop") {
       this.#emitted++;
       try {
-        const told = handlers?.onToken?.(choice.id, { ...(logprob !== undefined && { logprob }), isForced: choice.isForced });
+        const told = handlers?.onToken?.(choice.id, {
+          ...(logprob !== undefined && { logprob }),
+          ...(choice.ranked && { alternatives: sequence.alternatives.at(-1) }),
+          isForced: choice.isForced,
+        });
         if (told === "stop") state = "stop";
       } catch (error) {
         this.#fail(sequence, error);

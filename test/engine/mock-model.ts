@@ -54,9 +54,15 @@ export function mockModel(script: Script, device: Device = openReference()): Mod
 }
 
 /** After prompt ids of any kind the completion is exactly `script`, then `script`'s last id for ever; `promptLength` says where it begins. */
-export function scriptedModel(script: readonly number[], promptLength: number, vocabSize: number, more: Partial<Script> = {}): Model {
+export function scriptedModel(
+  script: readonly number[],
+  promptLength: number,
+  vocabSize: number,
+  more: Partial<Script> = {},
+  device: Device = openReference(),
+): Model {
   const at = (position: number) => script[Math.min(Math.max(0, position - promptLength + 1), script.length - 1)];
-  return mockModel({ vocabSize, byPosition: (position, id) => (id === at(position) ? 10 : 0), ...more });
+  return mockModel({ vocabSize, byPosition: (position, id) => (id === at(position) ? 10 : 0), ...more }, device);
 }
 
 const common = {

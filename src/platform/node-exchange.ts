@@ -1,0 +1,145 @@
+// One HTTP exchange of Node as the web's Request and Response. In: an incoming message. Out: the answer of `fetch`, written no faster than the client
+// takes it. The request's signal aborts when the client goes away before the answer's end. Unusual: the request body is pulled, so that
+// what a handler does not want is not read, and an expected "100 Continue" is sent only when the body is asked for.
+
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+export type Fetch = (request: Request) => Promise<Response>;
+
+/** What is wrong with a request before it is one: status and reason. */
+export type Complaint = { readonly status: number; readonly message: string };
+
+/** Checks what the web's Request would hide: Host headers, the form of the path. */
+export function complaintOf({ method, url = "", rawHeaders, httpVersion }: IncomingMessage, mostHeaders: number): Complaint | undefined {
+  if (rawHeaders.length / 2 > mostHeaders)
+    return { status: 431, message: `got ${rawHeaders.length / 2} headers; expected at most ${mostHeaders}` };
+  const hosts = rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === "host").length;
+  if (hosts > 1) return { status: 400, message: `got ${hosts} Host headers; expected one` };
+  if (hosts === 0) return { status: httpVersion === "1.0" ? 403 : 400, message: "got no Host header; expected one" };
+  const codings = rawHeaders.filter((_, i) => i % 2 === 1 && (rawHeaders[i - 1] as string).toLowerCase() === "transfer-encoding");
+  if (codings.length > 1 || (codings[0] !== undefined && codings[0].toLowerCase() !== "chunked"))
+    return { status: 400, message: "got an odd Transfer-Encoding; expected chunked" };
+  if (method === "TRACE" || method === "CONNECT" || method === "TRACK")
+    return { status: 405, message: `got the method ${method}; expected GET or POST` };
+  const path = url.split(/[?#]/, 1)[0] ?? "";
+  const isPlain = path.startsWith("/") && URL.canParse(path, "http://localhost") && new URL(`http://localhost${path}`).pathname === path;
+  if (!isPlain || /%(?:[01][0-9a-f]|7f)|%5c|\\/i.test(path))
+    return { status: 400, message: "got a path with dots, control characters or none at all; expected a plain path" };
+  return undefined;
+}
+
+/** Answers one exchange. Never rejects. */
+export async function exchange(incoming: IncomingMessage, outgoing: ServerResponse, fetch: Fetch, writeSeconds: number): Promise<void> {
+  const gone = new AbortController();
+  outgoing.once("close", () => {
+    if (!outgoing.writableFinished) gone.abort(new Error("the client went away"));
+  });
+  try {
+    const response = await fetch(makeRequest(incoming, outgoing, gone.signal));
+    await write(response, outgoing, gone.signal, writeSeconds, incoming.complete);
+  } catch (error) {
+    if (!gone.signal.aborted) outgoing.destroy(error instanceof Error ? error : undefined);
+  }
+  discard(incoming);
+}
+
+function makeRequest(incoming: IncomingMessage, outgoing: ServerResponse, signal: AbortSignal): Request {
+  const { method = "GET", url = "/", rawHeaders } = incoming;
+  const headers = new Headers();
+  for (let i = 0; i < rawHeaders.length; i += 2) headers.append(rawHeaders[i] as string, rawHeaders[i + 1] as string);
+  const body = method === "GET" || method === "HEAD" ? {} : { body: bodyOf(incoming, outgoing), duplex: "half" };
+  // The address is only for paths and queries: who is asked stands in the Host header, which the server checks.
+  return new Request(`http://localhost${url}`, { method, headers, signal, ...body });
+}
+
+function bodyOf(incoming: IncomingMessage, outgoing: ServerResponse): ReadableStream<Uint8Array> {
+  let isExpected = /^100-continue$/i.test(incoming.headers.expect ?? "");
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        if (isExpected) outgoing.writeContinue();
+        isExpected = false;
+        for (;;) {
+          if (incoming.readableAborted || incoming.errored) throw new Error("the body broke off");
+          const chunk: Uint8Array | null = incoming.read();
+          if (chunk) return controller.enqueue(chunk);
+          if (incoming.readableEnded) return controller.close();
+          await readable(incoming);
+        }
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+function readable(incoming: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    const events = ["readable", "end", "error", "close"];
+    const wake = () => {
+      for (const name of events) incoming.off(name, wake);
+      resolve();
+    };
+    for (const name of events) incoming.on(name, wake);
+  });
+}
+
+async function write(
+  response: Response,
+  outgoing: ServerResponse,
+  gone: AbortSignal,
+  writeSeconds: number,
+  isRead: boolean,
+): Promise<void> {
+  const headers: Record<string, string> = Object.fromEntries(response.headers);
+  // What is left of an unread body would be taken for the next request.
+  if (!isRead) headers.connection = "close";
+  if (gone.aborted) return await response.body?.cancel(gone.reason);
+  const isStream = /event-stream|ndjson/.test(response.headers.get("content-type") ?? "");
+  if (!isStream) {
+    // Whole answers are small: they are written at once, and a client that does not take them is cut.
+    const bytes = new Uint8Array(await response.arrayBuffer());
+    outgoing.writeHead(response.status, { ...headers, "content-length": bytes.length });
+    outgoing.setTimeout(writeSeconds * 1000, () => outgoing.destroy());
+    outgoing.end(bytes);
+    return;
+  }
+  outgoing.writeHead(response.status, headers);
+  outgoing.flushHeaders();
+  const reader = response.body?.getReader();
+  const onGone = () => reader?.cancel(gone.reason).catch(() => {});
+  gone.addEventListener("abort", onGone, { once: true });
+  try {
+    while (reader && !gone.aborted) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (!outgoing.write(value)) await drained(outgoing);
+    }
+    outgoing.end();
+  } finally {
+    gone.removeEventListener("abort", onGone);
+  }
+}
+
+function drained(outgoing: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const wake = () => {
+      outgoing.off("drain", wake);
+      outgoing.off("close", wake);
+      resolve();
+    };
+    outgoing.on("drain", wake);
+    outgoing.on("close", wake);
+    if (outgoing.destroyed) wake();
+  });
+}
+
+const lingerMs = 500;
+
+/** Reads what is left of a body for half a second, unseen, so that the client gets to read the answer before the connection closes. */
+function discard(incoming: IncomingMessage): void {
+  if (incoming.complete || incoming.destroyed) return;
+  incoming.removeAllListeners("readable");
+  incoming.resume();
+  const timer = setTimeout(() => incoming.destroy(), lingerMs);
+  incoming.once("close", () => clearTimeout(timer));
+}

@@ -1,0 +1,60 @@
+// What a handler is given: one request, checked, and the server that it came to.
+
+import type { Account } from "./account.ts";
+import type { Caller, Gate } from "./guard.ts";
+import type { Limits } from "./limits.ts";
+import type { LogFields } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Dialect } from "./refusal.ts";
+import type { Shelf } from "./shelf.ts";
+
+export type ReasoningField = "reasoning_content" | "reasoning" | "both";
+
+export type ServerState = "starting" | "ready" | "draining";
+
+export type Server = {
+  readonly version: string;
+  readonly shelf: Shelf;
+  readonly gate: Gate;
+  readonly limits: Limits;
+  readonly metrics: Metrics;
+  /** Seconds, monotonic. */
+  readonly now: () => number;
+  readonly reasoningField: ReasoningField;
+  /** Prompts and answers in the log. */
+  readonly logTexts: boolean;
+  readonly log: (event: string, fields: LogFields) => void;
+  /** Whether answers may be shared between requests of one key by the beginning of their prompts. */
+  readonly sharePrefixes: boolean;
+  /** The document of the API. */
+  openApi(): object;
+  state: ServerState;
+  /** Ends what runs, with a reason: the grace time is over. */
+  readonly live: Set<AbortController>;
+};
+
+export type Call<Body = unknown> = {
+  readonly server: Server;
+  readonly request: Request;
+  readonly body: Body;
+  readonly params: Readonly<Record<string, string>>;
+  /** `req-…`: in the answer's headers, in errors, in the log. */
+  readonly id: string;
+  readonly dialect: Dialect;
+  readonly caller: Caller;
+  /** Only of generation requests. */
+  readonly account: Account | undefined;
+  /** Adds to the request's line in the log. */
+  note(fields: LogFields): void;
+};
+
+/** Letters and digits that nobody can guess, after a prefix. */
+export function newId(prefix: string): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return prefix + Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Unix time in seconds, as OpenAI's `created`. */
+export function unixTime(): number {
+  return Math.floor(Date.now() / 1000);
+}

@@ -1,0 +1,236 @@
+// POST /v1/chat/completions. In: OpenAI's request. Out: one completion, or chunks: first the role, then reasoning, content and tool calls as they
+// come, then finish_reason, then (stream_options) usage with no choices, then [DONE]. An error inside a stream is one event, without [DONE].
+
+import type { z } from "zod";
+import type { Delta } from "../chat/delta-writer.ts";
+import { type Call, newId, type ReasoningField, unixTime } from "./call.ts";
+import { type ChatJob, type JobOptions, prepareChat, readBias, readStops, seedOf, type ToolChoice } from "./chat-job.ts";
+import { readConversation, readTools } from "./conversation.ts";
+import { event } from "./event-stream.ts";
+import type { Batch, TokenLogprob } from "./generation.ts";
+import { badField, type WireError } from "./refusal.ts";
+import type { ChatRequest, responseFormat, toolChoice } from "./schemas.ts";
+import type { ServedModel } from "./shelf.ts";
+import { readThinking } from "./thinking.ts";
+import { timings, usage } from "./usage.ts";
+import { Work } from "./work.ts";
+
+export async function chatCompletions(call: Call<ChatRequest>): Promise<Response> {
+  const { body, server } = call;
+  checkTogether(body);
+  const work = await Work.start(call, body.model, (model) => prepareChat(model, readJob(call, body, model)));
+  const head = { id: newId("chatcmpl-"), created: unixTime(), model: work.model.name, system_fingerprint: `gradually-${server.version}` };
+  if (body.stream) {
+    const chunk = { object: "chat.completion.chunk", ...head };
+    return work.stream(chunks(work, body, chunk, server.reasoningField), failure, { comment: ": keep-alive\n\n" });
+  }
+  const whole = await work.whole(async () => {
+    const messages = await collect(work, server.reasoningField, body.logprobs === true);
+    const finishes = await work.finishes();
+    return {
+      object: "chat.completion",
+      ...head,
+      choices: messages.map(({ message, logprobs }, index) => ({
+        index,
+        message,
+        logprobs,
+        finish_reason: finishes[index]?.reason ?? "stop",
+      })),
+      usage: usage(finishes),
+      timings: timings(finishes),
+    };
+  });
+  return Response.json(whole);
+}
+
+/** An error inside a stream, as OpenAI's library takes it. */
+export function failure({ error }: WireError): string {
+  return event({ error });
+}
+
+function checkTogether(body: ChatRequest): void {
+  if (body.stream_options && !body.stream)
+    throw badField("stream_options", "stream_options without stream", "stream: true", "leave it out");
+  if (body.top_logprobs && !body.logprobs)
+    throw badField("top_logprobs", "top_logprobs without logprobs", "logprobs: true", "set logprobs");
+}
+
+/** The other dialects bring their requests into this form first. */
+export function readJob(call: Call, body: ChatRequest, model: ServedModel): ChatJob {
+  const { server } = call;
+  const { limits } = server;
+  const structure = readFormat(body.response_format, limits.schemaBytes);
+  const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
+  const tools = readTools(body.tools ?? [], limits);
+  return {
+    ...readOptions(call, body, model),
+    ...(maxTokens !== undefined && { maxTokens }),
+    ...(body.logprobs && { logprobs: true }),
+    ...(body.top_logprobs && { topLogprobs: body.top_logprobs }),
+    ...(structure && { structure }),
+    messagesField: "messages",
+    messages: (style) => readConversation(body.messages, style, limits),
+    tools,
+    toolChoice: readToolChoice(body.tool_choice),
+    wish: readThinking(body),
+    templateSwitches: body.chat_template_kwargs,
+  };
+}
+
+type Common = Pick<
+  ChatRequest,
+  | "n"
+  | "temperature"
+  | "top_p"
+  | "top_k"
+  | "min_p"
+  | "typical_p"
+  | "repetition_penalty"
+  | "presence_penalty"
+  | "frequency_penalty"
+  | "logit_bias"
+  | "seed"
+  | "stop"
+  | "ignore_eos"
+>;
+
+/** The fields of sampling that all of OpenAI's requests share. */
+export function readOptions({ server, caller }: Call, body: Common, model: ServedModel): JobOptions {
+  const n = body.n ?? 1;
+  if (n > server.limits.sequences) throw badField("n", String(n), `1 to ${server.limits.sequences}`);
+  const seed = seedOf(body.seed);
+  const logitBias = readBias(body.logit_bias, model.engine.model.vocabSize);
+  return {
+    n,
+    stops: readStops(body.stop, server.limits),
+    ...(body.ignore_eos && { ignoreEos: true }),
+    // A salt of its own shares with nobody.
+    cacheSalt: server.sharePrefixes ? caller.salt : newId(""),
+    sampling: {
+      temperature: body.temperature ?? undefined,
+      topP: body.top_p ?? undefined,
+      topK: body.top_k === null || body.top_k === undefined ? undefined : Math.max(0, body.top_k),
+      minP: body.min_p ?? undefined,
+      typicalP: body.typical_p ?? undefined,
+      repetitionPenalty: body.repetition_penalty ?? undefined,
+      presencePenalty: body.presence_penalty ?? undefined,
+      frequencyPenalty: body.frequency_penalty ?? undefined,
+      ...(logitBias && { logitBias }),
+      ...(seed !== undefined && { seed }),
+    },
+  };
+}
+
+export function readFormat(format: z.output<typeof responseFormat> | null | undefined, most: number): JobOptions["structure"] {
+  if (!format || format.type === "text") return undefined;
+  if (format.type === "json_object") return { json: true };
+  const { schema } = format.json_schema;
+  if (!schema) throw badField("response_format.json_schema.schema", "nothing", "a JSON schema", "send the schema");
+  const size = JSON.stringify(schema).length;
+  if (size > most) throw badField("response_format.json_schema.schema", `${size} characters`, `at most ${most}`, "send a smaller schema");
+  return { schema };
+}
+
+export function readToolChoice(choice: z.output<typeof toolChoice> | null | undefined): ToolChoice {
+  if (choice === null || choice === undefined) return "auto";
+  return typeof choice === "string" ? choice : { name: choice.function.name };
+}
+
+async function* chunks(work: Work, body: ChatRequest, head: object, field: ReasoningField): AsyncGenerator<string> {
+  const withUsage = body.stream_options?.include_usage === true;
+  const chunk = (index: number, delta: object, more: object = {}) =>
+    event({
+      ...head,
+      choices: [{ index, delta, logprobs: null, finish_reason: null, ...more }],
+      ...(withUsage && { usage: null }),
+    });
+  for (const index of work.answers.keys()) yield chunk(index, { role: "assistant", content: "" });
+  const calls = work.answers.map(() => new Map<number, string>());
+  for await (const { index, batch } of work.batches()) {
+    let logprobs = body.logprobs === true ? spellLogprobs(batch) : undefined;
+    let text = "";
+    for (const delta of batch.deltas) {
+      text += chunk(index, spellDelta(delta, field, calls[index] as Map<number, string>), logprobs && { logprobs });
+      logprobs = undefined;
+    }
+    if (logprobs) text += chunk(index, {}, { logprobs });
+    yield text;
+  }
+  const finishes = await work.finishes();
+  let last = "";
+  for (const [index, { reason }] of finishes.entries()) {
+    const isLast = index === finishes.length - 1;
+    last += event({
+      ...head,
+      choices: [{ index, delta: {}, logprobs: null, finish_reason: reason }],
+      ...(withUsage && { usage: null }),
+      ...(isLast && { timings: timings(finishes) }),
+    });
+  }
+  if (withUsage) last += event({ ...head, choices: [], usage: usage(finishes) });
+  yield `${last}data: [DONE]\n\n`;
+}
+
+function spellDelta(delta: Delta, field: ReasoningField, ids: Map<number, string>): object {
+  if (delta.kind === "content") return { content: delta.text };
+  if (delta.kind === "reasoning") return reasoningOf(delta.text, field);
+  if (delta.kind === "arguments") return { tool_calls: [{ index: delta.index, function: { arguments: delta.text } }] };
+  const id = newId("call_");
+  ids.set(delta.index, id);
+  return { tool_calls: [{ index: delta.index, id, type: "function", function: { name: delta.name, arguments: "" } }] };
+}
+
+export function reasoningOf(text: string, field: ReasoningField): object {
+  return {
+    ...(field !== "reasoning" && { reasoning_content: text }),
+    ...(field !== "reasoning_content" && { reasoning: text }),
+  };
+}
+
+function spellLogprobs({ logprobs, reasoningLogprobs }: Pick<Batch, "logprobs" | "reasoningLogprobs">): object {
+  const spell = ({ top, ...token }: TokenLogprob) => ({ ...token, top_logprobs: top });
+  return {
+    content: logprobs.map(spell),
+    refusal: null,
+    ...(reasoningLogprobs.length > 0 && { reasoning_content: reasoningLogprobs.map(spell) }),
+  };
+}
+
+export type Collected = {
+  reasoning: string;
+  content: string;
+  calls: { id: string; name: string; arguments: string }[];
+  logprobs: TokenLogprob[];
+  reasoningLogprobs: TokenLogprob[];
+};
+
+/** Reads all answers to their ends. */
+export async function collectAll(work: Work): Promise<Collected[]> {
+  const all = work.answers.map((): Collected => ({ reasoning: "", content: "", calls: [], logprobs: [], reasoningLogprobs: [] }));
+  for await (const { index, batch } of work.batches()) {
+    const one = all[index] as Collected;
+    for (const delta of batch.deltas) {
+      if (delta.kind === "content" || delta.kind === "reasoning") one[delta.kind] += delta.text;
+      else if (delta.kind === "call") one.calls.push({ id: newId("call_"), name: delta.name, arguments: "" });
+      else (one.calls[delta.index] as Collected["calls"][number]).arguments += delta.text;
+    }
+    one.logprobs.push(...batch.logprobs);
+    one.reasoningLogprobs.push(...batch.reasoningLogprobs);
+  }
+  return all;
+}
+
+async function collect(work: Work, field: ReasoningField, withLogprobs: boolean): Promise<{ message: object; logprobs: object | null }[]> {
+  return (await collectAll(work)).map(({ reasoning, content, calls, logprobs, reasoningLogprobs }) => ({
+    message: {
+      role: "assistant",
+      content: content === "" && calls.length > 0 ? null : content,
+      refusal: null,
+      ...(reasoning !== "" && reasoningOf(reasoning, field)),
+      ...(calls.length > 0 && {
+        tool_calls: calls.map((one) => ({ id: one.id, type: "function", function: { name: one.name, arguments: one.arguments } })),
+      }),
+    },
+    logprobs: withLogprobs ? spellLogprobs({ logprobs, reasoningLogprobs }) : null,
+  }));
+}

@@ -1,0 +1,60 @@
+// The routes that compute nothing: health, readiness, models, metrics, the OpenAPI document.
+
+import type { Call, Server } from "./call.ts";
+import type { ModelEntry } from "./shelf.ts";
+
+/** The process is alive, whatever it does. */
+export function health({ server }: Call): Response {
+  return Response.json({ status: "ok", state: server.state });
+}
+
+/** Whether a request would be taken now. */
+export function ready({ server }: Call): Response {
+  const isReady = server.state === "ready";
+  return Response.json({ ready: isReady, state: server.state }, isReady ? {} : { status: 503, headers: { "retry-after": "2" } });
+}
+
+function describe({ name, created }: ModelEntry, server: Server): object {
+  const loaded = server.shelf.loaded.find((model) => model.name === name);
+  return {
+    id: name,
+    object: "model",
+    created,
+    owned_by: "gradually",
+    ...(loaded && { max_model_len: loaded.engine.contextLength }),
+  };
+}
+
+export function listModels({ server }: Call): Response {
+  return Response.json({ object: "list", data: server.shelf.entries.map((entry) => describe(entry, server)) });
+}
+
+export function oneModel({ server, params }: Call): Response {
+  return Response.json(describe(server.shelf.find(params.model ?? ""), server));
+}
+
+export function metricsPage({ server }: Call): Response {
+  const { metrics, shelf } = server;
+  let running = 0;
+  let waiting = 0;
+  let [pages, free, preemptions] = [0, 0, 0];
+  for (const { admission, engine } of shelf.loaded) {
+    const counts = admission.counts();
+    running += counts.running;
+    waiting += counts.waiting;
+    pages += engine.counts.pages;
+    free += engine.counts.freePages;
+    preemptions += engine.counts.preemptions;
+  }
+  metrics.set("kv_cache_usage_perc", pages === 0 ? 0 : 1 - free / pages);
+  metrics.set("preemptions_total", preemptions);
+  metrics.set("num_requests_running", running);
+  metrics.set("num_requests_waiting", waiting);
+  metrics.set("models_loaded", shelf.loaded.length);
+  metrics.set("build_info", 1, { version: server.version });
+  return new Response(metrics.text(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
+}
+
+export function openApiPage({ server }: Call): Response {
+  return Response.json(server.openApi());
+}

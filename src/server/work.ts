@@ -1,0 +1,195 @@
+// The computing of one request: a model on loan, a place in its line, the answers on their way. In: a call and its prepared prompts. Out: answers
+// to iterate, and one way to end: whatever happens, model and place are given back once, the books get one outcome, the log one line.
+// The client going away, the time-out and the server's end all abort the same signal.
+
+import type { Call } from "./call.ts";
+import { eventHeaders, eventStream } from "./event-stream.ts";
+import { type Batch, type Finish, Generation, type GenerationInput } from "./generation.ts";
+import { brief, explain, Refusal, type WireError } from "./refusal.ts";
+import { type Loan, type ServedModel, shuttingDown } from "./shelf.ts";
+
+/** One answer, but for what every answer gets here. */
+export type Prepared = Omit<GenerationInput, "signal" | "bufferBytes" | "now" | "onToken">;
+
+class Gone extends Error {}
+
+export class Work {
+  readonly model: ServedModel;
+  readonly answers: readonly Generation[];
+  readonly #call: Call;
+  readonly #stop: AbortController;
+  readonly #release: () => void;
+  readonly #began: number;
+  #isEnded = false;
+
+  /** Throws Refusal (429, 404, 503) and what `prepare` throws; then nothing is held. */
+  static async start(call: Call, name: string | null | undefined, prepare: (model: ServedModel) => readonly Prepared[]): Promise<Work> {
+    const { server, request } = call;
+    const loan = await server.shelf.borrow(name, request.signal);
+    try {
+      call.note({ model: loan.model.name });
+      return new Work(call, loan, prepare(loan.model));
+    } catch (error) {
+      loan.giveBack();
+      throw error;
+    }
+  }
+
+  private constructor(call: Call, loan: Loan, prepared: readonly Prepared[]) {
+    const { server, request } = call;
+    const { limits, metrics, now } = server;
+    if (server.state === "draining") throw shuttingDown();
+    const place = loan.model.admission.enter(prepared.length);
+    this.#call = call;
+    this.model = loan.model;
+    this.#began = now();
+    const stop = new AbortController();
+    this.#stop = stop;
+    const onAbort = () => this.abandon("the client went away");
+    request.signal.addEventListener("abort", onAbort, { once: true });
+    const timer = setTimeout(() => {
+      const got = `a request that took more than ${limits.requestSeconds} s`;
+      stop.abort(new Refusal(got, "a shorter one", "ask for fewer tokens", { status: 504, type: "server_error", code: "timeout" }));
+    }, limits.requestSeconds * 1000);
+    server.live.add(stop);
+    this.#release = () => {
+      clearTimeout(timer);
+      request.signal.removeEventListener("abort", onAbort);
+      server.live.delete(stop);
+      place.leave();
+      loan.giveBack();
+    };
+    if (request.signal.aborted) onAbort();
+    this.answers = prepared.map(
+      (input) =>
+        new Generation(loan.model, {
+          ...input,
+          signal: stop.signal,
+          bufferBytes: limits.streamBytes,
+          now,
+          onToken: (seconds, isFirst) => {
+            metrics.add("generation_tokens_total");
+            if (isFirst) metrics.observe("time_to_first_token_seconds", now() - this.#began);
+            else metrics.observe("inter_token_latency_seconds", seconds);
+          },
+        }),
+    );
+  }
+
+  /** The client went away: nothing more is computed. */
+  abandon(why: string): void {
+    this.#stop.abort(new Gone(why));
+  }
+
+  /** Batches of all answers, as they come. */
+  async *batches(): AsyncGenerator<{ readonly index: number; readonly batch: Batch }> {
+    if (this.answers.length === 1) {
+      for await (const batch of this.answers[0] as Generation) yield { index: 0, batch };
+      return;
+    }
+    const iterators = this.answers.map((answer) => answer[Symbol.asyncIterator]());
+    const next = (index: number) => (iterators[index] as AsyncIterator<Batch>).next().then((result) => ({ index, result }));
+    const pending = new Map(iterators.map((_, index) => [index, next(index)]));
+    while (pending.size > 0) {
+      const { index, result } = await Promise.race(pending.values());
+      if (result.done) pending.delete(index);
+      else {
+        pending.set(index, next(index));
+        yield { index, batch: result.value };
+      }
+    }
+  }
+
+  /** Waits for all answers, reading them. */
+  async finishes(): Promise<Finish[]> {
+    return await Promise.all(this.answers.map((answer) => answer.finish));
+  }
+
+  /** Books the outcome and gives everything back. Call it in the end, whatever happened. */
+  async end(error?: unknown): Promise<WireError | undefined> {
+    if (this.#isEnded) return undefined;
+    this.#isEnded = true;
+    const { server, account, note } = this.#call;
+    if (error !== undefined) this.#stop.abort(error);
+    const settled = await Promise.allSettled(this.answers.map((answer) => answer.finish));
+    this.#release();
+    const { metrics } = server;
+    const finishes = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    metrics.observe("e2e_request_latency_seconds", server.now() - this.#began);
+    const first = finishes[0];
+    if (first) {
+      metrics.add("prompt_tokens_total", first.promptTokens);
+      metrics.add("prefix_cache_queries", first.promptTokens);
+      metrics.add("prefix_cache_hits", first.cachedTokens);
+      metrics.observe("request_prompt_tokens", first.promptTokens);
+    }
+    for (const { completionTokens, decodeSeconds } of finishes) {
+      metrics.observe("request_generation_tokens", completionTokens);
+      metrics.observe("request_decode_time_seconds", decodeSeconds);
+    }
+    const tokens = this.answers.reduce((sum, answer) => sum + answer.completionTokens, 0);
+    note({ prompt_tokens: first?.promptTokens, cached_tokens: first?.cachedTokens, completion_tokens: tokens });
+    if (error === undefined) {
+      note({ finish: first?.reason });
+      account?.settle("succeeded", first?.reason ?? "stop");
+      return undefined;
+    }
+    return this.#fail(error);
+  }
+
+  #fail(error: unknown): WireError {
+    const { account, note, id, server } = this.#call;
+    const wire = explain(error, id);
+    if (error instanceof Gone || wire.reason === "slow_reader") {
+      note({ cancelled: error instanceof Error ? error.message : true });
+      account?.settle("cancelled");
+    } else {
+      note({ error: brief(wire) });
+      account?.settle(wire.isOurs || wire.status >= 500 ? "failed" : "rejected", wire.reason);
+      if (wire.isOurs) server.log("failure", { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+    }
+    return wire;
+  }
+
+  /** The whole answers as one value. */
+  async whole<T>(collect: (work: Work) => Promise<T>): Promise<T> {
+    try {
+      const value = await collect(this);
+      await this.end();
+      return value;
+    } catch (error) {
+      await this.end(error);
+      throw error;
+    }
+  }
+
+  /** A streamed answer. `failed` spells an error inside the stream; nothing follows it. */
+  stream(
+    texts: AsyncIterable<string>,
+    failed: (wire: WireError) => string,
+    options: { readonly headers?: Readonly<Record<string, string>>; readonly comment?: string } = {},
+  ): Response {
+    const { limits } = this.#call.server;
+    const work = this;
+    async function* guarded(): AsyncGenerator<string> {
+      try {
+        yield* texts;
+        await work.end();
+      } catch (error) {
+        const wire = await work.end(error);
+        if (wire && !(error instanceof Gone)) yield failed(wire);
+      }
+    }
+    const body = eventStream(guarded(), {
+      keepAliveSeconds: limits.keepAliveSeconds,
+      writeSeconds: limits.writeSeconds,
+      ...(options.comment !== undefined && { comment: options.comment }),
+      onGone: (reason) => {
+        const gone = new Gone(reason.message);
+        this.#stop.abort(gone);
+        this.end(gone).catch(() => {});
+      },
+    });
+    return new Response(body, { headers: options.headers ?? eventHeaders });
+  }
+}

@@ -1,0 +1,174 @@
+// A server on a random local port for the tests, with models of a few kilobytes: scripted ones that say exactly what a test wants them to say,
+// tiny random ones whose answers depend on every token before. Everything is closed after each test.
+
+import { afterEach } from "vitest";
+import { openReference } from "../../src/backend/reference/open.ts";
+import type { GrammarEngine, Structure } from "../../src/chat/grammar.ts";
+import { openChat } from "../../src/chat/prompt.ts";
+import type { JsonObject } from "../../src/core/json.ts";
+import { Random } from "../../src/core/random.ts";
+import { Engine } from "../../src/engine/engine.ts";
+import type { EngineOptions } from "../../src/engine/options.ts";
+import { createModel } from "../../src/models/load.ts";
+import type { ForwardInput, ForwardOutput, Model } from "../../src/models/model.ts";
+import { openGrammarThreads } from "../../src/platform/grammar-threads.ts";
+import { type Listener, listen } from "../../src/platform/node-listener.ts";
+import { type App, type AppOptions, makeApp } from "../../src/server/app.ts";
+import type { LoadedModel, ModelEntry } from "../../src/server/shelf.ts";
+import { loadTokenizer, type Tokenizer } from "../../src/text/tokenizer.ts";
+import { mockModel, scriptedModel } from "../engine/mock-model.ts";
+import { tinyTokenizer } from "../text/tiny-tokenizer.ts";
+
+const cleanups: (() => unknown)[] = [];
+
+export function afterThis(cleanup: () => unknown): void {
+  cleanups.push(cleanup);
+}
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** Qwen's way of writing chats, thinking and tools, as short as it can be. */
+export const template = `{%- if tools %}{{- '<|im_start|>system\\n<tools>' }}{%- for tool in tools %}{{- tool | tojson }}{%- endfor %}{{- '</tools> answer in <tool_call></tool_call><|im_end|>\\n' }}{%- endif %}
+{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content }}
+{%- if message.tool_calls %}{%- for call in message.tool_calls %}{{- '<tool_call>' + call.function.name + (call.function.arguments | tojson) + '</tool_call>' }}{%- endfor %}{%- endif %}{{- '<|im_end|>\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}{%- endif %}`;
+
+/** The same without a word of thinking. */
+export const plainTemplate = template.replace(/\{%- if enable_thinking.*?endif %\}/, "");
+
+/** 256 bytes and the tokens of the template: every text has ids, one for each byte. */
+export function byteTokenizer(): Tokenizer {
+  return loadTokenizer(
+    tinyTokenizer({
+      patch: (json) => {
+        json.added_tokens = ["<|im_start|>", "<|im_end|>", "<think>", "</think>", "<tool_call>", "</tool_call>"].map((content, i) => ({
+          id: 256 + i,
+          content,
+          special: i < 2,
+          normalized: false,
+        }));
+      },
+    }),
+    JSON.stringify({ eos_token: "<|im_end|>" }),
+  );
+}
+
+export const vocabSize = 262;
+export const endId = 257;
+
+export type Spoken = {
+  /** What the model says after any prompt; then it ends. Tags become their tokens. */
+  readonly says?: string;
+  readonly contextLength?: number;
+  readonly slots?: number;
+  /** Called before each step; may throw, as a device does. */
+  readonly onForward?: (step: number, rows: number) => void;
+  /** Waits so long before each step: for tests that need time. */
+  readonly stepMs?: number;
+  readonly engine?: EngineOptions;
+  readonly generationConfig?: JsonObject;
+  readonly template?: string;
+  /** Compiles structures. */
+  readonly grammars?: boolean;
+};
+
+/** A model on the shelf: with `says` it says that text after any prompt and ends; else it is a tiny random one. */
+export function speaker(spoken: Spoken = {}): LoadedModel {
+  const tokenizer = byteTokenizer();
+  const { says, contextLength = 512, slots = 4 } = spoken;
+  const script = says === undefined ? undefined : [...tokenizer.encode(says, { addSpecialTokens: false }), endId];
+  const tables = new Map<number, Model>();
+  let current: Model | undefined;
+  const device = openReference();
+  const own = script ? mockModel({ vocabSize, contextLength }, device) : tinyModel(contextLength, device);
+  const model: Model = { ...own, forward };
+  let steps = 0;
+  function forward(input: ForwardInput): ForwardOutput {
+    if (spoken.stepMs !== undefined) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, spoken.stepMs);
+    spoken.onForward?.(++steps, input.ids.shape[0] as number);
+    return (current ?? own).forward(input);
+  }
+  /** The script begins where the prompt of the last request ends: requests under way together must have prompts of one length. */
+  class ScriptedEngine extends Engine {
+    override submit(...[request, options]: Parameters<Engine["submit"]>): ReturnType<Engine["submit"]> {
+      const { length } = request.ids;
+      if (script && !tables.has(length)) tables.set(length, scriptedModel(script, length, vocabSize, { contextLength }, device));
+      current = tables.get(length);
+      return super.submit(request, options);
+    }
+  }
+  const stopIds = [endId];
+  let grammars: Promise<GrammarEngine> | undefined;
+  const constrain = async (structure: Structure) => {
+    grammars ??= openGrammarThreads(tokenizer, vocabSize, stopIds, { compileMilliseconds: 3000 });
+    return await (await grammars).constrain(structure);
+  };
+  const engine = new ScriptedEngine(model, { slots, contextLength, ...spoken.engine });
+  const chat = openChat(tokenizer, { default: spoken.template ?? template }, "test");
+  return {
+    engine,
+    tokenizer,
+    chat,
+    ...(chat.thinkTags && { thinkTags: chat.thinkTags }),
+    generationConfig: spoken.generationConfig ?? { eos_token_id: endId },
+    slots,
+    ...(spoken.grammars && { constrain }),
+    close: async () => {
+      await engine.dispose();
+      await (await grammars)?.close();
+      for (const table of tables.values()) table.dispose();
+      model.dispose();
+    },
+  };
+}
+
+/** A random Llama over the byte vocabulary: its answers depend on the whole prompt. */
+export function tinyModel(contextLength = 512, device = openReference()): Model {
+  const config = {
+    vocab_size: vocabSize,
+    hidden_size: 16,
+    max_position_embeddings: contextLength,
+    rms_norm_eps: 1e-6,
+    hidden_act: "silu",
+    initializer_range: 0.6,
+    model_type: "llama",
+    intermediate_size: 24,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+  };
+  return createModel(device, config, new Random(7));
+}
+
+export type Started = { readonly app: App; readonly url: string; readonly listener: Listener; readonly lines: string[] };
+
+export function entry(name: string, load: () => LoadedModel | Promise<LoadedModel>, bytes = 1000): ModelEntry {
+  return { name, bytes, created: 1_700_000_000, load: async () => await load() };
+}
+
+/** An app without a socket. */
+export async function openApp(options: Partial<AppOptions> & { spoken?: Spoken } = {}): Promise<{ app: App; lines: string[] }> {
+  const { spoken = {}, ...rest } = options;
+  const lines: string[] = [];
+  const app = await makeApp({
+    models: [entry("test", () => speaker(spoken))],
+    version: "0.0.0",
+    log: (line) => lines.push(line),
+    ...rest,
+  });
+  await app.start();
+  afterThis(() => app.close());
+  return { app, lines };
+}
+
+export async function openServer(options: Partial<AppOptions> & { spoken?: Spoken } = {}): Promise<Started> {
+  const { app, lines } = await openApp(options);
+  const listener = await listen((request) => app.fetch(request), { host: "127.0.0.1", port: 0, limits: app.server.limits });
+  afterThis(async () => {
+    listener.destroy();
+    await listener.close();
+  });
+  return { app, lines, listener, url: `http://127.0.0.1:${listener.port}` };
+}
