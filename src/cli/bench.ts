@@ -15,7 +15,7 @@ import { formatBytes, progressLine, say, writeJson } from "./output.ts";
 type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };
 
 export function benchCommand(program: Command): void {
-  const bench = program.command("bench").description("measure a model, the kernels or training on this machine");
+  const bench = program.command("bench").description("measure a model, the kernels or training on this machine").enablePositionalOptions();
   benchModelCommand(bench);
   const withCommon = (command: Command) =>
     command

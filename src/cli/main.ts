@@ -57,6 +57,7 @@ async function main(args: readonly string[]): Promise<number> {
   const program = new Command("gradually")
     .description("Own your reasoning model: train, reinforce, evaluate and run DeepSeek-style models on any CPU.")
     .version(version)
+    .enablePositionalOptions() // `bench kernels --json`: the flag is that of kernels, not of bench
     .showHelpAfterError(false)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`${usageLine(text)}\n`) })

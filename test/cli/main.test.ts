@@ -59,3 +59,23 @@ test("usage errors: exit 2, one line, nothing on standard output", async () => {
     expectUsage(["eval", "x", "--task", "chess"], "countdown, arithmetic"),
   ]);
 });
+
+test("bench train --json is one document: the flag belongs to train, not to bench", async () => {
+  const ran = await cli([
+    "bench",
+    "train",
+    "--shape",
+    "d8,l1,ff8,h1,v8",
+    "--batch",
+    "1",
+    "--seq",
+    "4",
+    "--steps",
+    "1",
+    "--threads",
+    "1",
+    "--json",
+  ]);
+  expect(ran).toMatchObject({ code: 0, err: "" });
+  expect(JSON.parse(ran.out)).toMatchObject({ threads: 1, tok_s: expect.any(Number) });
+});
