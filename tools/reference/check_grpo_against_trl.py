@@ -1,6 +1,6 @@
 """Runs TRL's own GRPOTrainer._compute_loss over the cases of test/fixtures/train/grpo.json and compares the losses.
 
-    /opt/ref/bin/python tools/reference/check_grpo_against_trl.py       (trl 1.16.0, torch 2.13.0)
+    python tools/reference/check_grpo_against_trl.py       (trl 1.16.0, torch 2.13.0)
 
 The fixture is written from the definitions (make_train_fixtures.py); this says that the definitions are TRL's. Prints one line for each case.
 """

@@ -1,6 +1,6 @@
 """Checks src/text/bpe-train.ts and src/text/tokenizer.ts against Hugging Face, in one command:
 
-    /opt/ref/bin/python tools/reference/check_tokenizer.py
+    python tools/reference/check_tokenizer.py
 
 For several training texts and options: our trainer's merges equal those of Rust's `tokenizers` (BpeTrainer); our
 tokenizer.json opens in transformers (PreTrainedTokenizerFast) and gives the ids and the texts that ours gives, also for

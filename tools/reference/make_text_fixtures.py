@@ -1,6 +1,6 @@
 """Makes test/fixtures/text/ with Hugging Face's tokenizers and Python's Jinja2:
 
-    /opt/ref/bin/python tools/reference/make_text_fixtures.py
+    python tools/reference/make_text_fixtures.py
 
 pieces.json: random texts cut by each pre-tokenizer that GGUF has a name for; ends of pieces, in code points.
 tokenizers.json: small tokenizers trained here (byte-level and SentencePiece-like), random texts and their ids.

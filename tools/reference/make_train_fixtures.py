@@ -1,6 +1,6 @@
 """Makes test/fixtures/train: what PyTorch computes for the optimiser, the schedule and the GRPO losses, in float64.
 
-    /opt/ref/bin/python tools/reference/make_train_fixtures.py          (torch 2.13.0, transformers 5.18.0)
+    python tools/reference/make_train_fixtures.py          (torch 2.13.0, transformers 5.18.0)
 
 adamw.json     20 steps of torch.optim.AdamW (decay on matrices only) with torch.nn.utils.clip_grad_norm_, gradients given.
 schedule.json  transformers' get_cosine_schedule_with_warmup.

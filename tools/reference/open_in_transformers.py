@@ -1,6 +1,6 @@
 """Opens a folder that gradually wrote with transformers, and compares logits.
 
-Run: /opt/ref/bin/python tools/reference/open_in_transformers.py FOLDER LOGITS.json   (torch 2.13, transformers 5.18, CPU, float32)
+Run: python tools/reference/open_in_transformers.py FOLDER LOGITS.json   (torch 2.13, transformers 5.18, CPU, float32)
 
 LOGITS.json is {"ids": [[...], ...], "logits": [[[...], ...], ...]}: for each sequence its ids and our logits [T, V].
 Prints one JSON document: {"largest_difference", "largest_logit", "positions", "missing", "unexpected", "mismatched"}, the last three as
