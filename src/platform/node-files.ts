@@ -62,9 +62,10 @@ class NodeFileSource implements FileSource {
   }
 }
 
-function allocate(length: number, operation: string): Uint8Array {
+/** Not zeroed: `read` fills all of it or throws. */
+function allocate(length: number, operation: string): Uint8Array<ArrayBuffer> {
   try {
-    return new Uint8Array(length);
+    return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
   } catch (cause) {
     throw new DeviceError(
       {
