@@ -67,11 +67,10 @@ export interface Host {
   now(): number;
   /** Starts backend/wasm/worker as a thread, or returns undefined where threads cannot share memory. */
   spawnWasmWorker?(): WorkerHandle;
-  /**
-   * Lets V8 fuse adjacent 128-bit vector operations into 256-bit ones in modules compiled from now on;
-   * returns false where that is not possible.
-   */
-  enableWideSimd?(): boolean;
+  /** Whether the engine can fuse adjacent 128-bit vector operations into 256-bit ones. */
+  readonly canFuseSimd?: boolean;
+  /** Fuses them, or no longer, in what is compiled from now on. Only where canFuseSimd. */
+  fuseSimd?(on: boolean): void;
   /** An environment variable, or undefined. */
   env(name: string): string | undefined;
 }

@@ -7,6 +7,7 @@ import { DeviceError, FormatError, quote } from "../core/errors.ts";
 import type { FileSource, Files } from "../core/host.ts";
 import { elementCount } from "../core/shape.ts";
 import { blockLayout, decodeBlocks } from "./blocks/index.ts";
+import { fileKind } from "./file-kind.ts";
 import { Cursor } from "./gguf-cursor.ts";
 import { readMetadata } from "./gguf-metadata.ts";
 import { alignmentLimit, isAlignment, readTensorList, type TensorPlace } from "./gguf-tensors.ts";
@@ -105,7 +106,8 @@ async function readCounts(cursor: Cursor): Promise<[tensors: number, pairs: numb
   await cursor.fill(8, "magic and version");
   const begin = cursor.take(4);
   const found = new DataView(begin.buffer, begin.byteOffset, 4).getUint32(0, true);
-  if (found !== magic) cursor.fail(`a file that begins with ${quote(String.fromCharCode(...begin))}`, '"GGUF"', "name a GGUF file");
+  if (found !== magic)
+    cursor.fail(fileKind(begin) ?? `a file that begins with ${quote(String.fromCharCode(...begin))}`, '"GGUF"', "name a GGUF file");
   const version = cursor.u32();
   if (version !== 0 && (version & 0xffff) === 0) {
     cursor.fail("a big-endian file", "a little-endian one", "convert the model again, without --bigendian");

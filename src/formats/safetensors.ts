@@ -8,6 +8,7 @@ import type { FileSource } from "../core/host.ts";
 import { decodeUtf8, isJsonObject, type JsonObject, type JsonValue, parseJson } from "../core/json.ts";
 import { type Shape, showShape } from "../core/shape.ts";
 import { bytesOf, decodeInto, type FileDType, fileDTypes, isFileDType } from "./dtypes.ts";
+import { fileKind, kindBytes } from "./file-kind.ts";
 
 export const headerLimit = 100_000_000;
 export const nameLimit = 4096;
@@ -35,6 +36,10 @@ export type Safetensors = {
 export async function openSafetensors(source: FileSource): Promise<Safetensors> {
   const fail = complain(source.path);
   if (source.size < 8) fail(`${source.size} bytes`, "at least 8 bytes: the header's length");
+  const first = await readExactly(source, 0, Math.min(kindBytes, source.size));
+  // Any two bytes may begin an honest file: its header's length. A header begins with "{", and no other kind's ninth byte.
+  const kind = first[8] === 0x7b ? undefined : fileKind(first);
+  if (kind) fail(kind, "a safetensors file", "convert the model to safetensors, or fetch the file itself");
   const prefix = await readExactly(source, 0, 8);
   const announced = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   if (announced > BigInt(headerLimit)) fail(`a header of ${announced} bytes`, `at most ${headerLimit} bytes`);
@@ -88,16 +93,11 @@ export async function openSafetensors(source: FileSource): Promise<Safetensors> 
   };
 }
 
-type Complain = (got: string, expected: string) => never;
+type Complain = (got: string, expected: string, cure?: string) => never;
 
 function complain(path: string): Complain {
-  return (got, expected) => {
-    throw new FormatError({
-      operation: `load ${quote(path, 300)}`,
-      got,
-      expected,
-      cure: "the file is damaged or no safetensors file; fetch it again",
-    });
+  return (got, expected, cure = "the file is damaged or no safetensors file; fetch it again") => {
+    throw new FormatError({ operation: `load ${quote(path, 300)}`, got, expected, cure });
   };
 }
 

@@ -33,12 +33,10 @@ function spawnWasmWorker(): WorkerHandle {
 }
 
 /** V8's revectoriser is x64 only, and sound enough for our self-tested kernels from Node 24 on. */
-function enableWideSimd(): boolean {
+function canFuseSimd(): boolean {
   const build = process.env.GRADUALLY_WASM;
   const major = Number(process.versions.node.split(".")[0]);
-  if (process.arch !== "x64" || major < 24 || build === "relaxed" || build === "simd128") return false;
-  setFlagsFromString("--experimental-wasm-revectorize");
-  return true;
+  return process.arch === "x64" && major >= 24 && build !== "relaxed" && build !== "simd128";
 }
 
 export function nodeHost(): Host {
@@ -48,7 +46,8 @@ export function nodeHost(): Host {
     files: nodeFiles,
     now: () => performance.now() / 1000,
     spawnWasmWorker,
-    enableWideSimd,
+    canFuseSimd: canFuseSimd(),
+    fuseSimd: (on) => setFlagsFromString(`--${on ? "" : "no-"}experimental-wasm-revectorize`),
     env: (name) => process.env[name],
   };
 }

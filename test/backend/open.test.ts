@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import { type DeviceOptions, openDevice } from "../../src/backend/open.ts";
+import { openWasm } from "../../src/backend/wasm/open.ts";
 import { ConfigError } from "../../src/core/errors.ts";
 import type { Host } from "../../src/core/host.ts";
 import { nodeHost } from "../../src/platform/node.ts";
@@ -21,6 +22,13 @@ describe("openDevice", () => {
     const device = await openDevice(hostWith({}), { threads: 1, build: "simd128" });
     expect(device.info).toEqual({ name: "wasm", build: "simd128", threads: 1 });
     await device.close();
+  });
+
+  test("vectors are fused for the wide build alone", async () => {
+    const asked: boolean[] = [];
+    const host: Host = { ...hostWith({}), canFuseSimd: true, fuseSimd: (on) => asked.push(on) };
+    for (const build of ["wide", "relaxed", "simd128"] as const) await (await openWasm(host, { threads: 1, build })).close();
+    expect(asked).toEqual([true, false, false]);
   });
 
   test("GRADUALLY_WASM names the build unless the caller does", async () => {

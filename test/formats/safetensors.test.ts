@@ -223,3 +223,20 @@ test("a tensor that is not there", async () => {
   const file = await openSafetensors(memorySource(handMade(one("a"), 8)));
   await expect((async () => file.readF32("b"))()).rejects.toThrow(/tensor "b"/);
 });
+
+test.each([
+  ["P01 a PyTorch checkpoint", "PK\x03\x04rest of an archive", "a ZIP archive"],
+  ["P02 a pickle", "\x80\x04\x95pickled objects", "a Python pickle"],
+  ["P01 an HDF5 file", "\x89HDF\r\n\x1a\nmore", "an HDF5 file"],
+  ["P05 an error page", "<!DOCTYPE html><title>404</title>", "a web page"],
+  ["P06 a Git LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer"],
+])("%s under the name of a safetensors file is refused by what it is", async (_, text, kind) => {
+  const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));
+  await expect(openSafetensors(memorySource(bytes))).rejects.toThrow(`got ${kind}`);
+});
+
+test("a header whose length looks like a pickle is a header", async () => {
+  const bytes = handMade(`{"a":${entry("[2]", 0, 8)}}`.padEnd(0x280), 8);
+  expect([...bytes.subarray(0, 2)]).toEqual([0x80, 0x02]);
+  expect((await openSafetensors(memorySource(bytes))).tensors.size).toBe(1);
+});

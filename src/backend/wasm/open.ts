@@ -22,10 +22,10 @@ export function hasRelaxedSimd(): boolean {
   return WebAssembly.validate(relaxedProbe);
 }
 
-/** Builds that this engine can run, fastest first. Asking for `wide` sets the V8 flag for modules compiled from then on. */
+/** Builds that this engine can run, fastest first. */
 export function availableBuilds(host: Host): WasmBuild[] {
   if (!hasRelaxedSimd()) return ["simd128"];
-  return host.enableWideSimd?.() ? ["wide", "relaxed", "simd128"] : ["relaxed", "simd128"];
+  return host.canFuseSimd ? ["wide", "relaxed", "simd128"] : ["relaxed", "simd128"];
 }
 
 export type WasmOptions = {
@@ -54,6 +54,8 @@ export async function openWasm(host: Host, options: WasmOptions = {}): Promise<W
       cure: "leave the build out",
     });
   }
+  // Off again for the others: whoever falls back from wide must not run fused code after all.
+  if (host.canFuseSimd) host.fuseSimd?.(build === "wide");
   const bytes = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
   const module = await WebAssembly.compile(bytes);
   const heap = new SharedHeap();
