@@ -26,7 +26,14 @@ describe("openDevice", () => {
 
   test("vectors are fused for the wide build alone", async () => {
     const asked: boolean[] = [];
-    const host: Host = { ...hostWith({}), canFuseSimd: true, fuseSimd: (on) => asked.push(on) };
+    const host: Host = {
+      ...hostWith({}),
+      canFuseSimd: true,
+      compileFast: (fused, compile) => {
+        asked.push(fused);
+        return compile();
+      },
+    };
     for (const build of ["wide", "relaxed", "simd128"] as const) await (await openWasm(host, { threads: 1, build })).close();
     expect(asked).toEqual([true, false, false]);
   });

@@ -54,13 +54,12 @@ export async function openWasm(host: Host, options: WasmOptions = {}): Promise<W
       cure: "leave the build out",
     });
   }
-  // Off again for the others: whoever falls back from wide must not run fused code after all.
-  if (host.canFuseSimd) host.fuseSimd?.(build === "wide");
   const bytes = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
-  const module = await WebAssembly.compile(bytes);
+  const compile = () => WebAssembly.compile(bytes);
+  const module = await (host.compileFast?.(build === "wide", compile) ?? compile());
   const heap = new SharedHeap();
   const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap());
-  const pool = await Pool.start(
+  const pool = new Pool(
     host,
     module,
     heap,
