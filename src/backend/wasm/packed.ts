@@ -58,6 +58,8 @@ type PackedShape = NonNullable<WasmBuffer["packed"]>;
 const mostRows = 1024;
 /** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
 const alone = 2;
+/** Scratch of a product with a few strips: 32 tiles, and eight blocks of any type as codes. */
+const fewBytes = 8192 + 8 * 384;
 const headerBytes = 64;
 const [dotWay, pairWay, widenWay] = [0, 1, 2];
 
@@ -210,7 +212,7 @@ export class PackedWeights {
     const rowBlocks = E > 1 ? E : Math.ceil(S / rowBlock);
     const panelBlock = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
     const record = (ready: number) =>
-      this.#withScratch(576 + this.#codesBytes(type, K), this.#threads, (scratch, scratchStride) =>
+      this.#withScratch(576 + Math.max(fewBytes, this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {
           out,
           x: ready,
