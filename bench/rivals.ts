@@ -53,15 +53,18 @@ const csv = here(`results/${machine}-${cpus().length}.csv`);
 mkdirSync(here("results"), { recursive: true });
 if (!existsSync(csv)) appendFileSync(csv, "date,node,engine,model,test,threads,tok_s\n");
 
-/** Why an engine is left out, by engine and model. */
+/** Why an engine is left out, by engine and model; by engine, model and test where it broke. */
 const left = new Map<string, string>();
+/** In ms: an engine that hangs does not keep the others waiting for ever. */
+const patience = 30 * 60 * 1000;
 
 for (const model of models) {
   const measured = new Map<string, number[]>();
   for (let repeat = 0; repeat < repeats; repeat++) {
     for (const test of tests.filter(({ name }) => chosenTests.includes(name))) {
       for (const engine of chosenEngines.filter((name) => engines.get(name)?.includes(test.name))) {
-        if (left.has(`${engine} ${basename(model)}`)) continue;
+        const what = `${engine} ${basename(model)}`;
+        if (left.has(what) || left.has(`${what} ${test.name}`)) continue;
         process.stderr.write(`${basename(model)} ${test.name} ${engine} ${repeat + 1}/${repeats}\n`);
         const tokensPerSecond = measure(engine, model, test);
         if (tokensPerSecond === undefined) continue;
@@ -90,16 +93,18 @@ function measure(engine: string, model: string, test: Test): number | undefined 
   const { status, stdout, stderr, signal } = spawnSync(
     process.execPath,
     [here(`engine-${engine}.ts`), model, values.threads, JSON.stringify([test])],
-    { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] },
+    { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: patience, maxBuffer: 2 ** 26 },
   );
   if (status === 0) {
     const result = (JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}") as Record<string, number | null>)[test.name];
     if (typeof result === "number" && result > 0) return result;
   }
-  const why = status === cannotRun ? stderr.trim() : `broke (${signal ?? `exit ${status}`}) on ${test.name}: ${stderr.trim().slice(-1000)}`;
-  left.set(`${engine} ${basename(model)}`, why);
-  process.stderr.write(`LEFT OUT: ${engine} ${basename(model)}: ${why}\n`);
-  if (status !== cannotRun) process.exitCode = 1;
+  const isBroken = status !== cannotRun;
+  const what = `${engine} ${basename(model)}${isBroken ? ` ${test.name}` : ""}`;
+  const why = isBroken ? `broke (${signal ?? `exit ${status}`}): ${stderr.trim().slice(-1000)}` : stderr.trim();
+  left.set(what, why);
+  process.stderr.write(`LEFT OUT: ${what}: ${why}\n`);
+  if (isBroken) process.exitCode = 1;
   return undefined;
 }
 
