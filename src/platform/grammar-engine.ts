@@ -131,7 +131,16 @@ class GrammarThreads implements GrammarEngine {
       pending?.resolve(answer);
     });
     worker.onError((error) => this.#replace(-1, error));
-    await this.#post(worker, { kind: "open", vocabulary: this.vocabulary }, patience);
+    try {
+      await this.#post(worker, { kind: "open", vocabulary: this.vocabulary }, patience);
+    } catch (cause) {
+      if (cause instanceof RequestError) throw cause;
+      const got = cause instanceof Error && cause.message ? quote(cause.message, 200) : "a thread that ended";
+      throw new DeviceError(
+        { operation: "start the compiler of grammars", got, expected: "a thread that works", cure: "leave the structure out; report it" },
+        { cause },
+      );
+    }
   }
 
   #post(worker: GrammarHandle, call: DistributiveOmit<GrammarCall, "serial">, milliseconds: number): Promise<GrammarAnswer> {
@@ -168,7 +177,7 @@ class GrammarThreads implements GrammarEngine {
     for (const [serial, { reject, timer, stop }] of pending) {
       clearTimeout(timer);
       stop?.();
-      reject(serial === guilty ? error : new Lost());
+      reject(serial === guilty ? error : new Lost(error.message));
     }
     for (const constraint of this.#live.values()) constraint.isLost = true;
   }
@@ -297,7 +306,7 @@ function isEmpty(mask: Int32Array): boolean {
 }
 
 function translate(error: unknown, { kind, text }: GrammarSource): Error {
-  if (error instanceof RequestError) return error;
+  if (error instanceof RequestError || error instanceof DeviceError) return error;
   const operation = `generate: structure (${kind})`;
   if (error instanceof TimeoutError) {
     return new RequestError({

@@ -4,6 +4,7 @@
 
 import type { Device } from "../backend/backend.ts";
 import { ChatModel, type ChatModelParts } from "../chat/model.ts";
+import { openPlainChat } from "../chat/plain-chat.ts";
 import { openChat } from "../chat/prompt.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
 import { packedRowBytes } from "../core/dtype.ts";
@@ -20,6 +21,8 @@ export type OpenOptions = {
   readonly parallel: number;
   readonly chatTemplate?: string;
   readonly thinking?: ThinkTags | false;
+  /** A model without a template answers messages as the server lets it: problems of its task, or plain ChatML (chat/plain-chat.ts). */
+  readonly plainChat?: boolean;
   readonly onWarning?: (text: string) => void;
 };
 
@@ -55,7 +58,8 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     for (const warning of opened.warnings) options.onWarning?.(warning);
     const { tokenizer, templates: found } = await opened.openText();
     const templates = options.chatTemplate === undefined ? found : { default: options.chatTemplate };
-    const chat = templates.default === undefined && templates.toolUse === undefined ? undefined : openChat(tokenizer, templates, path);
+    const isPlain = templates.default === undefined && templates.toolUse === undefined;
+    const chat = isPlain ? undefined : openChat(tokenizer, templates, path);
     const { parallel } = options;
     const described = describeConfig(opened.config, {}, new Set(opened.tensors.keys()));
     const fitting = Math.max(smallestContext, Math.floor(parts.cacheBytes / (parallel * described.cacheBytesPerToken)));
@@ -77,6 +81,7 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
       model,
       tokenizer,
       ...(chat && { chat }),
+      ...(isPlain && options.plainChat && { chat: openPlainChat(tokenizer, thinkTags !== undefined, path), isPlain }),
       ...(thinkTags && { thinkTags }),
       generationConfig: opened.generationConfig,
       now: host.now,

@@ -12,7 +12,7 @@ export function shelved(model: ChatModel, path: string, slots: number): LoadedMo
     tokenizer: model.tokenizer,
     chat: model.chat ?? openPlainChat(model.tokenizer, thinks, path),
     ...(model.thinkTags && { thinkTags: model.thinkTags }),
-    isPlain: !model.chat && !thinks,
+    isPlain: !model.hasTemplate && !thinks,
     generationConfig: model.generationConfig,
     slots,
     constrain: (structure) => model.constrain(structure),

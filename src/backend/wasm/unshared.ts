@@ -17,14 +17,17 @@ export function withUnsharedMemory(module: Uint8Array): Uint8Array<ArrayBuffer> 
       if (byte < 128) return value;
     }
   };
+  const skip = (count: number) => {
+    at += count;
+  };
   while (at < bytes.length) {
     const section = bytes[at++];
     const size = number();
     const end = at + size;
     if (section === importSection) {
       for (let left = number(); left > 0; left--) {
-        at += number(); // the module's name
-        at += number(); // the field's
+        skip(number()); // the module's name
+        skip(number()); // the field's
         const kind = bytes[at++];
         if (kind === memoryKind) {
           bytes[at] = (bytes[at] as number) & ~sharedFlag;

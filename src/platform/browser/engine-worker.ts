@@ -140,7 +140,7 @@ async function openModel(
     const model = await openChatModel(
       host,
       path,
-      { ...options, parallel: options.parallel ?? defaultParallel, onWarning },
+      { ...options, parallel: options.parallel ?? defaultParallel, plainChat: true, onWarning },
       {
         cacheBytes,
         openDevice: async (needs) => {

@@ -17,7 +17,7 @@ export class BrowserModel {
   readonly isStored: boolean;
   /** Tokens that prompt and completion may have together. */
   readonly contextLength: number;
-  /** Without a template only `generate` works. */
+  /** Without a template `respond` is a guess: the last message is a problem of the task that the model was trained for, or all of them are plain ChatML. */
   readonly hasTemplate: boolean;
   readonly thinkTags: ThinkTags | undefined;
   /** What it runs on. */
