@@ -34,6 +34,9 @@ export async function noRoom(bytes: number, free: number | undefined, except: st
   });
 }
 
+/** Tokens: less is of little use. */
+const leastContext = 256;
+
 export type MemoryNeeds = {
   readonly weightBytes: number;
   readonly cacheBytes: number;
@@ -63,11 +66,16 @@ export function memoryRefused(name: string, needs: MemoryNeeds, given: number, c
 
 function tooLarge(name: string, needs: MemoryNeeds, place: string, most: number, cause?: unknown): DeviceError {
   const { weightBytes, cacheBytes, contextLength, parallel } = needs;
-  const left = Math.floor(((most - weightBytes) / Math.max(cacheBytes, 1)) * contextLength);
-  const cure =
-    left >= 256
-      ? `contextLength: ${left} would fit${parallel > 1 ? `, or parallel: 1 with ${Math.min(contextLength, left * parallel)}` : ""}`
-      : `choose a model with less than ${megabytes(most * 0.9)} of weights, or the same one of fewer bits (q4_0 takes a quarter of f16), and close other tabs`;
+  const tokens = Math.floor(((most - weightBytes) * contextLength * parallel) / Math.max(cacheBytes, 1));
+  const each = Math.floor(tokens / parallel);
+  const fitting = [
+    ...(each >= leastContext ? [`contextLength: ${each}`] : []),
+    ...(parallel > 1 && tokens >= leastContext
+      ? [`parallel: ${Math.max(1, Math.floor(tokens / contextLength))} with contextLength: ${Math.min(contextLength, tokens)}`]
+      : []),
+  ];
+  const smaller = `choose a model with less than ${megabytes(most * 0.9)} of weights, or the same one of fewer bits (q4_0 takes a quarter of f16)`;
+  const cure = `${fitting.length > 0 ? `${fitting.join(", or ")} would fit` : smaller}; close other tabs`;
   return new DeviceError(
     {
       operation: `load ${quote(name)} into memory`,

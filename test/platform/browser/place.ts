@@ -24,7 +24,7 @@ export async function launch(flags: readonly string[] = []): Promise<Browser> {
 /** The ten lines of the README. */
 export const example = {
   html: `<!doctype html>
-<input id="question" value="3 5 7=22" /> <pre id="answer"></pre>
+<input id="question" value="3 5 7=22" size="40" /> <pre id="answer"></pre>
 <script type="module" src="./main.js"></script>
 `,
   script: `import { load } from "gradually/browser";
@@ -89,11 +89,18 @@ export class PageServer {
   ranges = true;
   /** Cuts the connection of the next so many requests for large files after so many bytes each. */
   cuts: number[] = [];
-  readonly #mounts: ReadonlyMap<string, string>;
+  /** Answers of an API, by path. */
+  readonly json = new Map<string, unknown>();
+  readonly #mounts: Map<string, string>;
   readonly #server = http.createServer((request, response) => this.#answer(request, response));
 
   constructor(mounts: Readonly<Record<string, string>>) {
     this.#mounts = new Map(Object.entries(mounts));
+  }
+
+  /** Serves a folder under a path of any depth. */
+  mount(name: string, folder: string): void {
+    this.#mounts.set(name, folder);
   }
 
   async start(): Promise<this> {
@@ -120,9 +127,9 @@ export class PageServer {
 
   #answer(request: http.IncomingMessage, response: http.ServerResponse): void {
     const asked = decodeURIComponent(new URL(request.url ?? "/", this.url).pathname);
-    const [, mount = "", ...rest] = asked.split("/");
-    const folder = this.#mounts.get(mount);
-    let file = path.join(folder ?? "/nowhere", ...rest);
+    const mount = [...this.#mounts.keys()].find((name) => asked.startsWith(`/${name}/`));
+    const folder = mount === undefined ? undefined : this.#mounts.get(mount);
+    let file = path.join(folder ?? "/nowhere", asked.slice((mount ?? "").length + 1));
     if (existsSync(file) && statSync(file).isDirectory()) file = path.join(file, "index.html");
     const range = request.headers.range;
     let sent = 0;
@@ -130,6 +137,11 @@ export class PageServer {
     if (this.isolated) {
       response.setHeader("cross-origin-opener-policy", "same-origin");
       response.setHeader("cross-origin-embedder-policy", "require-corp");
+    }
+    const answer = this.json.get(asked);
+    if (answer !== undefined) {
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
+      return;
     }
     if (!folder || !existsSync(file)) {
       response.writeHead(404).end();
@@ -152,6 +164,6 @@ export class PageServer {
     const cut = bytes.length > 100_000 && !asked.endsWith(".js") ? this.cuts.shift() : undefined;
     sent = Math.min(body.length, cut ?? body.length);
     if (cut === undefined) response.end(body);
-    else response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
+    else response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 300));
   }
 }
