@@ -20,16 +20,15 @@ export async function checkRoom(bytes: number, except: string): Promise<void> {
   if (free !== undefined && bytes > free) throw await noRoom(bytes, free, except);
 }
 
-/** Also what a refused write becomes. */
-export async function noRoom(bytes: number, free: number | undefined, except: string): Promise<DeviceError> {
+/** Also what a refused write becomes; `free` is then what was taken before. Browsers keep their estimate vague: the write is the judge. */
+export async function noRoom(bytes: number, free: number, except: string): Promise<DeviceError> {
   const others = (await listStored()).filter(({ name, bytes: size }) => name !== except && size > 0);
   const list = others.map(({ name, bytes: size }) => `${quote(name)} (${megabytes(size)})`).join(", ");
   const cure = others.length > 0 ? `delete stored models: ${list}, ` : "";
   return new DeviceError({
     operation: `store the model ${quote(except)}`,
     got: `${megabytes(bytes)} to be stored`,
-    expected:
-      free === undefined ? "what the browser gives this origin" : `at most ${megabytes(free)}, which is what the browser still gives`,
+    expected: `at most ${megabytes(free)}, which is what the browser gives now`,
     cure: `${cure}${cure ? "or " : ""}choose a smaller model or one of fewer bits, or free space on the disk; a file of the user loads with keep: false`,
   });
 }
