@@ -217,12 +217,14 @@ describe.skipIf(!chromium)("in Chromium", { timeout: 120_000 }, () => {
     expect(half).toMatchObject({ name: "countdown-reasoner", isComplete: false });
     expect(half?.bytes).toBeGreaterThan(1_000_000);
     server.asked.length = 0;
-    const last = await page.evaluate(async () => {
+    const lasts = await page.evaluate(async () => {
       const heard: Door.LoadProgress[] = [];
       const model = await door.load("countdown-reasoner", { onProgress: (progress) => heard.push(progress) });
       await model.close();
-      return heard.filter(({ step }) => step === "fetch").at(-1);
+      return (["fetch", "load"] as const).map((wanted) => heard.filter(({ step }) => step === wanted).at(-1));
     });
+    const [last, loaded] = lasts;
+    expect(loaded?.bytes).toBe(loaded?.total);
     expect(server.of("model.safetensors").map(({ range }) => range)).toEqual(["bytes=1000000-"]);
     expect(last).toMatchObject({ file: "model.safetensors", bytes: last?.total, fetched: 2_631_136 - 1_000_000 });
   });
@@ -314,6 +316,25 @@ describe.skipIf(!chromium)("in Chromium", { timeout: 120_000 }, () => {
       { content, isStored: false, stored: [] },
       { content, isStored: true, stored: ["stories260K-f32"] },
     ]);
+  });
+
+  test("a handle of a folder is read in place; a bias is sent along", async () => {
+    await open();
+    const got = await page.evaluate(async (problem) => {
+      const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("a folder", { create: true });
+      for (const name of ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]) {
+        const writer = await (await folder.getFileHandle(name, { create: true })).createWritable();
+        await writer.write(await (await fetch(`/models/countdown-reasoner/${name}`)).blob());
+        await writer.close();
+      }
+      const model = await door.load(folder, { keep: false });
+      const plain = await model.generate(problem, { temperature: 0, maxTokens: 5 }).answer();
+      const first = plain.ids[0] as number;
+      const biased = await model.generate(problem, { temperature: 0, maxTokens: 5, logitBias: new Map([[first, -100]]) }).answer();
+      return { first, biased: biased.ids[0], name: model.name, stored: await door.storedModels() };
+    }, problem);
+    expect(got.biased).not.toBe(got.first);
+    expect(got).toMatchObject({ name: "a folder", stored: [] });
   });
 
   test("what cannot be loaded is refused by the right class, with its cure", async () => {
