@@ -23,11 +23,6 @@ export type DeviceOptions = {
   readonly packed?: { readonly bytes: number; readonly types: ReadonlySet<PackedType> };
 };
 
-/** So many bytes of weights leave room for cache and intermediates in the first memory. */
-const nearBytes = 2.5 * 2 ** 30;
-/** Weights planned into each further memory: what it holds at most, less what its last tensor may waste. */
-const farBytes = 3.25 * 2 ** 30;
-
 /** Throws ConfigError for a name that does not exist, DeviceError when the device cannot be opened. */
 export async function openDevice(host: Host, options: DeviceOptions = {}): Promise<Device> {
   const { device = "cpu", threads, packed } = options;
@@ -65,10 +60,8 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
 
 /** The fastest build; the experimental wide one only when every kernel agrees with the reference here and now. */
 async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions, "device">): Promise<Device> {
-  const bytes = packed?.bytes ?? 0;
-  const options = { ...given, farMemories: bytes > nearBytes ? Math.ceil(bytes / farBytes) : 0 };
-  const { openWasm } = await import("./wasm/open.ts");
-  const opening = openWasm(host, options);
+  const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
+  const opening = openWasm(host, { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) });
   // Loaded while the engine compiles.
   const trial = host.canFuseSimd && (given.build ?? "wide") === "wide" ? import("./self-test.ts") : undefined;
   const device = await opening;
@@ -84,7 +77,7 @@ async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions,
       cure: "leave the build out, or choose relaxed",
     });
   }
-  return await openWasm(host, { ...options, build: "relaxed" });
+  return await openWasm(host, { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0), build: "relaxed" });
 }
 
 /** WebAssembly builds that this engine can run, fastest first. */
@@ -94,4 +87,13 @@ export async function availableWasmBuilds(host: Host): Promise<readonly WasmBuil
 
 function isBuild(name: string): name is WasmBuild {
   return builds.some((build) => build === name);
+}
+
+/**
+ * Begins to compile the kernels that openDevice would choose, while the caller reads files: a fifth of what starting takes. Says nothing of failures; openDevice
+ * will.
+ */
+export async function prepareDevice(host: Host): Promise<void> {
+  const [{ prepareKernels }] = await Promise.all([import("./wasm/open.ts"), host.canFuseSimd ? import("./self-test.ts") : undefined]);
+  prepareKernels(host, host.env("GRADUALLY_WASM"));
 }

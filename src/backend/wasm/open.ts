@@ -9,6 +9,7 @@ import { SharedHeap } from "./memory.ts";
 import type { DotKind } from "./packed.ts";
 import { Pool } from "./pool.ts";
 import { Recorder } from "./recorder.ts";
+import { withUnsharedMemory } from "./unshared.ts";
 
 export type WasmBuild = "wide" | "relaxed" | "simd128";
 
@@ -45,8 +46,46 @@ export type WasmOptions = {
 /** What a far memory holds beside the rows of x that visit it and what a load stages. */
 export const mostFarBytes = 3.75 * 2 ** 30;
 
+/** So many bytes of weights leave room for cache and intermediates in the first memory. */
+const nearBytes = 2.5 * 2 ** 30;
+/** Weights planned into each further memory: what it holds at most, less what its last tensor may waste. */
+const farBytes = 3.25 * 2 ** 30;
+
+/** Memories beside the first that so many bytes of packed weights need. */
+export function farMemoriesFor(weightBytes: number): number {
+  return weightBytes > nearBytes ? Math.ceil(weightBytes / farBytes) : 0;
+}
+
+/** Compiled kernels, by what compiles them and their build: a process needs them once. */
+const compiled = new WeakMap<object, Map<string, Promise<WebAssembly.Module>>>();
+
+function kernelsOf(host: Host, build: WasmBuild): Promise<WebAssembly.Module> {
+  const shared = host.sharesMemory !== false;
+  const compiler = host.compileFast ?? WebAssembly;
+  const known = compiled.get(compiler) ?? new Map<string, Promise<WebAssembly.Module>>();
+  compiled.set(compiler, known);
+  const key = `${build} ${shared}`;
+  const found = known.get(key);
+  if (found) return found;
+  const kernels = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
+  const named = build === "wide" ? new Uint8Array([...kernels, ...wideSection]) : kernels;
+  const bytes = shared ? named : withUnsharedMemory(named);
+  const compile = () => WebAssembly.compile(bytes);
+  const module = host.compileFast?.(build === "wide", compile) ?? compile();
+  known.set(key, module);
+  module.catch(() => known.delete(key));
+  return module;
+}
+
+/** Begins to compile what openWasm would choose. */
+export function prepareKernels(host: Host, wanted: string | undefined): void {
+  const builds = availableBuilds(host);
+  const build = builds.find((name) => name === wanted) ?? builds[0];
+  if (build) kernelsOf(host, build).catch(() => {});
+}
+
 export async function openWasm(host: Host, options: WasmOptions = {}): Promise<WasmDevice> {
-  const threads = options.threads ?? host.parallelism;
+  const threads = host.sharesMemory === false ? 1 : (options.threads ?? host.parallelism);
   const builds = availableBuilds(host);
   const build = options.build ?? (builds[0] as WasmBuild);
   if (!builds.includes(build)) {
@@ -57,12 +96,10 @@ export async function openWasm(host: Host, options: WasmOptions = {}): Promise<W
       cure: "leave the build out",
     });
   }
-  const kernels = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
-  const bytes = build === "wide" ? new Uint8Array([...kernels, ...wideSection]) : kernels;
-  const compile = () => WebAssembly.compile(bytes);
-  const module = await (host.compileFast?.(build === "wide", compile) ?? compile());
-  const heap = new SharedHeap();
-  const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap());
+  const shared = host.sharesMemory !== false;
+  const module = await kernelsOf(host, build);
+  const heap = new SharedHeap(shared);
+  const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap(shared));
   const pool = new Pool(
     host,
     module,
