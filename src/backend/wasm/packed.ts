@@ -50,6 +50,12 @@ type PackedShape = NonNullable<WasmBuffer["packed"]>;
 const mostRows = 1024;
 /** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
 const alone = 2;
+/**
+ * Bytes of panels that a thread claims at a time for single rows, 10 microseconds of reading: what the other thread may have to wait for at the end. A thread runs through
+ * so many panels `together`, and slower through fewer.
+ */
+const unitBytes = 131072;
+const together = 8;
 const headerBytes = 64;
 const [dotWay, pairWay, widenWay] = [0, 1, 2];
 
@@ -198,7 +204,9 @@ export class PackedWeights {
     // Half a megabyte of prepared rows stays in the second-level cache while panels come and go.
     const rowBlock = lanes * Math.max(1, Math.min(Math.ceil(S / lanes), Math.floor(524288 / Math.max(stripBytes, 1))));
     const rowBlocks = E > 1 ? E : Math.ceil(S / rowBlock);
-    const panelBlock = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
+    const fair = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
+    const unit = Math.min(fair, Math.max(together, unitBytes / panelBytes(type, K)));
+    const panelBlock = a.lanes > 1 || unit < together ? fair : together * Math.floor(unit / together);
     const record = (ready: number) =>
       this.#withScratch(576 + this.#codesBytes(type, K), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {
