@@ -33,7 +33,7 @@ const layouts: Readonly<Record<PackedType, Layout>> = {
   q3_k: { bytes: 320, step: 32, halves: 2, minimum: false, offset: 4 },
   q4_k: { bytes: 1184, step: 256, halves: 1, minimum: true, offset: 0 },
   q5_k: { bytes: 1440, step: 256, halves: 1, minimum: true, offset: 0 },
-  q6_k: { bytes: 1680, step: 256, halves: 2, minimum: false, offset: 32 },
+  q6_k: { bytes: 1696, step: 256, halves: 2, minimum: false, offset: 32 },
   iq4_nl: { bytes: 272, step: 32, halves: 1, minimum: false, offset: "byte" },
   iq4_xs: { bytes: 288, step: 32, halves: 1, minimum: false, offset: "byte" },
   mxfp4: { bytes: 288, step: 32, halves: 1, minimum: false, offset: 12 },
