@@ -8,7 +8,8 @@ import type { JsonObject } from "../core/json.ts";
 import { elementCount } from "../core/shape.ts";
 import type { ModelTensor } from "../models/gguf-map.ts";
 import { familyOf } from "../models/load.ts";
-import { disposeWeights, namesOf, storedParts, type Weights } from "../models/weights.ts";
+import { namesOf } from "../models/weight-names.ts";
+import { disposeWeights, storedParts, type Weights } from "../models/weights.ts";
 import { empty, emptyPacked, keep } from "../tensor/tensor.ts";
 import { measuringDevice } from "./measuring-device.ts";
 

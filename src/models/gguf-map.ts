@@ -13,7 +13,8 @@ import { configOf, readMetadata } from "./gguf-config.ts";
 import { interleavedRow, nameInGguf, splitNames } from "./gguf-names.ts";
 import { plainMetadata } from "./gguf-plain.ts";
 import { familyOf } from "./load.ts";
-import { type CheckpointTensor, nearest } from "./weights.ts";
+import { nearest } from "./weight-names.ts";
+import type { CheckpointTensor } from "./weights.ts";
 
 /** A tensor of a model's files, whatever their format. */
 export type ModelTensor = CheckpointTensor & {

@@ -1,16 +1,17 @@
 // The weight table at work: which checkpoint tensors a model has, as rows [checkpoint name, parameter, action] with their shapes; reading
 // them, making them at random, and giving them out again for saving. Everything is checked (names, shapes) before anything is
-// allocated. Experts lie one by one in the file and stacked [E, …] in memory.
+// allocated (weight-names.ts). Experts lie one by one in the file and stacked [E, …] in memory.
 
 import type { Device } from "../backend/backend.ts";
 import { isPackedType, type PackedType, packedRowBytes } from "../core/dtype.ts";
-import { FormatError, quote } from "../core/errors.ts";
+import { quote } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
-import { elementCount, type Shape, sameShape, showShape } from "../core/shape.ts";
+import { elementCount, type Shape } from "../core/shape.ts";
 import { packedEmbedding } from "../ops/packed-embedding.ts";
 import { dispose, empty, emptyPacked, fromArray, keep, read, scope, type Tensor } from "../tensor/tensor.ts";
 import { type HalfSizes, type Halves, halfNames, halfShapes, joinHalves, packedHalves } from "./halves.ts";
 import type { WeightRow } from "./model.ts";
+import { checkNames, checkShapes, complain, namesOf } from "./weight-names.ts";
 
 /** A row of the table and what is needed to load or make it. */
 export type WeightEntry = {
@@ -92,11 +93,6 @@ export function skip(name: string, because: string): WeightEntry {
   return { row: { name, action: "skip", because }, shape: [], init: "zeros", trained: false, packable: false };
 }
 
-/** Checkpoint names of a row. */
-export function namesOf(row: WeightRow): string[] {
-  return row.action === "stack" ? Array.from({ length: row.count }, (_, e) => row.name.replace("{e}", String(e))) : [row.name];
-}
-
 /** Numbers decoded at a time, and bytes handed to the device before it is waited for: what loading needs beside the model itself. */
 const chunkNumbers = 2 ** 22;
 const bytesInFlight = 2 ** 26;
@@ -170,15 +166,19 @@ export function storedParts(entry: WeightEntry, sources: readonly CheckpointTens
   return parts.every(({ type }) => type && device.packedTypes.has(type)) ? parts : [whole];
 }
 
-/** Bytes of the tensors that may stay packed, as they lie in the file: what openDevice wants to know of a model. */
-export function packedBytes(tensors: Iterable<CheckpointTensor>): number {
+/** Bytes, as they lie in the file, and types of the tensors that may stay packed: what openDevice wants to know of a model. */
+export function packedWeights(tensors: Iterable<CheckpointTensor>): { bytes: number; types: Set<PackedType> } {
   let bytes = 0;
-  for (const { shape, packed, halves } of tensors) {
-    if (halves) bytes += packedBytes([halves.keys, halves.values]);
+  const types = new Set<PackedType>();
+  for (const { shape, packed } of [...tensors].flatMap((tensor) =>
+    tensor.halves ? [tensor.halves.keys, tensor.halves.values] : [tensor],
+  )) {
     const width = shape.at(-1) ?? 0;
-    if (packed && shape.length >= 2 && width > 0) bytes += (elementCount(shape) / width) * packedRowBytes(packed.type, width);
+    if (!packed || shape.length < 2 || width === 0) continue;
+    bytes += (elementCount(shape) / width) * packedRowBytes(packed.type, width);
+    types.add(packed.type);
   }
-  return bytes;
+  return { bytes, types };
 }
 
 /** The packed type that all sources of a parameter share, when it may stay packed. */
@@ -309,77 +309,4 @@ export function disposeWeights(weights: {
 function addWeight(weights: Weights, name: string, tensor: Tensor, trained: boolean): void {
   tensor.requiresGrad = trained && tensor.dtype === "f32";
   (trained ? weights.parameters : weights.buffers).set(name, tensor);
-}
-
-function complain(got: string, expected: string, cure: string): never {
-  throw new FormatError({ operation: "load weights", got, expected, cure });
-}
-
-/** A missing and an unexpected name are often one misspelling, so each is shown beside the nearest of the other kind. */
-function checkNames(entries: readonly WeightEntry[], found: ReadonlyMap<string, CheckpointTensor>): void {
-  const known = new Set<string>();
-  const missing: string[] = [];
-  for (const { row } of entries) {
-    for (const name of namesOf(row)) {
-      known.add(name);
-      if (row.action !== "skip" && row.action !== "copy" && !found.has(name)) missing.push(name);
-    }
-  }
-  const unexpected = [...found.keys()].filter((name) => !known.has(name));
-  if (missing.length === 0 && unexpected.length === 0) return;
-  const wrong: string[] = [];
-  if (missing.length > 0) wrong.push(`no ${list(missing, unexpected.length ? unexpected : [...found.keys()])}`);
-  if (unexpected.length > 0) wrong.push(`the unexpected ${list(unexpected, missing.length ? missing : [...known])}`);
-  complain(wrong.join(", and "), `the ${known.size} tensors of this config`, "use the config.json that belongs to these weights");
-}
-
-function checkShapes({ row, shape }: WeightEntry, found: ReadonlyMap<string, CheckpointTensor>): void {
-  if (row.action === "skip") return;
-  const expected = row.action === "stack" ? shape.slice(1) : shape;
-  for (const name of namesOf(row)) {
-    const tensor = found.get(name);
-    if (tensor && !sameShape(tensor.shape, expected)) {
-      complain(
-        `tensor ${quote(name)} of shape ${showShape(tensor.shape)}`,
-        `${showShape(expected)}, as config.json says`,
-        "use the config.json that belongs to these weights",
-      );
-    }
-  }
-}
-
-/** At most three names, each with up to two of the nearest candidates. */
-function list(names: readonly string[], candidates: readonly string[]): string {
-  const shown = names.slice(0, 3).map(
-    (name) =>
-      `${quote(name, 120)} (nearest: ${
-        nearest(name, candidates)
-          .map((other) => quote(other, 120))
-          .join(", ") || "none"
-      })`,
-  );
-  const rest = names.length - shown.length;
-  return `tensor ${shown.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
-}
-
-export function nearest(name: string, candidates: readonly string[]): string[] {
-  const scored = candidates.slice(0, 4000).map((other) => ({ other, distance: editDistance(name.slice(0, 200), other.slice(0, 200)) }));
-  return scored
-    .sort((a, b) => a.distance - b.distance)
-    .slice(0, 2)
-    .map(({ other }) => other);
-}
-
-/** Levenshtein distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }
