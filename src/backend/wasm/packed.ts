@@ -64,6 +64,8 @@ const alone = 2;
  */
 const unitBytes = 131072;
 const together = 8;
+/** Scratch of a product with a few strips: 32 tiles, and eight blocks of any type as codes. */
+const fewBytes = 8192 + 8 * 384;
 const headerBytes = 64;
 const [dotWay, pairWay, widenWay] = [0, 1, 2];
 
@@ -218,7 +220,7 @@ export class PackedWeights {
     const unit = Math.min(fair, Math.max(together, unitBytes / panelBytes(type, K)));
     const panelBlock = a.lanes > 1 || unit < together ? fair : together * Math.floor(unit / together);
     const record = (ready: number) =>
-      this.#withScratch(576 + this.#codesBytes(type, K), this.#threads, (scratch, scratchStride) =>
+      this.#withScratch(576 + Math.max(fewBytes, this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {
           out,
           x: ready,
