@@ -8,6 +8,7 @@ import { Random } from "../core/random.ts";
 import { elementCount } from "../core/shape.ts";
 import { Engine } from "../engine/engine.ts";
 import type { Model } from "../models/model.ts";
+import { halvesOf } from "../models/weights.ts";
 
 export type ModelBenchOptions = {
   readonly prompt: number;
@@ -115,21 +116,28 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
 }
 
-/** All weights but the rows of the embedding table that are not looked up, and of the experts the chosen share. */
+/**
+ * All weights but the rows of the embedding table that are not looked up, the layer of multi-token prediction, and the experts that are not chosen, as
+ * they lie in memory.
+ */
 function bytesPerStep(model: Model): number {
   const { config } = model;
   const experts = Number(config.n_routed_experts ?? config.num_experts ?? 0);
   const share = experts > 0 ? Number(config.num_experts_per_tok ?? 0) / experts : 1;
   const isTied = config.tie_word_embeddings === true;
+  const nextLayer = `model.layers.${Number(config.num_hidden_layers)}.`;
   let bytes = 0;
   for (const row of model.weightTable) {
-    if (row.action !== "as-is" && row.action !== "stack") continue;
-    const parameter = model.parameters.get(row.parameter) ?? model.buffers.get(row.parameter);
-    if (!parameter || (row.parameter === "model.embed_tokens.weight" && !isTied)) continue;
-    const width = parameter.shape.at(-1) ?? 1;
-    const rows = elementCount(parameter.shape) / Math.max(width, 1);
-    const size = isPackedType(parameter.dtype) ? packedRowBytes(parameter.dtype, width) * rows : 4 * width * rows;
-    bytes += row.action === "stack" ? size * share : size;
+    if ((row.action !== "as-is" && row.action !== "stack") || row.name.startsWith(nextLayer)) continue;
+    if (row.parameter === "model.embed_tokens.weight" && !isTied) continue;
+    const halves = halvesOf(model, row.parameter);
+    const whole = model.parameters.get(row.parameter) ?? model.buffers.get(row.parameter);
+    for (const parameter of halves ? [halves.keys, halves.values] : whole ? [whole] : []) {
+      const width = parameter.shape.at(-1) ?? 1;
+      const rows = elementCount(parameter.shape) / Math.max(width, 1);
+      const size = isPackedType(parameter.dtype) ? packedRowBytes(parameter.dtype, width) * rows : 4 * width * rows;
+      bytes += row.action === "stack" ? size * share : size;
+    }
   }
   return bytes;
 }

@@ -8,7 +8,8 @@ import type { JsonObject } from "../core/json.ts";
 import { elementCount } from "../core/shape.ts";
 import type { ModelTensor } from "../models/gguf-map.ts";
 import { familyOf } from "../models/load.ts";
-import { disposeWeights, namesOf, packedTypeOf, type Weights } from "../models/weights.ts";
+import { namesOf } from "../models/weight-names.ts";
+import { disposeWeights, storedParts, type Weights } from "../models/weights.ts";
 import { empty, emptyPacked, keep } from "../tensor/tensor.ts";
 import { measuringDevice } from "./measuring-device.ts";
 
@@ -45,15 +46,16 @@ export function measureNeeds(config: JsonObject, tensors: ReadonlyMap<string, Mo
     let copies = 0;
     let packed = 0;
     for (const entry of entries) {
-      const { row, shape, trained } = entry;
+      const { row, trained } = entry;
       if (row.action === "skip" || row.action === "copy") continue;
       const sources = namesOf(row).flatMap((name) => tensors.get(name) ?? []);
-      const type = packedTypeOf(entry, sources, device);
-      const parameter = keep(() => (type ? emptyPacked(device, type, shape) : empty(device, shape)));
-      if (type) packed += packedRowBytes(type, elementCount(shape));
-      (trained ? weights.parameters : weights.buffers).set(row.parameter, parameter);
-      const isTable = row.parameter.endsWith("embed_tokens.weight") && config.tie_word_embeddings !== true;
-      if (!type && shape.length >= 2 && !isTable) copies += elementCount(shape) * 4;
+      for (const { name, type, shape } of storedParts(entry, sources, device)) {
+        const parameter = keep(() => (type ? emptyPacked(device, type, shape) : empty(device, shape)));
+        if (type) packed += packedRowBytes(type, elementCount(shape));
+        (trained ? weights.parameters : weights.buffers).set(name, parameter);
+        const isTable = name.endsWith("embed_tokens.weight") && config.tie_word_embeddings !== true;
+        if (!type && shape.length >= 2 && !isTable) copies += elementCount(shape) * 4;
+      }
     }
     const model = build(device, weights);
     const before = device.memory().used;

@@ -5,6 +5,7 @@
 // is the usual 6ND. Norms, softmax, RoPE and the optimiser are left out, as everywhere: under 1 % of large models, a few % of tiny ones.
 
 import { elementCount } from "../core/shape.ts";
+import { halfNames } from "../models/halves.ts";
 import type { Model } from "../models/model.ts";
 
 export type FlopShape = {
@@ -46,7 +47,9 @@ function nextLayerParameters({ config, parameters, weightTable }: Countable, lay
   for (const row of weightTable) {
     // Rows that copy the table and the head name tensors that are counted already.
     if ((row.action === "as-is" || row.action === "stack") && row.name.startsWith(`model.layers.${layers}.`)) {
-      names.set(row.parameter, row.action === "stack" ? share : 1);
+      const { keys, values } = halfNames(row.parameter);
+      for (const name of parameters.has(row.parameter) ? [row.parameter] : [keys, values])
+        names.set(name, row.action === "stack" ? share : 1);
     }
   }
   let count = 0;

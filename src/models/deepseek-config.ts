@@ -4,7 +4,7 @@
 import { boolean, checkCommon, integer, limits, number, only, parseRope, type RawConfig, type RopeConfig, refuse, show } from "./config.ts";
 import { linearEntries, mlpEntries } from "./layers.ts";
 import { type MixtureConfig, mixtureEntries } from "./mixture.ts";
-import { copyOf, exact, matrix, norm, skip, type WeightEntry } from "./weights.ts";
+import { copyOf, halved, matrix, norm, skip, type WeightEntry } from "./weights.ts";
 
 // ---- config -----------------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ function blockEntries(config: DeepseekConfig, layer: number): WeightEntry[] {
     ...queries,
     ...linearEntries(`${attn}.kv_a_proj_with_mqa`, rank + turned, C, config.attention_bias),
     norm(`${attn}.kv_a_layernorm.weight`, rank),
-    exact(matrix(`${attn}.kv_b_proj.weight`, H * (nope + Dv), rank)), // the absorbed form slices it
+    halved(`${attn}.kv_b_proj.weight`, { heads: H, keyRows: nope, valueRows: Dv, rank }),
     ...linearEntries(`${attn}.o_proj`, C, H * Dv, config.attention_bias),
     skip(`${attn}.rotary_emb.inv_freq`, "older files store the rotary frequencies; they follow from the config"),
     norm(`${at}.post_attention_layernorm.weight`, C),

@@ -15,7 +15,7 @@ import { alias, dispose, scope, type Tensor } from "../tensor/tensor.ts";
 import { chooseContextLength, type RawConfig, refuse } from "./config.ts";
 import { type DeepseekConfig, mixtureOf, parseDeepseek, weightEntries } from "./deepseek-config.ts";
 import type { Family, ModelOptions, Plan } from "./family.ts";
-import { type AttentionContext, attend, cacheRowShapes, type LatentAttention, makeAttention } from "./latent-attention.ts";
+import { type AttentionContext, attend, cacheRowShapes, type LatentAttention, makeAttention, makeContext } from "./latent-attention.ts";
 import {
   advance,
   checkInput,
@@ -128,6 +128,9 @@ function build(device: Device, { modelType, raw, config, masked }: Parts, plan: 
   const nextHead = config.num_nextn_predict_layers ? makeNextHead() : undefined;
   const tables = makeRopeTables(device, config.rope, config.qk_rope_head_dim, plan.contextLength);
 
+  const attentions = [...blocks, ...(nextHead ? [nextHead.block] : [])].map(({ attention }) => attention);
+  const contextOf = (input: AttentionContext["input"]): Context => ({ ...makeContext({ config, tables, input }, attentions), masked });
+
   function checkAbsorbed({ absorbed, cache }: Pick<ForwardInput, "absorbed" | "cache">): void {
     if (absorbed && cache?.cache.layers[0]?.length !== 1)
       refuse("absorbed", "no latent cache", "a cache of latents", "use makeCache without `expanded`, or the plain form");
@@ -141,7 +144,7 @@ function build(device: Device, { modelType, raw, config, masked }: Parts, plan: 
     if (input.nextIds && input.cache && input.cache.cache.layers.length === L)
       refuse("nextIds", "a cache without a layer for the prediction head", "one with it", "use makeCache with `nextHead`");
     return scope(() => {
-      const context = { config, tables, input, masked };
+      const context = contextOf(input);
       const routing: Routing[] = [];
       let x = embedding(embed, input.ids); // [R, C]
       for (const block of blocks) {
@@ -167,7 +170,7 @@ function build(device: Device, { modelType, raw, config, masked }: Parts, plan: 
     return scope(() => {
       const { hidden, nextIds, outputRows } = input;
       const w = nextHead as NextHead;
-      const { x, routing } = runNextHead(hidden, nextIds, w, embed, { config, tables, input, masked });
+      const { x, routing } = runNextHead(hidden, nextIds, w, embed, contextOf(input));
       return { logits: outputHead(x, outputRows, w.norm, eps, head), routing: routing ? [routing] : [] };
     });
   }

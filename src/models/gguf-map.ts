@@ -13,7 +13,8 @@ import { configOf, readMetadata } from "./gguf-config.ts";
 import { interleavedRow, nameInGguf, splitNames } from "./gguf-names.ts";
 import { plainMetadata } from "./gguf-plain.ts";
 import { familyOf } from "./load.ts";
-import { type CheckpointTensor, nearest } from "./weights.ts";
+import { nearest } from "./weight-names.ts";
+import type { CheckpointTensor } from "./weights.ts";
 
 /** A tensor of a model's files, whatever their format. */
 export type ModelTensor = CheckpointTensor & {
@@ -207,7 +208,7 @@ function reordered(gguf: Gguf, name: string, tensor: GgufTensor, head: number): 
   };
 }
 
-/** kv_b [H·(nope + v), rank] from k_b [H, rank, nope], transposed in each head, and v_b [H, v, rank]. Never packed: the blocks of k_b lie across. */
+/** kv_b [H·(nope + v), rank] from k_b [H, rank, nope], transposed in each head, and v_b [H, v, rank]. Packed in halves only: the blocks of k_b lie across. */
 function joined(gguf: Gguf, name: string, k: GgufTensor, v: GgufTensor): ModelTensor {
   const [heads, rank, nope] = k.shape as [number, number, number];
   const value = v.shape[1] as number;
@@ -233,5 +234,6 @@ function joined(gguf: Gguf, name: string, k: GgufTensor, v: GgufTensor): ModelTe
     shape: [heads * per, rank],
     dtype: k.type === v.type ? k.type.toUpperCase() : `${k.type.toUpperCase()}+${v.type.toUpperCase()}`,
     readF32,
+    halves: { keys, values },
   };
 }

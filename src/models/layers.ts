@@ -12,8 +12,9 @@ import { swiglu } from "../ops/swiglu.ts";
 import { dispose, keep, scope, type Tensor } from "../tensor/tensor.ts";
 import { isTrackingGradients } from "../tensor/tracking.ts";
 import type { CacheShape, ParameterCount } from "./family.ts";
+import type { Halves } from "./halves.ts";
 import type { Cache, ForwardInput } from "./model.ts";
-import { bias, matrix, type WeightEntry, type Weights } from "./weights.ts";
+import { bias, halvesOf, matrix, type WeightEntry, type Weights } from "./weights.ts";
 
 export type Linear = { readonly weight: Tensor; readonly bias?: Tensor };
 export type FeedForward = { readonly gate: Linear; readonly up: Linear; readonly down: Linear };
@@ -52,6 +53,8 @@ export type Finder = {
   /** NAME.weight, and NAME.bias where the table has one. */
   projection(name: string): Linear;
   mlp(name: string): FeedForward;
+  /** The halves of NAME.weight, where it lies so. */
+  halves(name: string): Halves<Tensor> | undefined;
 };
 
 /** Parameters by name, as a family's constructors want them. */
@@ -74,7 +77,7 @@ export function finder(weights: Weights): Finder {
     up: projection(`${name}.up_proj`),
     down: projection(`${name}.down_proj`),
   });
-  return { tensor, projection, mlp };
+  return { tensor, projection, mlp, halves: (name) => halvesOf(weights, `${name}.weight`) };
 }
 
 /** Runs one block in a scope of its own and frees its input as well, unless the tape needs them. */

@@ -1,15 +1,17 @@
 // The weight table at work: which checkpoint tensors a model has, as rows [checkpoint name, parameter, action] with their shapes; reading
 // them, making them at random, and giving them out again for saving. Everything is checked (names, shapes) before anything is
-// allocated. Experts lie one by one in the file and stacked [E, …] in memory.
+// allocated (weight-names.ts). Experts lie one by one in the file and stacked [E, …] in memory.
 
 import type { Device } from "../backend/backend.ts";
 import { isPackedType, type PackedType, packedRowBytes } from "../core/dtype.ts";
-import { FormatError, quote } from "../core/errors.ts";
+import { quote } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
-import { elementCount, type Shape, sameShape, showShape } from "../core/shape.ts";
+import { elementCount, type Shape } from "../core/shape.ts";
 import { packedEmbedding } from "../ops/packed-embedding.ts";
 import { dispose, empty, emptyPacked, fromArray, keep, read, scope, type Tensor } from "../tensor/tensor.ts";
+import { type HalfSizes, type Halves, halfNames, halfShapes, joinHalves, packedHalves } from "./halves.ts";
 import type { WeightRow } from "./model.ts";
+import { checkNames, checkShapes, complain, namesOf } from "./weight-names.ts";
 
 /** A row of the table and what is needed to load or make it. */
 export type WeightEntry = {
@@ -21,6 +23,8 @@ export type WeightEntry = {
   readonly trained: boolean;
   /** Whether it may stay in a packed type (quantised blocks, 16-bit floats) when the checkpoint stores it so: only products and lookups use it. */
   readonly packable: boolean;
+  /** Of kv_b: where its halves can stay packed, two parameters hold them (halfNames). */
+  readonly halves?: HalfSizes;
 };
 
 /** One tensor of a file. Rows are those of the last axis, counted over all others. */
@@ -31,6 +35,8 @@ export type CheckpointTensor = {
   readF32(first?: number, count?: number): Promise<Float32Array>;
   /** Where the file stores a packed type in whole rows: the bytes of rows. */
   readonly packed?: { readonly type: PackedType; readRows(first: number, count: number): Promise<Uint8Array> };
+  /** Of kv_b, where the file stores it in halves. */
+  readonly halves?: Halves<CheckpointTensor>;
 };
 
 /** "f32" decodes everything, as training needs it; "stored" keeps packed types as they lie in the file where the device multiplies by them. */
@@ -45,9 +51,14 @@ export function matrix(name: string, ...shape: number[]): WeightEntry {
   return { row: { name, parameter: name, action: "as-is" }, shape, init: "normal", trained: true, packable: true };
 }
 
-/** The same, always kept as f32: for weights that are sliced, and for the router, whose scores must be those of f32. */
+/** The same, always kept as f32: for the router, whose scores must be those of f32. */
 export function exact(entry: WeightEntry): WeightEntry {
   return { ...entry, packable: false };
+}
+
+/** kv_b: in packed halves, or as f32. */
+export function halved(name: string, sizes: HalfSizes): WeightEntry {
+  return { ...exact(matrix(name, sizes.heads * (sizes.keyRows + sizes.valueRows), sizes.rank)), halves: sizes };
 }
 
 export function norm(name: string, width: number): WeightEntry {
@@ -82,11 +93,6 @@ export function skip(name: string, because: string): WeightEntry {
   return { row: { name, action: "skip", because }, shape: [], init: "zeros", trained: false, packable: false };
 }
 
-/** Checkpoint names of a row. */
-export function namesOf(row: WeightRow): string[] {
-  return row.action === "stack" ? Array.from({ length: row.count }, (_, e) => row.name.replace("{e}", String(e))) : [row.name];
-}
-
 /** Numbers decoded at a time, and bytes handed to the device before it is waited for: what loading needs beside the model itself. */
 const chunkNumbers = 2 ** 22;
 const bytesInFlight = 2 ** 26;
@@ -119,13 +125,14 @@ export async function loadWeights(
   };
   try {
     for (const entry of entries) {
-      const { row, shape, trained } = entry;
+      const { row, trained } = entry;
       if (row.action === "skip" || row.action === "copy") continue;
-      const sources = namesOf(row).map((name) => found.get(name) as CheckpointTensor);
-      const type = storage === "stored" ? packedTypeOf(entry, sources, device) : undefined;
-      const parameter = keep(() => (type ? emptyPacked(device, type, shape) : empty(device, shape)));
-      addWeight(weights, row.parameter, parameter, trained);
-      for (const [e, source] of sources.entries()) await fill(parameter, e, source, sent);
+      const given = namesOf(row).map((name) => found.get(name) as CheckpointTensor);
+      for (const { name, type, shape, sources } of storage === "stored" ? storedParts(entry, given, device) : [wholePart(entry, given)]) {
+        const parameter = keep(() => (type ? emptyPacked(device, type, shape) : empty(device, shape)));
+        addWeight(weights, name, parameter, trained);
+        for (const [e, source] of sources.entries()) await fill(parameter, e, source, sent);
+      }
     }
   } catch (error) {
     disposeWeights(weights);
@@ -134,11 +141,38 @@ export async function loadWeights(
   return weights;
 }
 
+/** A parameter that an entry becomes; `type`: the packed type that it keeps. */
+export type StoredPart = {
+  readonly name: string;
+  readonly type: PackedType | undefined;
+  readonly shape: Shape;
+  readonly sources: readonly CheckpointTensor[];
+};
+
+function wholePart({ row, shape }: WeightEntry, sources: readonly CheckpointTensor[], type?: PackedType): StoredPart {
+  return { name: row.action === "skip" ? row.name : row.parameter, type, shape, sources };
+}
+
+/** The parameters of an entry where packed types stay packed: one, or the halves of kv_b. */
+export function storedParts(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): StoredPart[] {
+  const [source] = sources;
+  const halves = entry.halves && source && packedHalves(source, entry.halves);
+  const whole = wholePart(entry, sources, packedTypeOf(entry, sources, device));
+  if (!halves) return [whole];
+  const [names, shapes] = [halfNames(whole.name), halfShapes(entry.halves as HalfSizes)];
+  const parts = (["keys", "values"] as const).map(
+    (half): StoredPart => ({ name: names[half], type: halves[half].packed?.type, shape: shapes[half], sources: [halves[half]] }),
+  );
+  return parts.every(({ type }) => type && device.packedTypes.has(type)) ? parts : [whole];
+}
+
 /** Bytes, as they lie in the file, and types of the tensors that may stay packed: what openDevice wants to know of a model. */
 export function packedWeights(tensors: Iterable<CheckpointTensor>): { bytes: number; types: Set<PackedType> } {
   let bytes = 0;
   const types = new Set<PackedType>();
-  for (const { shape, packed } of tensors) {
+  for (const { shape, packed } of [...tensors].flatMap((tensor) =>
+    tensor.halves ? [tensor.halves.keys, tensor.halves.values] : [tensor],
+  )) {
     const width = shape.at(-1) ?? 0;
     if (!packed || shape.length < 2 || width === 0) continue;
     bytes += (elementCount(shape) / width) * packedRowBytes(packed.type, width);
@@ -148,7 +182,7 @@ export function packedWeights(tensors: Iterable<CheckpointTensor>): { bytes: num
 }
 
 /** The packed type that all sources of a parameter share, when it may stay packed. */
-export function packedTypeOf(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): PackedType | undefined {
+function packedTypeOf(entry: WeightEntry, sources: readonly CheckpointTensor[], device: Device): PackedType | undefined {
   const type = sources[0]?.packed?.type;
   if (!entry.packable || type === undefined || !device.packedTypes.has(type)) return undefined;
   return sources.every((source) => source.packed?.type === type) ? type : undefined;
@@ -214,6 +248,15 @@ export function listTensors(
   const tensors: SavedTensor[] = [];
   for (const row of table) {
     if (row.action === "skip") continue;
+    const halves = halvesOf(weights, row.parameter);
+    if (halves) {
+      const sizes = sizesOf(halves);
+      const readF32 = async () =>
+        joinHalves({ keys: await readNumbers(halves.keys, 0), values: await readNumbers(halves.values, 0) }, sizes);
+      const shape = [sizes.heads * (sizes.keyRows + sizes.valueRows), sizes.rank];
+      tensors.push({ name: row.name, shape, readF32, data: readF32 });
+      continue;
+    }
     const parameter = weights.parameters.get(row.parameter) ?? weights.buffers.get(row.parameter);
     if (!parameter) continue;
     const names = namesOf(row);
@@ -228,7 +271,7 @@ export function listTensors(
 }
 
 /** Elements of a parameter as f32; a packed one is decoded row by row. */
-async function readNumbers(parameter: Tensor, first: number, length: number): Promise<Float32Array> {
+async function readNumbers(parameter: Tensor, first: number, length = elementCount(parameter.shape) - first): Promise<Float32Array> {
   const { device, buffer } = parameter.storage;
   if (!isPackedType(parameter.dtype)) return Float32Array.from(await device.read(buffer, parameter.offset + first, length));
   const width = parameter.shape.at(-1) as number;
@@ -238,6 +281,18 @@ async function readNumbers(parameter: Tensor, first: number, length: number): Pr
   const numbers = Float32Array.from(await read(rows));
   dispose(rows);
   return numbers;
+}
+
+/** The parameters that hold kv_b where it lies in halves. */
+export function halvesOf(weights: { readonly parameters: ReadonlyMap<string, Tensor> }, parameter: string): Halves<Tensor> | undefined {
+  const names = halfNames(parameter);
+  const [keys, values] = [weights.parameters.get(names.keys), weights.parameters.get(names.values)];
+  return names.keys !== parameter && keys && values ? { keys, values } : undefined;
+}
+
+function sizesOf({ keys, values }: Halves<Tensor>): HalfSizes {
+  const [heads, rank, keyRows] = keys.shape as [number, number, number];
+  return { heads, rank, keyRows, valueRows: values.shape[1] as number };
 }
 
 function rowNumbers(first: number, count: number): Int32Array {
@@ -254,77 +309,4 @@ export function disposeWeights(weights: {
 function addWeight(weights: Weights, name: string, tensor: Tensor, trained: boolean): void {
   tensor.requiresGrad = trained && tensor.dtype === "f32";
   (trained ? weights.parameters : weights.buffers).set(name, tensor);
-}
-
-function complain(got: string, expected: string, cure: string): never {
-  throw new FormatError({ operation: "load weights", got, expected, cure });
-}
-
-/** A missing and an unexpected name are often one misspelling, so each is shown beside the nearest of the other kind. */
-function checkNames(entries: readonly WeightEntry[], found: ReadonlyMap<string, CheckpointTensor>): void {
-  const known = new Set<string>();
-  const missing: string[] = [];
-  for (const { row } of entries) {
-    for (const name of namesOf(row)) {
-      known.add(name);
-      if (row.action !== "skip" && row.action !== "copy" && !found.has(name)) missing.push(name);
-    }
-  }
-  const unexpected = [...found.keys()].filter((name) => !known.has(name));
-  if (missing.length === 0 && unexpected.length === 0) return;
-  const wrong: string[] = [];
-  if (missing.length > 0) wrong.push(`no ${list(missing, unexpected.length ? unexpected : [...found.keys()])}`);
-  if (unexpected.length > 0) wrong.push(`the unexpected ${list(unexpected, missing.length ? missing : [...known])}`);
-  complain(wrong.join(", and "), `the ${known.size} tensors of this config`, "use the config.json that belongs to these weights");
-}
-
-function checkShapes({ row, shape }: WeightEntry, found: ReadonlyMap<string, CheckpointTensor>): void {
-  if (row.action === "skip") return;
-  const expected = row.action === "stack" ? shape.slice(1) : shape;
-  for (const name of namesOf(row)) {
-    const tensor = found.get(name);
-    if (tensor && !sameShape(tensor.shape, expected)) {
-      complain(
-        `tensor ${quote(name)} of shape ${showShape(tensor.shape)}`,
-        `${showShape(expected)}, as config.json says`,
-        "use the config.json that belongs to these weights",
-      );
-    }
-  }
-}
-
-/** At most three names, each with up to two of the nearest candidates. */
-function list(names: readonly string[], candidates: readonly string[]): string {
-  const shown = names.slice(0, 3).map(
-    (name) =>
-      `${quote(name, 120)} (nearest: ${
-        nearest(name, candidates)
-          .map((other) => quote(other, 120))
-          .join(", ") || "none"
-      })`,
-  );
-  const rest = names.length - shown.length;
-  return `tensor ${shown.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`;
-}
-
-export function nearest(name: string, candidates: readonly string[]): string[] {
-  const scored = candidates.slice(0, 4000).map((other) => ({ other, distance: editDistance(name.slice(0, 200), other.slice(0, 200)) }));
-  return scored
-    .sort((a, b) => a.distance - b.distance)
-    .slice(0, 2)
-    .map(({ other }) => other);
-}
-
-/** Levenshtein distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

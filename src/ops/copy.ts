@@ -6,6 +6,7 @@ import { addGrad, attach, giveGrad } from "../tensor/autograd.ts";
 import { empty, type Tensor, view } from "../tensor/tensor.ts";
 import { expectAny, expectAxis, expectOneDevice, expectWhole, sizeOf, wrong } from "./check.ts";
 import { fillWith } from "./fill.ts";
+import { reshape } from "./reshape.ts";
 
 /** Elements start..end-1 of one axis. x [..., N, ...] -> [..., end - start, ...]. 0 <= start <= end <= N. */
 export function slice(x: Tensor, axis: number, start: number, end: number): Tensor {
@@ -144,12 +145,14 @@ function sumOver(x: Tensor, axis: number, out: Tensor, accumulate: boolean): voi
   x.storage.device.kernels.sumAxis({ out: view(out), x: view(x), outer, axis: x.shape[axis] as number, inner, accumulate });
 }
 
-/** Exchanges two axes. x [..., A, ..., B, ...] -> [..., B, ..., A, ...]. */
+/** Exchanges two axes. x [..., A, ..., B, ...] -> [..., B, ..., A, ...]. Shares x's storage where no element moves. */
 export function transpose(x: Tensor, axisA: number, axisB: number): Tensor {
   expectAny("transpose", "x", x);
   const a = expectAxis("transpose", x, axisA);
   const b = expectAxis("transpose", x, axisB);
   const shape = swapped(x.shape, a, b);
+  // Of all axes from one to the other, one alone is longer than 1: a single row, say.
+  if (x.shape.slice(Math.min(a, b), Math.max(a, b) + 1).filter((n) => n !== 1).length <= 1) return reshape(x, shape);
   const out = empty(x.storage.device, shape, x.dtype);
   const xStrides = swapped(contiguousStrides(x.shape), a, b);
   const outStrides = contiguousStrides(shape);

@@ -33,7 +33,7 @@ const layouts: Readonly<Record<PackedType, Layout>> = {
   q3_k: { bytes: 320, step: 32, halves: 2, minimum: false, offset: 4 },
   q4_k: { bytes: 1184, step: 256, halves: 1, minimum: true, offset: 0 },
   q5_k: { bytes: 1440, step: 256, halves: 1, minimum: true, offset: 0 },
-  q6_k: { bytes: 1680, step: 256, halves: 2, minimum: false, offset: 32 },
+  q6_k: { bytes: 1696, step: 256, halves: 2, minimum: false, offset: 32 },
   iq4_nl: { bytes: 272, step: 32, halves: 1, minimum: false, offset: "byte" },
   iq4_xs: { bytes: 288, step: 32, halves: 1, minimum: false, offset: "byte" },
   mxfp4: { bytes: 288, step: 32, halves: 1, minimum: false, offset: 12 },
@@ -58,6 +58,12 @@ type PackedShape = NonNullable<WasmBuffer["packed"]>;
 const mostRows = 1024;
 /** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
 const alone = 2;
+/**
+ * Bytes of panels that a thread claims at a time for single rows, 10 microseconds of reading: what the other thread may have to wait for at the end. A thread runs through
+ * so many panels `together`, and slower through fewer.
+ */
+const unitBytes = 131072;
+const together = 8;
 /** Scratch of a product with a few strips: 32 tiles, and eight blocks of any type as codes. */
 const fewBytes = 8192 + 8 * 384;
 const headerBytes = 64;
@@ -210,7 +216,9 @@ export class PackedWeights {
     // Half a megabyte of prepared rows stays in the second-level cache while panels come and go.
     const rowBlock = lanes * Math.max(1, Math.min(Math.ceil(S / lanes), Math.floor(524288 / Math.max(stripBytes, 1))));
     const rowBlocks = E > 1 ? E : Math.ceil(S / rowBlock);
-    const panelBlock = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
+    const fair = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
+    const unit = Math.min(fair, Math.max(together, unitBytes / panelBytes(type, K)));
+    const panelBlock = a.lanes > 1 || unit < together ? fair : together * Math.floor(unit / together);
     const record = (ready: number) =>
       this.#withScratch(576 + Math.max(fewBytes, this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {

@@ -51,7 +51,9 @@ function decodeRow(codes: usize, row: usize, blocks: i32, halves: i32, minimum: 
       const four = codes + scalesBytes + (<usize>group << 5) + (row << 2);
       for (let j: usize = 0; j < 4; j++) {
         // A minimum of 0 must not turn -0 into 0.
-        const value = <f32>(<i32>load<u8>(four + j) - offset) * scale;
+        // Codes are below 128 unless they are signed (offset 0) or signed + 128.
+        const code = offset == 128 ? <i32>load<u8>(four + j) : <i32>load<i8>(four + j);
+        const value = <f32>(code - offset) * scale;
         store<f32>(out, minimum ? value + least : value);
         out += 4;
       }

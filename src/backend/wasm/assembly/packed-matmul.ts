@@ -60,7 +60,7 @@ export function panelCodes(type: i32, careful: bool, w: usize, blocks: i32, targ
   if (liesAsCodes(type)) return w;
   if (type == Q4_0 || type == Q4_1 || type == Q4_K) q4Unpack(kindOf(type), careful, w, blocks, target, constants);
   else if (type == Q5_0 || type == Q5_1 || type == Q5_K) q5Unpack(kindOf(type), careful, w, blocks, target, constants);
-  else if (type == Q6_K) q6kUnpack(careful, w, blocks, target, constants);
+  else if (type == Q6_K) q6kUnpack(w, blocks, target, constants);
   else q8Unpack(careful, w, blocks, target, constants);
   return target;
 }

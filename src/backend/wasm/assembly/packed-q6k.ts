@@ -1,25 +1,24 @@
-// Q6_K: 6-bit codes, a scale for each 16. Layout of a panel of 8 rows: for each 256 k first [8] f16 d; each block of 32 k [8] i8 scale of its first half, [8] i8 of its
+// Q6_K: 6-bit codes, a scale for each 16. Layout of a panel of 8 rows: for each 256 k first [8] f32 d (the file has f16, and in matrices of width 2,048 a denormal one,
+// which would send all products the careful way: half the speed); each block of 32 k [8] i8 scale of its first half, [8] i8 of its
 // second, 64 bytes of high bits ([2 halves][8 rows][4 bytes]), 128 bytes of low halves as in packed-q4.ts. Weight = d·scale·(code - 32). Byte j of the
-// high bits of half h holds k = 16h + 4i + j for i = 0..3 in the bits from 4, 6, 0, 2 on. 26.25 bytes a row and block, as in the file. One token, one
+// high bits of half h holds k = 16h + 4i + j for i = 0..3 in the bits from 4, 6, 0, 2 on. 26.5 bytes a row and block (file: 26.25). One token, one
 // core: 20 GB/s from the cache, 12.2 from memory; more tokens go through packed-codes.ts.
 
 import { dot } from "./packed-codes";
-import { half4, quickHalf4 } from "./half";
+import { half4 } from "./half";
 import { madd } from "./math";
-import { awkward, spread } from "./packed-q4";
+import { spread } from "./packed-q4";
 
 /** One token (lanes 1) by panels `stride` bytes apart, as packed-q4.ts. */
 export function q6kProduct(x: usize, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   const low = v128.load32_splat(constants);
-  const mask = v128.load32_splat(constants, 4);
-  const factor = v128.load32_splat(constants, 8);
   const high = v128.load32_splat(constants, 16);
   const end = out + (<usize>panels << 5);
   let top = w;
   for (let block = 0; block < blocks; block++) {
     if ((block & 7) == 0) {
       top = w;
-      w += 16;
+      w += 32;
     }
     const scale = v128.load32_splat(x);
     let panel: usize = 0;
@@ -61,8 +60,8 @@ export function q6kProduct(x: usize, w: usize, stride: usize, panels: i32, block
         y += 8;
       }
       const head = top + panel;
-      const d0 = quickHalf4(head, mask, factor);
-      const d1 = quickHalf4(head + 8, mask, factor);
+      const d0 = v128.load(head);
+      const d1 = v128.load(head, 16);
       const s0 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(first)), d0);
       const s1 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(first)), d1);
       const t0 = f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(second)), d0);
@@ -80,16 +79,14 @@ export function q6kProduct(x: usize, w: usize, stride: usize, panels: i32, block
   }
 }
 
-/** A panel as codes (packed-codes.ts). careful: scales may be infinite, NaN or denormal. */
-export function q6kUnpack(careful: bool, w: usize, blocks: i32, target: usize, constants: usize): void {
+/** A panel as codes (packed-codes.ts). */
+export function q6kUnpack(w: usize, blocks: i32, target: usize, constants: usize): void {
   const low = v128.load32_splat(constants);
-  const mask = v128.load32_splat(constants, 4);
-  const factor = v128.load32_splat(constants, 8);
   const high = v128.load32_splat(constants, 16);
   for (let b = 0; b < blocks; b += 8) {
-    const d0 = careful ? half4(w) : quickHalf4(w, mask, factor);
-    const d1 = careful ? half4(w + 8) : quickHalf4(w + 8, mask, factor);
-    w += 16;
+    const d0 = v128.load(w);
+    const d1 = v128.load(w, 16);
+    w += 32;
     for (let run = 0; run < 8; run++) {
       const first = v128.load8x8_s(w);
       const second = v128.load8x8_s(w, 8);
@@ -136,15 +133,13 @@ function highBits(v: v128): u32 {
   );
 }
 
-/** One row of the file into lane `row` of a panel; returns how awkward its scales are (packed-q4.ts). */
-export function q6kRepack(target: usize, row: usize, from: usize, blocks: i32): u32 {
+/** One row of the file into lane `row` of a panel. */
+export function q6kRepack(target: usize, row: usize, from: usize, blocks: i32): void {
   const low = i8x16.splat(15);
   const two = i8x16.splat(3);
-  let found: u32 = 0;
   for (let b = 0; b < blocks; b += 8) {
-    store<u16>(target + row * 2, load<u16>(from, 208));
-    found += awkward(load<u16>(from, 208));
-    target += 16;
+    store<f32>(target + row * 4, f32x4.extract_lane(half4(from + 208), 0));
+    target += 32;
     for (let run = 0; run < 8; run++) {
       store<u8>(target + row, load<u8>(from + <usize>run * 2, 192));
       store<u8>(target + row, load<u8>(from + <usize>run * 2, 193), 8);
@@ -162,5 +157,4 @@ export function q6kRepack(target: usize, row: usize, from: usize, blocks: i32): 
     }
     from += 210;
   }
-  return found;
 }

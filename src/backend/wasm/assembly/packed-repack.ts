@@ -61,7 +61,7 @@ function repackRow(type: i32, target: usize, row: usize, from: usize, blocks: i3
     case Q5_0: return q5Repack(PLAIN, target, row, from, blocks);
     case Q5_1: return q5Repack(MINIMUM, target, row, from, blocks);
     case Q5_K: return q5Repack(SUPER, target, row, from, blocks);
-    case Q6_K: return q6kRepack(target, row, from, blocks);
+    case Q6_K: q6kRepack(target, row, from, blocks); return 0;
     case IQ4_NL: return iq4nlRepack(target, row, from, blocks, flip);
     case Q2_K: q2kRepack(target, row, from, blocks); return 0;
     case Q3_K: q3kRepack(target, row, from, blocks); return 0;
