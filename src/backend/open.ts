@@ -61,7 +61,8 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
 /** The fastest build; the experimental wide one only when every kernel agrees with the reference here and now. */
 async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions, "device">): Promise<Device> {
   const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
-  const opening = openWasm(host, { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) });
+  const options = { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) };
+  const opening = openWasm(host, options);
   // Loaded while the engine compiles.
   const trial = host.canFuseSimd && (given.build ?? "wide") === "wide" ? import("./self-test.ts") : undefined;
   const device = await opening;
@@ -77,7 +78,7 @@ async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions,
       cure: "leave the build out, or choose relaxed",
     });
   }
-  return await openWasm(host, { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0), build: "relaxed" });
+  return await openWasm(host, { ...options, build: "relaxed" });
 }
 
 /** WebAssembly builds that this engine can run, fastest first. */

@@ -69,6 +69,8 @@ export interface Host {
   spawnWasmWorker?(): WorkerHandle;
   /** False where a WebAssembly memory cannot be shared (a page that is not cross-origin isolated): one thread then. Default true. */
   readonly sharesMemory?: boolean;
+  /** A thread begins to run only while the one that made it gives way, as in browsers: threads must run before anything may block. */
+  readonly startsThreadsLate?: boolean;
   /** Whether the engine can fuse adjacent 128-bit vector operations into 256-bit ones. */
   readonly canFuseSimd?: boolean;
   /**

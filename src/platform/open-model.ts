@@ -7,7 +7,7 @@ import { ChatModel, type ChatModelParts } from "../chat/model.ts";
 import { openPlainChat } from "../chat/plain-chat.ts";
 import { openChat } from "../chat/prompt.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
-import { packedRowBytes } from "../core/dtype.ts";
+import { type PackedType, packedRowBytes } from "../core/dtype.ts";
 import type { Host } from "../core/host.ts";
 import { describeConfig } from "../models/describe.ts";
 import { openModelFiles } from "../models/files.ts";
@@ -28,8 +28,8 @@ export type OpenOptions = {
 
 /** Bytes, where nothing else is said. */
 export type ModelNeeds = {
-  /** Weights that stay packed: their bytes, and their types. */
-  readonly packed: ReturnType<typeof packedWeights>;
+  /** Weights that stay packed. */
+  readonly packed: { readonly bytes: number; readonly types: ReadonlySet<PackedType> };
   /** Of all weights as they lie in memory. */
   readonly weightBytes: number;
   readonly cacheBytes: number;

@@ -107,6 +107,7 @@ export async function openWasm(host: Host, options: WasmOptions = {}): Promise<W
     threads,
     far.map(({ memory }) => memory),
   );
+  if (host.startsThreadsLate) await pool.start();
   const dots = build === "simd128" ? "none" : (options.dots ?? (await probeDots(heap, pool)));
   return new WasmDevice(heap, pool, build, dots, far, options.farCapacity ?? mostFarBytes);
 }

@@ -37,6 +37,19 @@ export class Pool {
       });
   }
 
+  /** Starts the threads now and waits until they run. Rejects with DeviceError when one does not. */
+  async start(): Promise<void> {
+    if (this.threads === 1 || this.#workers.length > 0) return;
+    const failure = new Promise<void>((resolve) => this.#onFailure.add(resolve));
+    this.#workers = this.#spawn();
+    const running = this.#workers.map((worker) => new Promise<void>((resolve) => worker.onMessage(() => resolve())));
+    await Promise.race([Promise.all(running), failure]);
+    this.#onFailure.clear();
+    if (!this.#failure) return;
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    this.#throwIfFailed();
+  }
+
   /** Number of the list, counted from 1: `settle(n)` waits for it. */
   submit(list: number, end: number, isSmall: boolean): number {
     this.#throwIfFailed();
