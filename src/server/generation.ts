@@ -7,6 +7,7 @@ import type { GrammarConstraint } from "../chat/grammar.ts";
 import type { Engine, TokenInfo } from "../engine/engine.ts";
 import type { GenerationRequest } from "../engine/request.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import type { Pacer } from "./pacer.ts";
 import { Refusal } from "./refusal.ts";
 
 export type TokenLogprob = {
@@ -44,6 +45,8 @@ export type GenerationInput = DeltaOptions & {
   readonly bufferBytes: number;
   /** Seconds, monotonic. */
   readonly now: () => number;
+  /** Says when a new batch may be taken; without it, at once. */
+  readonly pacer?: Pacer;
   readonly onToken?: (secondsSinceLast: number, isFirst: boolean) => void;
 };
 
@@ -61,6 +64,10 @@ export class Generation implements AsyncIterable<Batch> {
   #bytes = 0;
   #isDone = false;
   #wake: (() => void) | undefined;
+  #isCalled = false;
+  /** When the last batch was taken. */
+  #taken = Number.NEGATIVE_INFINITY;
+  #leave: (() => void) | undefined;
   #completion = 0;
   #reasoning = 0;
   readonly #began: number;
@@ -83,16 +90,36 @@ export class Generation implements AsyncIterable<Batch> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Batch> {
     for (;;) {
+      if (!this.#isDone) await this.#turn();
       const batch = this.#take();
       if (batch) yield batch;
       else if (this.#isDone) break;
-      else
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
     }
     await this.finish;
   }
+
+  /** Resolves when there is something to take and it is time for it, or when the answer has ended. */
+  #turn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      if (!this.#isEmpty) this.#call();
+    });
+  }
+
+  /** Something new is there: whoever waits for it gets his turn. */
+  #call(): void {
+    if (!this.#wake || this.#isCalled) return;
+    this.#isCalled = true;
+    const { pacer } = this.#input;
+    if (pacer) pacer.turn(this.#taken, this.#open);
+    else this.#open();
+  }
+
+  readonly #open = (): void => {
+    this.#isCalled = false;
+    this.#wake?.();
+    this.#wake = undefined;
+  };
 
   async #run(): Promise<Finish> {
     const { request, constrain, signal, now } = this.#input;
@@ -118,13 +145,15 @@ export class Generation implements AsyncIterable<Batch> {
     } finally {
       constraint?.dispose();
       this.#isDone = true;
-      this.#wake?.();
+      this.#leave?.();
+      this.#open();
     }
   }
 
   #onToken(id: number, info: TokenInfo): unknown {
     const now = this.#input.now();
     const isFirst = this.#first === undefined;
+    if (isFirst) this.#leave = this.#input.pacer?.join();
     this.#first ??= now;
     this.#input.onToken?.(now - this.#last, isFirst);
     this.#last = now;
@@ -153,7 +182,7 @@ export class Generation implements AsyncIterable<Batch> {
     };
     (isReasoning ? this.#reasoningLogprobs : this.#logprobs).push(entry);
     this.#bytes += 64 * (1 + entry.top.length);
-    this.#wake?.();
+    this.#call();
   }
 
   #push(deltas: readonly Delta[]): void {
@@ -169,11 +198,16 @@ export class Generation implements AsyncIterable<Batch> {
         else this.#deltas.push(delta);
       }
     }
-    if (deltas.length > 0) this.#wake?.();
+    if (deltas.length > 0) this.#call();
+  }
+
+  get #isEmpty(): boolean {
+    return this.#deltas.length + this.#logprobs.length + this.#reasoningLogprobs.length === 0;
   }
 
   #take(): Batch | undefined {
-    if (this.#deltas.length + this.#logprobs.length + this.#reasoningLogprobs.length === 0) return undefined;
+    if (this.#isEmpty) return undefined;
+    this.#taken = this.#input.now();
     const batch = { deltas: this.#deltas, logprobs: this.#logprobs, reasoningLogprobs: this.#reasoningLogprobs };
     this.#deltas = [];
     this.#logprobs = [];

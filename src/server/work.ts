@@ -9,7 +9,7 @@ import { brief, explain, Refusal, type WireError } from "./refusal.ts";
 import { type Loan, type ServedModel, shuttingDown } from "./shelf.ts";
 
 /** One answer, but for what every answer gets here. */
-export type Prepared = Omit<GenerationInput, "signal" | "bufferBytes" | "now" | "onToken">;
+export type Prepared = Omit<GenerationInput, "signal" | "bufferBytes" | "now" | "pacer" | "onToken">;
 
 class Gone extends Error {}
 
@@ -67,6 +67,7 @@ export class Work {
           signal: stop.signal,
           bufferBytes: limits.streamBytes,
           now,
+          pacer: server.pacer,
           onToken: (seconds, isFirst) => {
             metrics.add("generation_tokens_total");
             if (isFirst) metrics.observe("time_to_first_token_seconds", now() - this.#began);
