@@ -10,8 +10,13 @@ import { nodeFiles } from "./node-files.ts";
 
 function spawnWasmWorker(): WorkerHandle {
   const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-  const worker = new Worker(new URL(`./node-worker${extension}`, import.meta.url));
+  return workerHandle(new Worker(new URL(`./node-worker${extension}`, import.meta.url)));
+}
+
+/** A thread as the device sees it. One that ends without being told to has failed, whether or not it could say why. */
+export function workerHandle(worker: Worker): WorkerHandle {
   worker.unref();
+  let isEnding = false;
   return {
     post: (message) => worker.postMessage(message),
     onMessage: (listener) => {
@@ -21,12 +26,16 @@ function spawnWasmWorker(): WorkerHandle {
     },
     onError: (listener) => {
       worker.on("error", (thrown) => listener(thrown instanceof Error ? thrown : new Error(String(thrown))));
+      worker.on("exit", (code) => {
+        if (!isEnding) listener(new Error(`it ended with code ${code}`));
+      });
     },
     keepAlive: (on) => {
       if (on) worker.ref();
       else worker.unref();
     },
     terminate: async () => {
+      isEnding = true;
       await worker.terminate();
     },
   };

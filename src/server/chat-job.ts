@@ -149,9 +149,14 @@ export function checkCharacters(
 
 function structured(model: ServedModel, structure: Structure | undefined, field: string): Pick<Prepared, "constrain"> {
   if (!structure) return {};
-  const { constrain } = model;
-  if (!constrain) throw badField(field, "a structure", "none: this server was built without grammars", "leave it out");
-  return { constrain: () => constrain(structure) };
+  const refusal = badField(field, "a structure", "none: this server was built without grammars", "leave it out");
+  if (!model.constrain) throw refusal;
+  return {
+    constrain: async ({ constrain }) => {
+      if (!constrain) throw refusal;
+      return await constrain(structure);
+    },
+  };
 }
 
 function checkToolChoice({ tools, toolChoice }: ChatJob, { chat }: ServedModel): void {

@@ -9,7 +9,7 @@ import { brief, explain, Refusal, type WireError } from "./refusal.ts";
 import { type Loan, type ServedModel, shuttingDown } from "./shelf.ts";
 
 /** One answer, but for what every answer gets here. */
-export type Prepared = Omit<GenerationInput, "signal" | "bufferBytes" | "now" | "pacer" | "onToken">;
+export type Prepared = Omit<GenerationInput, "signal" | "bufferBytes" | "now" | "pacer" | "renew" | "onToken">;
 
 class Gone extends Error {}
 
@@ -68,6 +68,7 @@ export class Work {
           bufferBytes: limits.streamBytes,
           now,
           pacer: server.pacer,
+          renew: (broken) => server.shelf.renew(broken),
           onToken: (seconds, isFirst) => {
             metrics.add("generation_tokens_total");
             if (isFirst) metrics.observe("time_to_first_token_seconds", now() - this.#began);

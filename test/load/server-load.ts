@@ -139,15 +139,21 @@ async function metrics(): Promise<Map<string, number>> {
   return sums;
 }
 
-type Memory = { readonly rss: number; readonly heapUsed: number; readonly external: number; readonly arrayBuffers: number };
+type Memory = {
+  readonly rss: number;
+  readonly heapTotal: number;
+  readonly heapUsed: number;
+  readonly external: number;
+  readonly arrayBuffers: number;
+};
 
 /** Of the server, in megabytes, after its garbage is collected. */
 async function memoryOf(child: ChildProcess): Promise<Memory> {
   const answer = new Promise<NodeJS.MemoryUsage>((resolve) => child.once("message", (usage) => resolve(usage as NodeJS.MemoryUsage)));
   child.send("memory");
-  const { rss, heapUsed, external, arrayBuffers } = await answer;
+  const { rss, heapTotal, heapUsed, external, arrayBuffers } = await answer;
   const mb = (bytes: number) => Number((bytes / 1e6).toFixed(1));
-  return { rss: mb(rss), heapUsed: mb(heapUsed), external: mb(external), arrayBuffers: mb(arrayBuffers) };
+  return { rss: mb(rss), heapTotal: mb(heapTotal), heapUsed: mb(heapUsed), external: mb(external), arrayBuffers: mb(arrayBuffers) };
 }
 
 function percentile(sorted: readonly number[], share: number): number {

@@ -66,7 +66,12 @@ export class Pool {
     this.#throwIfFailed();
     this.#submitted++;
     if (this.#alone) {
-      this.#alone.runAlone(list, end);
+      try {
+        this.#alone.runAlone(list, end);
+      } catch (trap) {
+        this.#fail(trap instanceof Error ? trap : new Error(String(trap)));
+        this.#throwIfFailed();
+      }
       return this.#submitted;
     }
     const words = this.#heap.words;
@@ -78,6 +83,10 @@ export class Pool {
     Atomics.add(words, submitted >> 2, 1);
     Atomics.notify(words, submitted >> 2);
     return this.#submitted;
+  }
+
+  get isLost(): boolean {
+    return this.#failure !== undefined;
   }
 
   isDone(list: number): boolean {
