@@ -23,12 +23,16 @@ export class Work {
   #isEnded = false;
 
   /** Throws Refusal (429, 404, 503) and what `prepare` throws; then nothing is held. */
-  static async start(call: Call, name: string | null | undefined, prepare: (model: ServedModel) => readonly Prepared[]): Promise<Work> {
+  static async start(
+    call: Call,
+    name: string | null | undefined,
+    prepare: (model: ServedModel) => readonly Prepared[] | Promise<readonly Prepared[]>,
+  ): Promise<Work> {
     const { server, request } = call;
     const loan = await server.shelf.borrow(name, request.signal);
     try {
       call.note({ model: loan.model.name });
-      return new Work(call, loan, prepare(loan.model));
+      return new Work(call, loan, await prepare(loan.model));
     } catch (error) {
       loan.giveBack();
       throw error;

@@ -21,8 +21,8 @@ export async function engineLoad(
   const entries = [await servedModel(host, undefined, path, undefined, options)];
   const shelf = new Shelf({ entries, memoryBytes: Number.POSITIVE_INFINITY, queue: 1, loadSeconds: 60, now: host.now });
   const { model } = await shelf.borrow(undefined);
-  const requests = problems.map((content, seed) => {
-    const [prepared] = prepareChat(model, {
+  const prepare = async (content: string, seed: number) => {
+    const [prepared] = await prepareChat(model, {
       n: 1,
       sampling: { temperature: 1, seed },
       stops: [],
@@ -35,7 +35,8 @@ export async function engineLoad(
     });
     if (!prepared) throw new Error("nothing prepared");
     return prepared.request;
-  });
+  };
+  const requests = await Promise.all(problems.map(prepare));
   const lengths = problems.map(() => 0);
   let tokens = 0;
   const run = async (indices: readonly number[]) => {
