@@ -98,6 +98,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
     const route = findRoute(c.req.method, c.req.path);
     if (route?.access !== "public") passed.caller = await checkKey(request, server.gate, route?.keyHeader);
     await next();
+    c.header("x-request-id", passed.id);
   });
 
   for (const route of routes) {

@@ -38,6 +38,7 @@ export const limitTable = {
   headers: row(100, 10, 2_000, "headers of a request"),
   headerSeconds: row(10, 1, 300, "seconds in which the headers must have come"),
   bodySeconds: row(60, 1, 3_600, "seconds in which the whole request must have come"),
+  idleSeconds: row(60, 1, 3_600, "seconds that a connection without a request is kept"),
   connections: row(8_192, 1, 65_536, "open connections"),
 } as const satisfies Record<string, Row>;
 
