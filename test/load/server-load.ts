@@ -4,12 +4,24 @@
 // in this process, to be compared. Out: one JSON line, exit 1 when a promise is broken: no error, each answer equal to its solo run, books that balance,
 // memory back to its start.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { Agent, type IncomingMessage, request } from "node:http";
+import { request } from "node:http";
 import { parseArgs } from "node:util";
 import { Random } from "../../src/core/random.ts";
 import { engineLoad } from "./engine-load.ts";
+import {
+  ask,
+  bodyOf,
+  cpuSecondsOf,
+  crowd,
+  memoryOf,
+  metrics,
+  post,
+  problems,
+  readAnswer,
+  rssOf,
+  startServer,
+  textOf,
+} from "./load-client.ts";
 
 const { values } = parseArgs({
   options: {
@@ -32,130 +44,7 @@ const counts = {
   vanish: Number(values.vanish),
   malformed: Number(values.malformed),
 };
-const random = new Random(1);
-const agent = new Agent({ keepAlive: true, maxSockets: counts.streams + 50 });
-let port = 0;
-
-type Answer = { readonly text: string; readonly tokens: number };
-type Streamed = { readonly raw: Buffer; readonly firstMs: number; readonly isWhole: boolean };
-
-function post(path: string, body: string, headers: Record<string, string> = {}): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const options = { host: "127.0.0.1", port, path, method: "POST", agent, headers: { "content-type": "application/json", ...headers } };
-    request(options, resolve).on("error", reject).end(body);
-  });
-}
-
-async function textOf(response: IncomingMessage): Promise<string> {
-  let text = "";
-  response.setEncoding("utf8");
-  for await (const chunk of response) text += chunk;
-  return text;
-}
-
-const problems = Array.from({ length: 60 }, () => {
-  const numbers = Array.from({ length: 3 }, () => 1 + (random.uint32() % 9));
-  return `${numbers.join(" ")}=${10 + (random.uint32() % 40)}`;
-});
-
-function bodyOf(index: number): string {
-  return JSON.stringify({
-    messages: [{ role: "user", content: problems[index] }],
-    stream: true,
-    stream_options: { include_usage: true },
-    temperature: 1,
-    seed: index,
-    max_tokens: 200,
-  });
-}
-
-/** `leaveAfter`: hangs up after so many bytes. What came is read later: the client's work is not the server's. */
-async function ask(index: number, leaveAfter = Number.POSITIVE_INFINITY): Promise<Streamed> {
-  const begun = performance.now();
-  const response = await post("/v1/chat/completions", bodyOf(index));
-  if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}: ${await textOf(response)}`);
-  const pieces: Buffer[] = [];
-  let firstMs = 0;
-  let size = 0;
-  return await new Promise((resolve, reject) => {
-    response.on("data", (piece: Buffer) => {
-      pieces.push(piece);
-      size += piece.length;
-      if (firstMs === 0 && piece.includes("reasoning_content")) firstMs = performance.now() - begun;
-      if (size <= leaveAfter) return;
-      resolve({ raw: Buffer.alloc(0), firstMs, isWhole: false });
-      response.destroy();
-    });
-    response.on("error", reject);
-    response.on("end", () => resolve({ raw: Buffer.concat(pieces), firstMs, isWhole: true }));
-  });
-}
-
-function readAnswer(bytes: Buffer): Answer {
-  const raw = bytes.toString();
-  let text = "";
-  let tokens = 0;
-  for (const line of raw.split("\n\n")) {
-    if (!line.startsWith("data: {")) continue;
-    const { choices, usage, error } = JSON.parse(line.slice(6));
-    if (error) throw new Error(`error in a stream: ${error.message}`);
-    text += (choices[0]?.delta.reasoning_content ?? "") + (choices[0]?.delta.content ?? "");
-    tokens = usage?.completion_tokens ?? tokens;
-  }
-  if (!raw.endsWith("data: [DONE]\n\n")) throw new Error("a stream without [DONE]");
-  return { text, tokens };
-}
-
-/** Runs `count` jobs, so many at once. */
-async function crowd(count: number, atOnce: number, job: (i: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  await Promise.all(
-    Array.from({ length: Math.min(count, atOnce) }, async () => {
-      while (next < count) await job(next++);
-    }),
-  );
-}
-
-/** Processor time of all its threads. */
-function cpuSecondsOf(child: ChildProcess): number {
-  const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-function rssOf(child: ChildProcess): number {
-  const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];
-  return Number(kib) * 1024;
-}
-
-async function metrics(): Promise<Map<string, number>> {
-  const response = await new Promise<IncomingMessage>((resolve, reject) =>
-    request({ host: "127.0.0.1", port, path: "/metrics", agent }, resolve).on("error", reject).end(),
-  );
-  const sums = new Map<string, number>();
-  for (const line of (await textOf(response)).split("\n")) {
-    const [, name, value] = /^gradually:(\w+)(?:\{.*\})? (\S+)$/.exec(line) ?? [];
-    if (name !== undefined) sums.set(name, (sums.get(name) ?? 0) + Number(value));
-  }
-  return sums;
-}
-
-type Memory = {
-  readonly rss: number;
-  readonly heapTotal: number;
-  readonly heapUsed: number;
-  readonly external: number;
-  readonly arrayBuffers: number;
-};
-
-/** Of the server, in megabytes, after its garbage is collected. */
-async function memoryOf(child: ChildProcess): Promise<Memory> {
-  const answer = new Promise<NodeJS.MemoryUsage>((resolve) => child.once("message", (usage) => resolve(usage as NodeJS.MemoryUsage)));
-  child.send("memory");
-  const { rss, heapTotal, heapUsed, external, arrayBuffers } = await answer;
-  const mb = (bytes: number) => Number((bytes / 1e6).toFixed(1));
-  return { rss: mb(rss), heapTotal: mb(heapTotal), heapUsed: mb(heapUsed), external: mb(external), arrayBuffers: mb(arrayBuffers) };
-}
-
+const random = new Random(2);
 function percentile(sorted: readonly number[], share: number): number {
   return Math.round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0);
 }
@@ -165,32 +54,20 @@ const order = Array.from({ length: counts.requests }, () => random.uint32() % pr
 const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
 const shape = { parallel: Number(values.parallel), streams: counts.streams, maxTokens: 200, ...threads };
 const engineBefore = values.engine ? await engineLoad(problems, order, shape) : undefined;
-const here = (name: string) => new URL(name, import.meta.url).pathname;
-const child = spawn(
-  process.execPath,
+const server = await startServer(
   [
-    ...["--expose-gc", "--import", here("memory-probe.ts")],
-    ...(values.profile === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", values.profile]),
-    ...[here("../../src/cli/main.ts"), "serve", "--port", "0", "--quiet", "--parallel", values.parallel as string, "--limit", "queue=2000"],
+    ...["--parallel", values.parallel as string],
     ...(values.threads === undefined ? [] : ["--threads", values.threads]),
     ...(values.chunks === undefined ? [] : ["--limit", `chunksPerSecond=${values.chunks}`]),
   ],
-  { stdio: ["ignore", "inherit", "pipe", "ipc"] },
+  values.profile === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", values.profile],
 );
-await new Promise<void>((resolve, reject) => {
-  child.stderr?.on("data", (data) => {
-    const found = /ready: http:\/\/127\.0\.0\.1:(\d+)/.exec(String(data))?.[1];
-    if (!found) return;
-    port = Number(found);
-    resolve();
-  });
-  child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
-});
+const { child, port } = server;
 
 try {
   const solo: string[] = [];
-  for (let i = 0; i < problems.length; i++) solo.push(readAnswer((await ask(i)).raw).text);
-  await crowd(counts.streams * 2, counts.streams, async (i) => void (await ask(i % problems.length))); // warm
+  for (let i = 0; i < problems.length; i++) solo.push(readAnswer((await ask(port, i)).raw).text);
+  await crowd(counts.streams * 2, counts.streams, async (i) => void (await ask(port, i % problems.length))); // warm
   await new Promise((next) => setTimeout(next, 2000));
   const memoryBefore = await memoryOf(child);
   const rssBefore = rssOf(child);
@@ -205,7 +82,7 @@ try {
     const index = order[i] as number;
     const leaves = random.uint32() % 100 < Number(values.leave);
     try {
-      const answer = await ask(index, leaves ? random.uint32() % 8000 : undefined);
+      const answer = await ask(port, index, leaves ? random.uint32() % 8000 : undefined);
       if (answer.isWhole) {
         done.push({ index, raw: answer.raw });
         firsts.push(answer.firstMs);
@@ -268,7 +145,7 @@ try {
   let unclear = 0;
   for (const [kind, body, status] of kinds) {
     await crowd(counts.malformed, 20, async () => {
-      const response = await post("/v1/chat/completions", body);
+      const response = await post(port, "/v1/chat/completions", body);
       const { error } = JSON.parse(await textOf(response)) as { error?: { message?: string } };
       if (response.statusCode !== status || !/: got .+; expected .+/s.test(error?.message ?? "")) {
         unclear++;
@@ -280,14 +157,14 @@ try {
   await new Promise((next) => setTimeout(next, 3000));
   const rssAfter = rssOf(child);
   const memoryAfter = await memoryOf(child);
-  const books = await metrics();
+  const books = await metrics(port);
   const get = (name: string) => books.get(name) ?? 0;
   const outcomes =
     get("request_success_total") + get("requests_failed_total") + get("requests_cancelled_total") + get("requests_rejected_total");
   const isBalanced = get("requests_received_total") === outcomes + get("num_requests_running") + get("num_requests_waiting");
   const isEmpty = get("num_requests_running") + get("num_requests_waiting") === 0 && get("kv_cache_usage_perc") === 0;
   firsts.sort((a, b) => a - b);
-  const after = readAnswer((await ask(0)).raw).text === solo[0];
+  const after = readAnswer((await ask(port, 0)).raw).text === solo[0];
   const report = {
     ...counts,
     parallel: Number(values.parallel),
@@ -318,10 +195,10 @@ try {
   const share = (2 * tokens) / seconds / bare.reduce((sum, rate) => sum + rate, 0);
   console.log(JSON.stringify({ ...report, ...(bare.length > 0 && { engine_tok_s: bare, share_of_engine: Number(share.toFixed(3)) }) }));
   for (const fault of faults.slice(0, 5)) console.error(fault);
-  const isKept = faults.length === 0 && mixed === 0 && isBalanced && isEmpty && after && rssAfter < 1.25 * rssBefore;
+  // What is kept, and not only not given back yet, shows in the heap after its garbage is gone.
+  const isCollected = memoryAfter.heapUsed < memoryBefore.heapUsed + 3 && memoryAfter.arrayBuffers < memoryBefore.arrayBuffers + 3;
+  const isKept = faults.length === 0 && mixed === 0 && isBalanced && isEmpty && after && rssAfter < 1.25 * rssBefore && isCollected;
   process.exitCode = isKept ? 0 : 1;
 } finally {
-  child.removeAllListeners("exit");
-  child.kill("SIGTERM");
-  agent.destroy();
+  server.close();
 }
