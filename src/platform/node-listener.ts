@@ -52,13 +52,6 @@ export async function listen(fetch: Fetch, options: ListenOptions): Promise<List
     told.add(incoming.socket);
     writeRefusal(outgoing, 417, "got an expectation that is not 100-continue; expected none");
   });
-  // An idle connection whose time is over while this process was busy or stopped may have a request waiting: it is read first.
-  server.on("timeout", (socket: Socket) => {
-    const { bytesRead } = socket;
-    setImmediate(() => {
-      if (socket.bytesRead === bytesRead) socket.destroy();
-    });
-  });
   server.on("connect", (_, socket: Duplex) => refuse(socket, 405, "got the method CONNECT; expected GET or POST"));
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
     if (told.has(socket)) return void socket.end();
