@@ -337,6 +337,8 @@ export type DeviceInfo = {
 export interface Device {
   readonly info: DeviceInfo;
   readonly kernels: Kernels;
+  /** It broke down: nothing will be computed on it again, and what it held is gone. */
+  readonly isLost?: boolean;
   /** Uninitialised memory. Throws DeviceError when it does not fit. */
   allocate(dtype: DType, length: number): DeviceBuffer;
   /** Packed types that this device holds and multiplies by; a loader decodes the others to f32. */

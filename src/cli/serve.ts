@@ -1,5 +1,5 @@
-// `gradually serve [MODEL...]`: the server in Node. Binds 127.0.0.1; another address needs a key. SIGTERM and SIGINT let what runs finish; a second
-// one, or the end of the grace time, ends it. The log is on standard error, one line a request, without prompts.
+// `gradually serve [MODEL...]`: the server in Node. Binds 127.0.0.1; another address needs a key. SIGTERM and SIGINT let what runs finish, and answer
+// what comes meanwhile with 503; a second one, or the end of the grace time, ends it. The log is on standard error, one line a request, without prompts.
 
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
@@ -108,13 +108,10 @@ async function serve(references: readonly string[], flags: Flags): Promise<void>
 function untilSignal(app: App, listener: Listener): Promise<void> {
   return new Promise((resolve) => {
     let signals = 0;
-    let closed: Promise<void> | undefined;
     const onSignal = () => {
       if (++signals > 2) return;
-      if (signals === 1) {
+      if (signals === 1)
         note(`ending: ${app.server.live.size} requests finish within ${app.server.limits.graceSeconds} s; a second signal ends them now`);
-        closed = listener.close();
-      }
       void app.drain(signals === 1 ? undefined : 0).then(end);
     };
     let isEnding = false;
@@ -122,7 +119,7 @@ function untilSignal(app: App, listener: Listener): Promise<void> {
       if (isEnding) return;
       isEnding = true;
       // The last bytes are still on their way to clients.
-      await Promise.race([closed, new Promise((next) => setTimeout(next, 500))]);
+      await Promise.race([listener.close(), new Promise((next) => setTimeout(next, 500))]);
       process.off("SIGTERM", onSignal);
       process.off("SIGINT", onSignal);
       listener.destroy();

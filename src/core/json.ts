@@ -95,7 +95,30 @@ export function parseJson(text: string, options: JsonOptions): JsonValue {
   }
 
   function readString(): string {
+    const start = at++;
+    let isEscaped = false;
+    for (;;) {
+      const code = text.charCodeAt(at);
+      if (code === QUOTE) break;
+      if (code === BACKSLASH) {
+        isEscaped = true;
+        at++;
+      } else if (!(code >= 0x20)) return readParts(start);
+      at++;
+    }
     at++;
+    if (!isEscaped) return text.slice(start + 1, at - 1);
+    try {
+      // Of one string it has the same opinion, and it reads one of millions of escapes ten times as fast.
+      return JSON.parse(text.slice(start, at)) as string;
+    } catch {
+      return readParts(start);
+    }
+  }
+
+  /** Escape by escape: says where a string is wrong. */
+  function readParts(start: number): string {
+    at = start + 1;
     let from = at;
     let made = "";
     for (;;) {

@@ -21,11 +21,19 @@ export function complaintOf({ method, url = "", rawHeaders, httpVersion }: Incom
     return { status: 400, message: "got an odd Transfer-Encoding; expected chunked" };
   if (method === "TRACE" || method === "CONNECT" || method === "TRACK")
     return { status: 405, message: `got the method ${method}; expected GET or POST` };
-  const path = url.split(/[?#]/, 1)[0] ?? "";
+  const path = pathOf(url, rawHeaders).split(/[?#]/, 1)[0] ?? "";
   const isPlain = path.startsWith("/") && URL.canParse(path, "http://localhost") && new URL(`http://localhost${path}`).pathname === path;
   if (!isPlain || /%(?:[01][0-9a-f]|7f)|%5c|\\/i.test(path))
     return { status: 400, message: "got a path with dots, control characters or none at all; expected a plain path" };
   return undefined;
+}
+
+/** The target without the address that a client of a proxy puts before it, where that is the one in its Host header. */
+function pathOf(url: string, rawHeaders: readonly string[]): string {
+  const [, host, rest = ""] = /^http:\/\/([^/?#]+)(.*)$/i.exec(url) ?? [];
+  if (host === undefined) return url;
+  const named = rawHeaders.find((_, i) => i % 2 === 1 && rawHeaders[i - 1]?.toLowerCase() === "host");
+  return named?.toLowerCase() === host.toLowerCase() ? rest || "/" : url;
 }
 
 /** Answers one exchange. Never rejects. */
@@ -49,7 +57,7 @@ function makeRequest(incoming: IncomingMessage, outgoing: ServerResponse, signal
   for (let i = 0; i < rawHeaders.length; i += 2) headers.append(rawHeaders[i] as string, rawHeaders[i + 1] as string);
   const body = method === "GET" || method === "HEAD" ? {} : { body: bodyOf(incoming, outgoing), duplex: "half" };
   // The address is only for paths and queries: who is asked stands in the Host header, which the server checks.
-  return new Request(`http://localhost${url}`, { method, headers, signal, ...body });
+  return new Request(`http://localhost${pathOf(url, rawHeaders)}`, { method, headers, signal, ...body });
 }
 
 function bodyOf(incoming: IncomingMessage, outgoing: ServerResponse): ReadableStream<Uint8Array> {

@@ -27,7 +27,7 @@ export async function listen(fetch: Fetch, options: ListenOptions): Promise<List
     headersTimeout: limits.headerSeconds * 1000,
     requestTimeout: (limits.headerSeconds + limits.bodySeconds) * 1000,
     connectionsCheckingInterval: 1000,
-    keepAliveTimeout: 60_000,
+    keepAliveTimeout: limits.idleSeconds * 1000,
     requireHostHeader: false,
     insecureHTTPParser: false,
     noDelay: true,
@@ -41,19 +41,17 @@ export async function listen(fetch: Fetch, options: ListenOptions): Promise<List
     const complaint = complaintOf(incoming, limits.headers);
     if (complaint) {
       told.add(incoming.socket);
-      const body = errorText(complaint.message, complaint.status);
-      outgoing.writeHead(complaint.status, {
-        "content-type": "application/json",
-        "content-length": Buffer.byteLength(body),
-        connection: "close",
-      });
-      outgoing.end(body);
+      writeRefusal(outgoing, complaint.status, complaint.message);
       return;
     }
     void exchange(incoming, outgoing, fetch, limits.writeSeconds);
   };
   server.on("request", answer);
   server.on("checkContinue", answer);
+  server.on("checkExpectation", (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    told.add(incoming.socket);
+    writeRefusal(outgoing, 417, "got an expectation that is not 100-continue; expected none");
+  });
   server.on("connect", (_, socket: Duplex) => refuse(socket, 405, "got the method CONNECT; expected GET or POST"));
   server.on("clientError", (error: NodeJS.ErrnoException, socket: Duplex) => {
     if (told.has(socket)) return void socket.end();
@@ -78,6 +76,12 @@ const parserErrors: Readonly<Record<string, readonly [number, string]>> = {
   ERR_HTTP_REQUEST_TIMEOUT: [408, "got a request that did not come in time; expected a quicker one"],
   HPE_INVALID_METHOD: [400, "got an unknown method; expected GET or POST"],
 };
+
+function writeRefusal(outgoing: ServerResponse, status: number, message: string): void {
+  const body = errorText(message, status);
+  outgoing.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(body), connection: "close" });
+  outgoing.end(body);
+}
 
 function refuse(socket: Duplex, status: number, message: string): void {
   if (!socket.writable || (socket as Socket).destroyed) {

@@ -13,9 +13,10 @@ function spawnWasmWorker(): WorkerHandle {
   return nodeHandle(new Worker(new URL(`./node-worker${extension}`, import.meta.url)));
 }
 
-/** The thread does not keep the process alive. */
+/** A thread that does not keep the process alive. One that ends without being told to has failed, whether or not it could say why. */
 export function nodeHandle(worker: Worker): WorkerHandle {
   worker.unref();
+  let isEnding = false;
   return {
     post: (message) => worker.postMessage(message),
     onMessage: (listener) => {
@@ -25,12 +26,16 @@ export function nodeHandle(worker: Worker): WorkerHandle {
     },
     onError: (listener) => {
       worker.on("error", (thrown) => listener(thrown instanceof Error ? thrown : new Error(String(thrown))));
+      worker.on("exit", (code) => {
+        if (!isEnding) listener(new Error(`it ended with code ${code}`));
+      });
     },
     keepAlive: (on) => {
       if (on) worker.ref();
       else worker.unref();
     },
     terminate: async () => {
+      isEnding = true;
       await worker.terminate();
     },
   };
@@ -43,8 +48,16 @@ function canFuseSimd(): boolean {
   return process.arch === "x64" && major >= 24 && build !== "relaxed" && build !== "simd128";
 }
 
-/** For this one module: the engine's flags hold for whatever is compiled while they are set, in all threads. */
-async function compileFast(fused: boolean, compile: () => Promise<WebAssembly.Module>): Promise<WebAssembly.Module> {
+let lastCompilation: Promise<unknown> = Promise.resolve();
+
+/** One module at a time: the engine's flags hold for whatever is compiled while they are set, in all threads. */
+function compileFast(fused: boolean, compile: () => Promise<WebAssembly.Module>): Promise<WebAssembly.Module> {
+  const compiled = lastCompilation.then(() => compileWithFlags(fused, compile));
+  lastCompilation = compiled.catch(() => {});
+  return compiled;
+}
+
+async function compileWithFlags(fused: boolean, compile: () => Promise<WebAssembly.Module>): Promise<WebAssembly.Module> {
   const set = (on: boolean) => {
     setFlagsFromString(on ? "--no-liftoff" : "--liftoff");
     setFlagsFromString(on ? "--no-wasm-lazy-compilation" : "--wasm-lazy-compilation");

@@ -64,7 +64,7 @@ export async function countTokens(call: Call<z.output<typeof countRequest>>): Pr
   const { body, server, request } = call;
   const loan = await server.shelf.borrow(body.model, request.signal);
   try {
-    const [prepared] = prepareChat(loan.model, readJob(call, asChat({ ...body, max_tokens: 1 }), loan.model));
+    const [prepared] = await prepareChat(loan.model, readJob(call, asChat({ ...body, max_tokens: 1 }), loan.model));
     return Response.json({ input_tokens: prepared?.request.ids.length ?? 0 });
   } finally {
     loan.giveBack();

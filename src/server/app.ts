@@ -12,6 +12,7 @@ import { type Limits, makeLimits } from "./limits.ts";
 import { type LogFields, logLine } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { openApi } from "./openapi.ts";
+import { Pacer } from "./pacer.ts";
 import { brief, errorBody, explain, Refusal } from "./refusal.ts";
 import { type Route, routes } from "./routes.ts";
 import { checkSizes, validate } from "./schema-parts.ts";
@@ -66,6 +67,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
     gate: await makeGate(options),
     limits,
     metrics: new Metrics(),
+    pacer: new Pacer(limits.chunksPerSecond, now),
     now,
     reasoningField: options.reasoningField ?? "reasoning_content",
     sharePrefixes: options.sharePrefixes ?? true,
@@ -96,6 +98,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
     const route = findRoute(c.req.method, c.req.path);
     if (route?.access !== "public") passed.caller = await checkKey(request, server.gate, route?.keyHeader);
     await next();
+    c.header("x-request-id", passed.id);
   });
 
   for (const route of routes) {

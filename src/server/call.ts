@@ -5,6 +5,7 @@ import type { Caller, Gate } from "./guard.ts";
 import type { Limits } from "./limits.ts";
 import type { LogFields } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { Pacer } from "./pacer.ts";
 import type { Dialect } from "./refusal.ts";
 import type { Shelf } from "./shelf.ts";
 
@@ -18,6 +19,8 @@ export type Server = {
   readonly gate: Gate;
   readonly limits: Limits;
   readonly metrics: Metrics;
+  /** Of all streams. */
+  readonly pacer: Pacer;
   /** Seconds, monotonic. */
   readonly now: () => number;
   readonly reasoningField: ReasoningField;

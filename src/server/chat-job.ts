@@ -12,6 +12,7 @@ import type { GenerationRequest, Sampling, ThinkingBudget } from "../engine/requ
 import type { Limits } from "./limits.ts";
 import { badField, Refusal } from "./refusal.ts";
 import type { ServedModel } from "./shelf.ts";
+import { checkTexts } from "./text-size.ts";
 import { budgetOf, switchesOf, type ThinkingWish } from "./thinking.ts";
 import type { Prepared } from "./work.ts";
 
@@ -40,17 +41,14 @@ export type ChatJob = JobOptions & {
   readonly templateSwitches?: JsonObject | null;
 };
 
-export function prepareChat(model: ServedModel, job: ChatJob): Prepared[] {
+export async function prepareChat(model: ServedModel, job: ChatJob): Promise<Prepared[]> {
   const { chat } = model;
   const forced = job.toolChoice === "required" || typeof job.toolChoice === "object";
   checkToolChoice(job, model);
   const tools = job.toolChoice === "none" ? [] : job.tools;
   const messages = job.messages(chat.toolStyle);
-  checkCharacters(
-    messages.reduce((sum, { content }) => sum + (typeof content === "string" ? content.length : 0), 0),
-    model,
-    job.messagesField,
-  );
+  const texts = messages.flatMap(({ content }) => (typeof content === "string" ? [content] : []));
+  await checkTexts(texts, model, job.messagesField);
   const prompt = chat.prompt({ messages, tools, switches: switchesOf(job.wish, job.templateSwitches) });
   const structure = forced ? callStructure(job) : job.structure;
   const plan = planIds(prompt, job, model, structure !== undefined);
@@ -132,26 +130,16 @@ export function checkLength(ids: readonly number[], { engine }: Pick<ServedModel
   });
 }
 
-/** Texts that are too long whatever their tokens are, told before they are tokenized. */
-export function checkCharacters(
-  characters: number,
-  { engine, longestPiece }: Pick<ServedModel, "engine" | "longestPiece">,
-  field: string,
-): void {
-  const most = 2 * longestPiece * engine.contextLength;
-  if (characters <= most) return;
-  throw new Refusal(`${characters} characters`, `what fits into a context of ${engine.contextLength} tokens`, "shorten it", {
-    status: 400,
-    code: "context_length_exceeded",
-    param: field,
-  });
-}
-
 function structured(model: ServedModel, structure: Structure | undefined, field: string): Pick<Prepared, "constrain"> {
   if (!structure) return {};
-  const { constrain } = model;
-  if (!constrain) throw badField(field, "a structure", "none: this server was built without grammars", "leave it out");
-  return { constrain: () => constrain(structure) };
+  const refusal = badField(field, "a structure", "none: this server was built without grammars", "leave it out");
+  if (!model.constrain) throw refusal;
+  return {
+    constrain: async ({ constrain }) => {
+      if (!constrain) throw refusal;
+      return await constrain(structure);
+    },
+  };
 }
 
 function checkToolChoice({ tools, toolChoice }: ChatJob, { chat }: ServedModel): void {

@@ -14,51 +14,63 @@ const encoder = new TextEncoder();
 
 export function eventStream(texts: AsyncIterator<string>, options: EventStreamOptions): ReadableStream<Uint8Array> {
   const { keepAliveSeconds, writeSeconds, comment, onGone } = options;
-  let next: Promise<IteratorResult<string>> | undefined;
-  let unread: ReturnType<typeof setTimeout> | undefined;
+  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
   let isOver = false;
+  /** The client has taken all and waits for more. */
+  let isAwaited = false;
+  /** Milliseconds: when the client last took something, or got it. */
+  let since = performance.now();
 
+  const end = () => {
+    isOver = true;
+    clearTimeout(watch);
+  };
   const gone = (reason: Error) => {
     if (isOver) return;
-    isOver = true;
-    clearTimeout(unread);
+    end();
     onGone(reason);
   };
 
-  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
-  const armed = () =>
-    setTimeout(() => {
-      const reason = new Error(`the client read nothing for ${writeSeconds} s`);
-      gone(reason);
-      stream?.error(reason);
-    }, writeSeconds * 1000);
+  // One timer for both kinds of silence, set anew only when it has run out: chunks come by the thousand.
+  const isReading = () => isAwaited && (stream?.desiredSize ?? 0) >= 0; // a comment may lie there unread
+  const allowed = () => 1000 * (!isReading() ? writeSeconds : comment === undefined ? Number.POSITIVE_INFINITY : keepAliveSeconds);
+  const shortest = 1000 * Math.min(keepAliveSeconds, writeSeconds);
+  const look = () => {
+    const left = since + allowed() - performance.now();
+    if (left <= 1) {
+      if (!isReading()) {
+        const reason = new Error(`the client read nothing for ${writeSeconds} s`);
+        gone(reason);
+        stream?.error(reason);
+        return;
+      }
+      since = performance.now();
+      stream?.enqueue(encoder.encode(comment));
+    }
+    watch = setTimeout(look, left <= 1 ? shortest : Math.min(left, shortest));
+  };
+  let watch = setTimeout(look, shortest);
 
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
         stream = controller;
-        unread = armed();
       },
       async pull(controller) {
-        clearTimeout(unread);
+        isAwaited = true;
+        since = performance.now();
         try {
-          next ??= texts.next();
-          const result = comment === undefined ? await next : await orSilence(next, keepAliveSeconds);
+          const result = await texts.next();
           if (isOver) return;
-          if (result === undefined) controller.enqueue(encoder.encode(comment));
-          else {
-            next = undefined;
-            if (result.done) {
-              isOver = true;
-              controller.close();
-              return;
-            }
-            controller.enqueue(encoder.encode(result.value));
-          }
-          unread = armed();
+          isAwaited = false;
+          since = performance.now();
+          if (result.done) {
+            end();
+            controller.close();
+          } else controller.enqueue(encoder.encode(result.value));
         } catch (error) {
           if (isOver) return;
-          isOver = true;
+          end();
           controller.error(error);
         }
       },
@@ -68,19 +80,6 @@ export function eventStream(texts: AsyncIterator<string>, options: EventStreamOp
     },
     { highWaterMark: 0 },
   );
-}
-
-/** What comes, or undefined after so many seconds of silence. */
-async function orSilence<T>(promise: Promise<T>, seconds: number): Promise<T | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const silence = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), seconds * 1000);
-  });
-  try {
-    return await Promise.race([promise, silence]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** One server-sent event. */

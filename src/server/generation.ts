@@ -4,10 +4,13 @@
 
 import { type Delta, type DeltaOptions, type DeltaWriter, deltaWriter } from "../chat/delta-writer.ts";
 import type { GrammarConstraint } from "../chat/grammar.ts";
-import type { Engine, TokenInfo } from "../engine/engine.ts";
-import type { GenerationRequest } from "../engine/request.ts";
+import { DeviceError } from "../core/errors.ts";
+import type { TokenInfo } from "../engine/engine.ts";
+import type { GenerationRequest, GenerationResult } from "../engine/request.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import type { Pacer } from "./pacer.ts";
 import { Refusal } from "./refusal.ts";
+import type { ServedModel } from "./shelf.ts";
 
 export type TokenLogprob = {
   readonly token: string;
@@ -38,21 +41,28 @@ export type Finish = {
 
 export type GenerationInput = DeltaOptions & {
   readonly request: GenerationRequest;
-  readonly constrain?: () => Promise<GrammarConstraint>;
+  readonly constrain?: (model: Served) => Promise<GrammarConstraint>;
+  /** After a failure: the model to begin anew with; undefined when the failure was not its device's end. */
+  readonly renew?: (broken: Served) => Promise<Served | undefined>;
   readonly signal: AbortSignal;
   /** Bytes that may gather unread. */
   readonly bufferBytes: number;
   /** Seconds, monotonic. */
   readonly now: () => number;
+  /** Says when a new batch may be taken; without it, at once. */
+  readonly pacer?: Pacer;
   readonly onToken?: (secondsSinceLast: number, isFirst: boolean) => void;
 };
 
-export type Served = { readonly engine: Pick<Engine, "submit">; readonly tokenizer: Tokenizer };
+export type Served = ServedModel;
+
+/** How often an answer is begun anew before its failure is told: what kills a device again and again must end. */
+const mostRenewals = 2;
 
 export class Generation implements AsyncIterable<Batch> {
   /** Rejects with what stopped the answer. */
   readonly finish: Promise<Finish>;
-  readonly #served: Served;
+  #served: Served;
   readonly #input: GenerationInput;
   readonly #writer: DeltaWriter;
   #deltas: Delta[] = [];
@@ -61,7 +71,14 @@ export class Generation implements AsyncIterable<Batch> {
   #bytes = 0;
   #isDone = false;
   #wake: (() => void) | undefined;
-  #completion = 0;
+  #isCalled = false;
+  /** When the last batch was taken. */
+  #taken = Number.NEGATIVE_INFINITY;
+  #leave: (() => void) | undefined;
+  /** Ids that were told. */
+  readonly #ids: number[] = [];
+  /** Of them, those that an answer begun anew has given again. */
+  #again = 0;
   #reasoning = 0;
   readonly #began: number;
   #first: number | undefined;
@@ -78,30 +95,47 @@ export class Generation implements AsyncIterable<Batch> {
   }
 
   get completionTokens(): number {
-    return this.#completion;
+    return this.#ids.length;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Batch> {
     for (;;) {
+      if (!this.#isDone) await this.#turn();
       const batch = this.#take();
       if (batch) yield batch;
       else if (this.#isDone) break;
-      else
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
     }
     await this.finish;
   }
 
+  /** Resolves when there is something to take and it is time for it, or when the answer has ended. */
+  #turn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      if (!this.#isEmpty) this.#call();
+    });
+  }
+
+  /** Something new is there: whoever waits for it gets his turn. */
+  #call(): void {
+    if (!this.#wake || this.#isCalled) return;
+    this.#isCalled = true;
+    const { pacer } = this.#input;
+    if (pacer) pacer.turn(this.#taken, this.#open);
+    else this.#open();
+  }
+
+  readonly #open = (): void => {
+    this.#isCalled = false;
+    this.#wake?.();
+    this.#wake = undefined;
+  };
+
   async #run(): Promise<Finish> {
-    const { request, constrain, signal, now } = this.#input;
-    let constraint: GrammarConstraint | undefined;
+    const { signal, now } = this.#input;
     try {
       signal.throwIfAborted();
-      constraint = await constrain?.();
-      const onToken = (id: number, info: TokenInfo) => this.#onToken(id, info);
-      const result = await this.#served.engine.submit({ ...request, ...(constraint && { constraint }) }, { onToken, signal });
+      const result = await this.#answer();
       this.#push(this.#writer.end());
       const { stopText, calls } = this.#writer;
       return {
@@ -109,26 +143,57 @@ export class Generation implements AsyncIterable<Batch> {
         ...(stopText !== undefined && { stopText }),
         promptTokens: result.promptTokens,
         cachedTokens: result.cachedTokens,
-        completionTokens: this.#completion,
+        completionTokens: this.#ids.length,
         reasoningTokens: this.#reasoning,
         seed: result.seed,
         promptSeconds: (this.#first ?? now()) - this.#began,
         decodeSeconds: this.#last - (this.#first ?? this.#last),
       };
     } finally {
-      constraint?.dispose();
       this.#isDone = true;
-      this.#wake?.();
+      this.#leave?.();
+      this.#open();
+    }
+  }
+
+  /** An answer depends on its request alone, so one whose device broke down is computed again from its start, and goes on where it was. */
+  async #answer(): Promise<GenerationResult> {
+    const { request, signal, renew } = this.#input;
+    const { seed = randomSeed() } = request.sampling ?? {};
+    for (let renewals = 0; ; renewals++) {
+      this.#again = 0;
+      try {
+        return await this.#submit({ ...request, sampling: { ...request.sampling, seed } });
+      } catch (error) {
+        if (signal.aborted || error instanceof Refusal || renewals === mostRenewals) throw error;
+        const renewed = await renew?.(this.#served);
+        if (!renewed) throw error;
+        this.#served = renewed;
+      }
+    }
+  }
+
+  async #submit(request: GenerationRequest): Promise<GenerationResult> {
+    const { constrain, signal } = this.#input;
+    const constraint = await constrain?.(this.#served);
+    try {
+      const onToken = (id: number, info: TokenInfo) => this.#onToken(id, info);
+      return await this.#served.engine.submit({ ...request, ...(constraint && { constraint }) }, { onToken, signal });
+    } finally {
+      constraint?.dispose();
     }
   }
 
   #onToken(id: number, info: TokenInfo): unknown {
+    if (this.#again < this.#ids.length) return this.#hearAgain(id);
     const now = this.#input.now();
     const isFirst = this.#first === undefined;
+    if (isFirst) this.#leave = this.#input.pacer?.join();
     this.#first ??= now;
     this.#input.onToken?.(now - this.#last, isFirst);
     this.#last = now;
-    this.#completion++;
+    this.#ids.push(id);
+    this.#again++;
     const wasThinking = this.#writer.isThinking;
     const deltas = this.#writer.push(id);
     // The tag that ends thinking is no thought.
@@ -144,6 +209,20 @@ export class Generation implements AsyncIterable<Batch> {
     return this.#writer.stopText === undefined ? undefined : "stop";
   }
 
+  /** The client has this id already. */
+  #hearAgain(id: number): unknown {
+    if (id !== this.#ids[this.#again]) {
+      throw new DeviceError({
+        operation: "generate: an answer begun anew",
+        got: `the id ${id} where ${this.#ids[this.#again]} stood`,
+        expected: "the same answer",
+        cure: "send the request again",
+      });
+    }
+    this.#again++;
+    return this.#writer.stopText === undefined || this.#again < this.#ids.length ? undefined : "stop";
+  }
+
   #note(id: number, { logprob = 0, alternatives = [] }: TokenInfo, isReasoning: boolean): void {
     const { tokenizer } = this.#served;
     const entry = {
@@ -153,7 +232,7 @@ export class Generation implements AsyncIterable<Batch> {
     };
     (isReasoning ? this.#reasoningLogprobs : this.#logprobs).push(entry);
     this.#bytes += 64 * (1 + entry.top.length);
-    this.#wake?.();
+    this.#call();
   }
 
   #push(deltas: readonly Delta[]): void {
@@ -169,11 +248,16 @@ export class Generation implements AsyncIterable<Batch> {
         else this.#deltas.push(delta);
       }
     }
-    if (deltas.length > 0) this.#wake?.();
+    if (deltas.length > 0) this.#call();
+  }
+
+  get #isEmpty(): boolean {
+    return this.#deltas.length + this.#logprobs.length + this.#reasoningLogprobs.length === 0;
   }
 
   #take(): Batch | undefined {
-    if (this.#deltas.length + this.#logprobs.length + this.#reasoningLogprobs.length === 0) return undefined;
+    if (this.#isEmpty) return undefined;
+    this.#taken = this.#input.now();
     const batch = { deltas: this.#deltas, logprobs: this.#logprobs, reasoningLogprobs: this.#reasoningLogprobs };
     this.#deltas = [];
     this.#logprobs = [];
@@ -181,6 +265,10 @@ export class Generation implements AsyncIterable<Batch> {
     this.#bytes = 0;
     return batch;
   }
+}
+
+function randomSeed(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0] as number;
 }
 
 /** JSON has no infinity; OpenAI writes -9999. */

@@ -35,15 +35,18 @@ export type MetricName = keyof typeof metricTable;
 type Labels = Readonly<Record<string, string>>;
 type Histogram = { readonly counts: number[]; sum: number; count: number };
 
+/** Compared by identity: most numbers have no labels, and some are counted for each token. */
+const none: Labels = {};
+
 export class Metrics {
   readonly #values = new Map<string, { name: MetricName; labels: Labels; value: number }>();
   readonly #histograms = new Map<MetricName, Histogram>();
 
-  add(name: MetricName, amount = 1, labels: Labels = {}): void {
+  add(name: MetricName, amount = 1, labels: Labels = none): void {
     this.#entry(name, labels).value += amount;
   }
 
-  set(name: MetricName, value: number, labels: Labels = {}): void {
+  set(name: MetricName, value: number, labels: Labels = none): void {
     this.#entry(name, labels).value = value;
   }
 
@@ -55,8 +58,9 @@ export class Metrics {
       histogram = { counts: buckets.map(() => 0), sum: 0, count: 0 };
       this.#histograms.set(name, histogram);
     }
-    const index = buckets.findIndex((limit) => value <= limit);
-    if (index >= 0) histogram.counts[index] = (histogram.counts[index] ?? 0) + 1;
+    let index = 0;
+    while (index < buckets.length && value > (buckets[index] as number)) index++;
+    if (index < buckets.length) (histogram.counts[index] as number)++;
     histogram.sum += value;
     histogram.count++;
   }
@@ -107,6 +111,7 @@ function key(name: string, labels: Labels): string {
 }
 
 function spelled(labels: Labels): string {
+  if (labels === none) return "";
   const pairs = Object.entries(labels).map(
     ([label, value]) => `${label}="${value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`,
   );

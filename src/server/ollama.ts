@@ -6,13 +6,14 @@ import type { Delta } from "../chat/delta-writer.ts";
 import { FormatError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import type { Call } from "./call.ts";
-import { checkCharacters, prepareChat, prepareText } from "./chat-job.ts";
+import { prepareChat, prepareText } from "./chat-job.ts";
 import type { Finish } from "./generation.ts";
 import { readJob, readOptions } from "./openai-chat.ts";
 import { badField, type WireError } from "./refusal.ts";
 import { anyObject, fraction, integer, number, stop } from "./schema-parts.ts";
 import { type ChatRequest, type MessageBody, tool } from "./schemas.ts";
 import type { ModelEntry, ServedModel } from "./shelf.ts";
+import { checkTexts } from "./text-size.ts";
 import { Work } from "./work.ts";
 
 const options = z.looseObject({
@@ -94,9 +95,9 @@ export async function ollamaGenerate(call: Call<z.output<typeof ollamaGenerateRe
     ...sampling(body),
     messages: [...(system ? [{ role: "system" as const, content: system }] : []), { role: "user", content: prompt }],
   };
-  const work = await Work.start(call, nameOf(call, body.model), (model) => {
-    if (!body.raw && !model.isPlain) return prepareChat(model, readJob(call, asked, model));
-    checkCharacters(prompt.length, model, "prompt");
+  const work = await Work.start(call, nameOf(call, body.model), async (model) => {
+    if (!body.raw && !model.isPlain) return await prepareChat(model, readJob(call, asked, model));
+    await checkTexts([prompt], model, "prompt");
     const ids = model.tokenizer.encode(prompt);
     const limit = asked.max_tokens;
     return prepareText(model, ids, { ...readOptions(call, asked, model), ...(limit && { maxTokens: limit }) });

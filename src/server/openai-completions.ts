@@ -2,13 +2,14 @@
 // is thinking or a tool call is not told apart. `echo` puts the prompt before the answer.
 
 import { type Call, newId, unixTime } from "./call.ts";
-import { checkCharacters, prepareText } from "./chat-job.ts";
+import { prepareText } from "./chat-job.ts";
 import { event } from "./event-stream.ts";
 import type { TokenLogprob } from "./generation.ts";
 import { failure, readOptions } from "./openai-chat.ts";
 import { badField } from "./refusal.ts";
 import type { CompletionRequest } from "./schemas.ts";
 import type { ServedModel } from "./shelf.ts";
+import { checkTexts } from "./text-size.ts";
 import { timings, usage } from "./usage.ts";
 import { Work } from "./work.ts";
 
@@ -18,8 +19,8 @@ export async function completions(call: Call<CompletionRequest>): Promise<Respon
   const { body, server } = call;
   checkTogether(body);
   let prompts: Prompt[] = [];
-  const work = await Work.start(call, body.model, (model) => {
-    prompts = readPrompts(body, model, server.limits.prompts);
+  const work = await Work.start(call, body.model, async (model) => {
+    prompts = await readPrompts(body, model, server.limits.prompts);
     const n = body.n ?? 1;
     if (prompts.length * n > server.limits.sequences)
       throw badField("n", `${prompts.length} prompts times n = ${n}`, `at most ${server.limits.sequences}`, "send fewer");
@@ -61,14 +62,19 @@ function checkTogether(body: CompletionRequest): void {
   if (typeof best === "number" && best !== (body.n ?? 1)) throw badField("best_of", String(best), "the same as n", "leave it out");
 }
 
-function readPrompts({ prompt, add_special_tokens: special }: CompletionRequest, model: ServedModel, most: number): Prompt[] {
+async function readPrompts(
+  { prompt, add_special_tokens: special }: CompletionRequest,
+  model: ServedModel,
+  most: number,
+): Promise<Prompt[]> {
   const isList = Array.isArray(prompt) && typeof prompt[0] !== "number";
   const list: readonly (string | readonly number[])[] = isList ? (prompt as (string | number[])[]) : [prompt as string | number[]];
   if (list.length > most) throw badField("prompt", `${list.length} prompts`, `at most ${most}`, "send fewer");
+  const fieldOf = (i: number) => (isList ? `prompt[${i}]` : "prompt");
+  for (const [i, one] of list.entries()) if (typeof one === "string") await checkTexts([one], model, fieldOf(i));
   return list.map((one, i) => {
-    const field = isList ? `prompt[${i}]` : "prompt";
+    const field = fieldOf(i);
     if (typeof one === "string") {
-      checkCharacters(one.length, model, field);
       return { text: one, ids: model.tokenizer.encode(one, { addSpecialTokens: special ?? true }) };
     }
     const { vocabSize } = model.engine.model;

@@ -10,8 +10,9 @@ export function health({ server }: Call): Response {
 
 /** Whether a request would be taken now. */
 export function ready({ server }: Call): Response {
-  const isReady = server.state === "ready";
-  return Response.json({ ready: isReady, state: server.state }, isReady ? {} : { status: 503, headers: { "retry-after": "2" } });
+  const isReady = server.state === "ready" && !server.shelf.isMending;
+  const state = server.state === "ready" && !isReady ? "mending" : server.state;
+  return Response.json({ ready: isReady, state }, isReady ? {} : { status: 503, headers: { "retry-after": "2" } });
 }
 
 function describe({ name, created }: ModelEntry, server: Server): object {

@@ -51,6 +51,10 @@ type Book = {
   state: "away" | "loading" | "here" | "leaving";
   loading: Promise<ServedModel> | undefined;
   model: ServedModel | undefined;
+  /** Kept when the model is loaded anew: places in the line stay taken. */
+  admission: Admission | undefined;
+  /** Its device broke down, and it is being loaded anew. */
+  isMending: boolean;
   users: number;
   lastUse: number;
 };
@@ -76,7 +80,10 @@ export class Shelf {
   constructor(options: ShelfOptions) {
     this.#options = options;
     this.#books = new Map(
-      options.entries.map((entry) => [entry.name, { entry, state: "away", loading: undefined, model: undefined, users: 0, lastUse: 0 }]),
+      options.entries.map((entry) => [
+        entry.name,
+        { entry, state: "away", loading: undefined, model: undefined, admission: undefined, isMending: false, users: 0, lastUse: 0 },
+      ]),
     );
     this.#first = options.entries[0]?.name ?? "";
   }
@@ -88,6 +95,11 @@ export class Shelf {
   /** Models in memory. */
   get loaded(): readonly ServedModel[] {
     return [...this.#books.values()].flatMap(({ state, model }) => (state === "here" && model ? [model] : []));
+  }
+
+  /** Whether a model is being loaded anew because its device broke down. */
+  get isMending(): boolean {
+    return [...this.#books.values()].some((book) => book.isMending);
   }
 
   /** The entry of a name; no name means the first. Throws Refusal 404. */
@@ -142,6 +154,24 @@ export class Shelf {
     }
   }
 
+  /** In place of a lent model whose device is lost, the same loaded anew; undefined when nothing is wrong with its device. */
+  async renew(broken: ServedModel): Promise<ServedModel | undefined> {
+    if (!broken.engine.model.device.isLost) return undefined;
+    const book = this.#bookOf(broken.name);
+    if (book.model === broken) {
+      book.isMending = true;
+      book.state = "away";
+      book.model = undefined;
+      // Whatever closing complains of, the device is gone.
+      broken.close().catch(() => {});
+    }
+    try {
+      return book.model ?? (await this.#load(book));
+    } finally {
+      book.isMending = false;
+    }
+  }
+
   /** Unloads all. */
   async close(): Promise<void> {
     this.#isClosed = true;
@@ -192,7 +222,8 @@ export class Shelf {
     book.state = "loading";
     try {
       const loaded = await book.entry.load();
-      const admission = new Admission(loaded.slots, this.#options.queue, this.#options.now);
+      book.admission ??= new Admission(loaded.slots, this.#options.queue, this.#options.now);
+      const { admission } = book;
       const longestPiece = longestToken(loaded.tokenizer);
       book.model = { ...loaded, close: () => loaded.close(), name: book.entry.name, admission, longestPiece };
       book.state = "here";

@@ -2,18 +2,18 @@
 
 import type { z } from "zod";
 import type { Call } from "./call.ts";
-import { checkCharacters } from "./chat-job.ts";
 import { readConversation } from "./conversation.ts";
 import { badField } from "./refusal.ts";
 import type { detokenizeRequest, tokenizeRequest } from "./schemas.ts";
 import type { ServedModel } from "./shelf.ts";
+import { checkTexts } from "./text-size.ts";
 import { readThinking, switchesOf } from "./thinking.ts";
 
 export async function tokenize(call: Call<z.output<typeof tokenizeRequest>>): Promise<Response> {
   const { body, server, request } = call;
   const loan = await server.shelf.borrow(body.model, request.signal);
   try {
-    const ids = idsOf(call, loan.model);
+    const ids = await idsOf(call, loan.model);
     const { tokenizer, engine } = loan.model;
     const tokens = body.with_pieces ? ids.map((id) => ({ id, piece: tokenizer.decode([id]) })) : ids;
     return Response.json({ tokens, count: ids.length, max_model_len: engine.contextLength });
@@ -22,7 +22,7 @@ export async function tokenize(call: Call<z.output<typeof tokenizeRequest>>): Pr
   }
 }
 
-function idsOf({ body, server }: Call<z.output<typeof tokenizeRequest>>, model: ServedModel): number[] {
+async function idsOf({ body, server }: Call<z.output<typeof tokenizeRequest>>, model: ServedModel): Promise<number[]> {
   if (body.messages) {
     const messages = readConversation(body.messages, model.chat.toolStyle, server.limits);
     const switches = switchesOf(readThinking(body), body.chat_template_kwargs);
@@ -30,7 +30,7 @@ function idsOf({ body, server }: Call<z.output<typeof tokenizeRequest>>, model: 
   }
   const text = body.content ?? body.prompt;
   if (text === null || text === undefined) throw badField("prompt", "nothing", "prompt, content or messages", "send a text");
-  checkCharacters(text.length, model, body.content === null || body.content === undefined ? "prompt" : "content");
+  await checkTexts([text], model, body.content === null || body.content === undefined ? "prompt" : "content");
   // vLLM adds special tokens unless told otherwise, llama.cpp (`content`) only when told.
   const isLlama = typeof body.content === "string";
   return model.tokenizer.encode(text, { addSpecialTokens: body.add_special_tokens ?? body.add_special ?? !isLlama });

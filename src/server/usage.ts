@@ -34,16 +34,21 @@ export function timings(finishes: readonly Finish[]): object {
   return {
     cache_n: cachedTokens,
     prompt_n: read,
-    prompt_ms: promptSeconds * 1000,
+    prompt_ms: rounded(promptSeconds * 1000),
     prompt_per_token_ms: ratio(promptSeconds * 1000, read),
     prompt_per_second: ratio(read, promptSeconds),
     predicted_n: completionTokens,
-    predicted_ms: decodeSeconds * 1000,
+    predicted_ms: rounded(decodeSeconds * 1000),
     predicted_per_token_ms: ratio(decodeSeconds * 1000, written),
     predicted_per_second: ratio(written, decodeSeconds),
   };
 }
 
 function ratio(a: number, b: number): number {
-  return b > 0 ? a / b : 0;
+  return b > 0 ? rounded(a / b) : 0;
+}
+
+/** Thousandths are as far as a clock can be trusted. */
+function rounded(value: number): number {
+  return Math.round(value * 1000) / 1000;
 }

@@ -9,7 +9,7 @@ import { brief, explain, Refusal, type WireError } from "./refusal.ts";
 import { type Loan, type ServedModel, shuttingDown } from "./shelf.ts";
 
 /** One answer, but for what every answer gets here. */
-export type Prepared = Omit<GenerationInput, "signal" | "bufferBytes" | "now" | "onToken">;
+export type Prepared = Omit<GenerationInput, "signal" | "bufferBytes" | "now" | "pacer" | "renew" | "onToken">;
 
 class Gone extends Error {}
 
@@ -23,12 +23,16 @@ export class Work {
   #isEnded = false;
 
   /** Throws Refusal (429, 404, 503) and what `prepare` throws; then nothing is held. */
-  static async start(call: Call, name: string | null | undefined, prepare: (model: ServedModel) => readonly Prepared[]): Promise<Work> {
+  static async start(
+    call: Call,
+    name: string | null | undefined,
+    prepare: (model: ServedModel) => readonly Prepared[] | Promise<readonly Prepared[]>,
+  ): Promise<Work> {
     const { server, request } = call;
     const loan = await server.shelf.borrow(name, request.signal);
     try {
       call.note({ model: loan.model.name });
-      return new Work(call, loan, prepare(loan.model));
+      return new Work(call, loan, await prepare(loan.model));
     } catch (error) {
       loan.giveBack();
       throw error;
@@ -67,6 +71,8 @@ export class Work {
           signal: stop.signal,
           bufferBytes: limits.streamBytes,
           now,
+          pacer: server.pacer,
+          renew: (broken) => server.shelf.renew(broken),
           onToken: (seconds, isFirst) => {
             metrics.add("generation_tokens_total");
             if (isFirst) metrics.observe("time_to_first_token_seconds", now() - this.#began);

@@ -69,11 +69,20 @@ describe("the end of the process", () => {
     return { status: response.status, text };
   };
 
-  test("L10: SIGTERM: streams finish with [DONE], exit 0, the port is free", async () => {
+  test("L10: SIGTERM: what comes is answered 503, streams finish with [DONE], exit 0, the port is free", async () => {
     const { child, ended, port } = start("--api-key", "k");
     const at = await port;
-    const streams = await Promise.all(Array.from({ length: 20 }, () => ask(at)));
+    const streams = await Promise.all(Array.from({ length: 40 }, () => ask(at)));
     child.kill("SIGTERM");
+    await new Promise((next) => setTimeout(next, 50));
+    const ready = await fetch(`http://127.0.0.1:${at}/ready`);
+    expect([ready.status, await ready.json()]).toEqual([503, { ready: false, state: "draining" }]);
+    const late = await fetch(`http://127.0.0.1:${at}/v1/chat/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: "Bearer k" },
+      body,
+    });
+    expect([late.status, late.headers.get("retry-after"), late.headers.get("connection")]).toEqual([503, "10", "close"]);
     for (const { text } of streams) expect((await text).endsWith("data: [DONE]\n\n")).toBe(true);
     expect(await ended).toBe(0);
     await expect(fetch(`http://127.0.0.1:${at}/health`)).rejects.toThrow();

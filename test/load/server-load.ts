@@ -1,13 +1,27 @@
-// Load on the server, by hand: node test/load/server-load.ts [--requests 5000] [--streams 200] [--vanish 500] [--malformed 100]. Starts `gradually serve`
-// with the bundled model on a free port of 127.0.0.1, asks each problem alone, then all of them in a crowd with 5 % of the clients hanging
-// up, then clients that vanish at random moments, then malformed requests of each kind. Out: one JSON line, exit 1 when a promise is broken:
-// no error, each answer equal to its solo run, books that balance, memory back to its start.
+// Load on the server, by hand: node test/load/server-load.ts [--requests 5000] [--streams 200] [--vanish 500] [--malformed 100] [--engine]. Starts `gradually
+// serve` with the bundled model on a free port of 127.0.0.1, asks each problem alone, then all of them in a crowd with 5 % of the clients hanging
+// up, then clients that vanish at random moments, then malformed requests of each kind. --engine: the same requests to the bare engine before and after,
+// in this process, to be compared. Out: one JSON line, exit 1 when a promise is broken: no error, each answer equal to its solo run, books that balance,
+// memory back to its start.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { Agent, type IncomingMessage, request } from "node:http";
+import { request } from "node:http";
 import { parseArgs } from "node:util";
 import { Random } from "../../src/core/random.ts";
+import { engineLoad } from "./engine-load.ts";
+import {
+  ask,
+  bodyOf,
+  cpuSecondsOf,
+  crowd,
+  memoryOf,
+  metrics,
+  post,
+  problems,
+  readAnswer,
+  rssOf,
+  startServer,
+  textOf,
+} from "./load-client.ts";
 
 const { values } = parseArgs({
   options: {
@@ -16,6 +30,12 @@ const { values } = parseArgs({
     vanish: { type: "string", default: "500" },
     malformed: { type: "string", default: "100" },
     parallel: { type: "string", default: "64" },
+    threads: { type: "string" },
+    chunks: { type: "string" },
+    /** Share of clients that hang up, in percent. */
+    leave: { type: "string", default: "5" },
+    engine: { type: "boolean", default: false },
+    profile: { type: "string" },
   },
 });
 const counts = {
@@ -24,154 +44,69 @@ const counts = {
   vanish: Number(values.vanish),
   malformed: Number(values.malformed),
 };
-const random = new Random(1);
-const agent = new Agent({ keepAlive: true, maxSockets: counts.streams + 50 });
-let port = 0;
-
-type Streamed = { readonly text: string; readonly tokens: number; readonly firstMs: number; readonly isWhole: boolean };
-
-function post(path: string, body: string, headers: Record<string, string> = {}): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const options = { host: "127.0.0.1", port, path, method: "POST", agent, headers: { "content-type": "application/json", ...headers } };
-    request(options, resolve).on("error", reject).end(body);
-  });
-}
-
-async function textOf(response: IncomingMessage): Promise<string> {
-  let text = "";
-  response.setEncoding("utf8");
-  for await (const chunk of response) text += chunk;
-  return text;
-}
-
-const problems = Array.from({ length: 60 }, () => {
-  const numbers = Array.from({ length: 3 }, () => 1 + (random.uint32() % 9));
-  return `${numbers.join(" ")}=${10 + (random.uint32() % 40)}`;
-});
-
-function bodyOf(index: number): string {
-  return JSON.stringify({
-    messages: [{ role: "user", content: problems[index] }],
-    stream: true,
-    stream_options: { include_usage: true },
-    temperature: 1,
-    seed: index,
-    max_tokens: 200,
-  });
-}
-
-/** `leaveAfter`: hangs up after so many bytes. */
-async function ask(index: number, leaveAfter?: number): Promise<Streamed> {
-  const begun = performance.now();
-  const response = await post("/v1/chat/completions", bodyOf(index));
-  if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}: ${await textOf(response)}`);
-  let raw = "";
-  let firstMs = 0;
-  response.setEncoding("utf8");
-  for await (const chunk of response) {
-    raw += chunk;
-    if (firstMs === 0 && raw.includes("reasoning_content")) firstMs = performance.now() - begun;
-    if (leaveAfter !== undefined && raw.length > leaveAfter) {
-      response.destroy();
-      return { text: "", tokens: 0, firstMs, isWhole: false };
-    }
-  }
-  let text = "";
-  let tokens = 0;
-  for (const line of raw.split("\n\n")) {
-    if (!line.startsWith("data: {")) continue;
-    const { choices, usage, error } = JSON.parse(line.slice(6));
-    if (error) throw new Error(`error in a stream: ${error.message}`);
-    text += (choices[0]?.delta.reasoning_content ?? "") + (choices[0]?.delta.content ?? "");
-    tokens = usage?.completion_tokens ?? tokens;
-  }
-  if (!raw.endsWith("data: [DONE]\n\n")) throw new Error("a stream without [DONE]");
-  return { text, tokens, firstMs, isWhole: true };
-}
-
-/** Runs `count` jobs, so many at once. */
-async function crowd(count: number, atOnce: number, job: (i: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  await Promise.all(
-    Array.from({ length: Math.min(count, atOnce) }, async () => {
-      while (next < count) await job(next++);
-    }),
-  );
-}
-
-function rssOf(child: ChildProcess): number {
-  const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];
-  return Number(kib) * 1024;
-}
-
-async function metrics(): Promise<Map<string, number>> {
-  const response = await new Promise<IncomingMessage>((resolve, reject) =>
-    request({ host: "127.0.0.1", port, path: "/metrics", agent }, resolve).on("error", reject).end(),
-  );
-  const sums = new Map<string, number>();
-  for (const line of (await textOf(response)).split("\n")) {
-    const [, name, value] = /^gradually:(\w+)(?:\{.*\})? (\S+)$/.exec(line) ?? [];
-    if (name !== undefined) sums.set(name, (sums.get(name) ?? 0) + Number(value));
-  }
-  return sums;
-}
-
+const random = new Random(2);
 function percentile(sorted: readonly number[], share: number): number {
   return Math.round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0);
 }
 
 const faults: string[] = [];
-const child = spawn(
-  process.execPath,
+const order = Array.from({ length: counts.requests }, () => random.uint32() % problems.length);
+const threads = values.threads === undefined ? {} : { threads: Number(values.threads) };
+const shape = { parallel: Number(values.parallel), streams: counts.streams, maxTokens: 200, ...threads };
+const engineBefore = values.engine ? await engineLoad(problems, order, shape) : undefined;
+const server = await startServer(
   [
-    new URL("../../src/cli/main.ts", import.meta.url).pathname,
-    "serve",
-    "--port",
-    "0",
-    "--quiet",
-    "--parallel",
-    values.parallel as string,
-    "--limit",
-    "queue=2000",
+    ...["--parallel", values.parallel as string],
+    ...(values.threads === undefined ? [] : ["--threads", values.threads]),
+    ...(values.chunks === undefined ? [] : ["--limit", `chunksPerSecond=${values.chunks}`]),
   ],
-  { stdio: ["ignore", "inherit", "pipe"] },
+  values.profile === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", values.profile],
 );
-await new Promise<void>((resolve, reject) => {
-  child.stderr?.on("data", (data) => {
-    const found = /ready: http:\/\/127\.0\.0\.1:(\d+)/.exec(String(data))?.[1];
-    if (!found) return;
-    port = Number(found);
-    resolve();
-  });
-  child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
-});
+const { child, port } = server;
 
 try {
   const solo: string[] = [];
-  for (let i = 0; i < problems.length; i++) solo.push((await ask(i)).text);
-  await crowd(counts.streams * 2, counts.streams, async (i) => void (await ask(i % problems.length))); // warm
+  for (let i = 0; i < problems.length; i++) solo.push(readAnswer((await ask(port, i)).raw).text);
+  await crowd(counts.streams * 2, counts.streams, async (i) => void (await ask(port, i % problems.length))); // warm
   await new Promise((next) => setTimeout(next, 2000));
+  const memoryBefore = await memoryOf(child);
   const rssBefore = rssOf(child);
 
   const firsts: number[] = [];
-  let [tokens, mixed, left] = [0, 0, 0];
+  const done: { readonly index: number; readonly raw: Buffer }[] = [];
+  let [tokens, bytes, mixed, left] = [0, 0, 0, 0];
+  const used = process.cpuUsage();
+  const serverUsed = cpuSecondsOf(child);
   const begun = performance.now();
-  await crowd(counts.requests, counts.streams, async () => {
-    const index = random.uint32() % problems.length;
-    const leaves = random.uint32() % 20 === 0;
-    const answer = await ask(index, leaves ? random.uint32() % 8000 : undefined).catch((error: Error) => {
-      faults.push(error.message);
-      return undefined;
-    });
-    if (!answer) return;
-    if (!answer.isWhole) left++;
-    else {
-      tokens += answer.tokens;
-      firsts.push(answer.firstMs);
-      if (answer.text !== solo[index]) mixed++;
+  await crowd(counts.requests, counts.streams, async (i) => {
+    const index = order[i] as number;
+    const leaves = random.uint32() % 100 < Number(values.leave);
+    try {
+      const answer = await ask(port, index, leaves ? random.uint32() % 8000 : undefined);
+      if (answer.isWhole) {
+        done.push({ index, raw: answer.raw });
+        firsts.push(answer.firstMs);
+      } else left++;
+    } catch (error) {
+      faults.push(error instanceof Error ? error.message : String(error));
     }
   });
   const seconds = (performance.now() - begun) / 1000;
+  const cpu = process.cpuUsage(used);
+  const cpuSeconds = {
+    server: Number((cpuSecondsOf(child) - serverUsed).toFixed(1)),
+    client: Number(((cpu.user + cpu.system) / 1e6).toFixed(1)),
+  };
+  for (const { index, raw } of done.splice(0)) {
+    bytes += raw.length;
+    try {
+      const answer = readAnswer(raw);
+      tokens += answer.tokens;
+      if (answer.text !== solo[index]) mixed++;
+    } catch (error) {
+      faults.push(error instanceof Error ? error.message : String(error));
+    }
+  }
 
   await crowd(counts.vanish, 100, async (i) => {
     const control = new AbortController();
@@ -210,7 +145,7 @@ try {
   let unclear = 0;
   for (const [kind, body, status] of kinds) {
     await crowd(counts.malformed, 20, async () => {
-      const response = await post("/v1/chat/completions", body);
+      const response = await post(port, "/v1/chat/completions", body);
       const { error } = JSON.parse(await textOf(response)) as { error?: { message?: string } };
       if (response.statusCode !== status || !/: got .+; expected .+/s.test(error?.message ?? "")) {
         unclear++;
@@ -221,20 +156,23 @@ try {
 
   await new Promise((next) => setTimeout(next, 3000));
   const rssAfter = rssOf(child);
-  const books = await metrics();
+  const memoryAfter = await memoryOf(child);
+  const books = await metrics(port);
   const get = (name: string) => books.get(name) ?? 0;
   const outcomes =
     get("request_success_total") + get("requests_failed_total") + get("requests_cancelled_total") + get("requests_rejected_total");
   const isBalanced = get("requests_received_total") === outcomes + get("num_requests_running") + get("num_requests_waiting");
   const isEmpty = get("num_requests_running") + get("num_requests_waiting") === 0 && get("kv_cache_usage_perc") === 0;
   firsts.sort((a, b) => a - b);
-  const after = (await ask(0)).text === solo[0];
+  const after = readAnswer((await ask(port, 0)).raw).text === solo[0];
   const report = {
     ...counts,
     parallel: Number(values.parallel),
     seconds: Number(seconds.toFixed(1)),
     tokens,
     tok_s: Math.round(tokens / seconds),
+    bytes_per_token: Math.round(bytes / tokens),
+    cpu_seconds: cpuSeconds,
     first_token_ms: { p50: percentile(firsts, 0.5), p95: percentile(firsts, 0.95), p99: percentile(firsts, 0.99) },
     hung_up: left,
     errors: faults.length - unclear,
@@ -244,6 +182,7 @@ try {
     empty: isEmpty,
     serves_after: after,
     rss_mb: { before: Math.round(rssBefore / 1e6), after: Math.round(rssAfter / 1e6) },
+    collected_mb: { before: memoryBefore, after: memoryAfter },
     outcomes: {
       succeeded: get("request_success_total"),
       failed: get("requests_failed_total"),
@@ -251,12 +190,15 @@ try {
       rejected: get("requests_rejected_total"),
     },
   };
-  console.log(JSON.stringify(report));
+  const engineAfter = values.engine ? await engineLoad(problems, order, shape) : undefined;
+  const bare = [engineBefore, engineAfter].flatMap((run) => (run ? [run.tok_s] : []));
+  const share = (2 * tokens) / seconds / bare.reduce((sum, rate) => sum + rate, 0);
+  console.log(JSON.stringify({ ...report, ...(bare.length > 0 && { engine_tok_s: bare, share_of_engine: Number(share.toFixed(3)) }) }));
   for (const fault of faults.slice(0, 5)) console.error(fault);
-  const isKept = faults.length === 0 && mixed === 0 && isBalanced && isEmpty && after && rssAfter < 1.25 * rssBefore;
+  // What is kept, and not only not given back yet, shows in the heap after its garbage is gone.
+  const isCollected = memoryAfter.heapUsed < memoryBefore.heapUsed + 3 && memoryAfter.arrayBuffers < memoryBefore.arrayBuffers + 3;
+  const isKept = faults.length === 0 && mixed === 0 && isBalanced && isEmpty && after && rssAfter < 1.25 * rssBefore && isCollected;
   process.exitCode = isKept ? 0 : 1;
 } finally {
-  child.removeAllListeners("exit");
-  child.kill("SIGTERM");
-  agent.destroy();
+  server.close();
 }

@@ -2,6 +2,7 @@
 // tiny random ones whose answers depend on every token before. Everything is closed after each test.
 
 import { afterEach } from "vitest";
+import type { Device } from "../../src/backend/backend.ts";
 import { openReference } from "../../src/backend/reference/open.ts";
 import type { GrammarEngine, Structure } from "../../src/chat/grammar.ts";
 import { openChat } from "../../src/chat/prompt.ts";
@@ -70,6 +71,7 @@ export type Spoken = {
   readonly engine?: EngineOptions;
   readonly generationConfig?: JsonObject;
   readonly template?: string;
+  readonly device?: Device;
   /** Compiles structures. */
   readonly grammars?: boolean;
 };
@@ -81,7 +83,7 @@ export function speaker(spoken: Spoken = {}): LoadedModel {
   const script = says === undefined ? undefined : [...tokenizer.encode(says, { addSpecialTokens: false }), endId];
   const tables = new Map<number, Model>();
   let current: Model | undefined;
-  const device = openReference();
+  const { device = openReference() } = spoken;
   const own = script ? mockModel({ vocabSize, contextLength }, device) : tinyModel(contextLength, device);
   const model: Model = { ...own, forward };
   let steps = 0;

@@ -52,6 +52,10 @@ export class WasmDevice implements Device {
           };
   }
 
+  get isLost(): boolean {
+    return this.#pool.isLost;
+  }
+
   allocate(dtype: "f32" | "i32", length: number): DeviceBuffer {
     const bytes = length * 4;
     const buffer: WasmBuffer = { dtype, length, bytes, address: this.#heap.allocate(bytes), version: 0, packs: undefined, released: false };

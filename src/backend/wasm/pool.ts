@@ -56,7 +56,12 @@ export class Pool {
     const isAlone = this.threads === 1 || (isSmall && this.isDone(this.#submitted));
     this.#submitted++;
     if (isAlone) {
-      this.#here.runAlone(list, end);
+      try {
+        this.#here.runAlone(list, end);
+      } catch (trap) {
+        this.#fail(trap instanceof Error ? trap : new Error(String(trap)));
+        this.#throwIfFailed();
+      }
       this.#ranHere++;
       this.#lastHere = this.#submitted;
       return this.#submitted;
@@ -72,6 +77,10 @@ export class Pool {
     Atomics.add(words, submitted >> 2, 1);
     Atomics.notify(words, submitted >> 2);
     return this.#submitted;
+  }
+
+  get isLost(): boolean {
+    return this.#failure !== undefined;
   }
 
   isDone(list: number): boolean {

@@ -1,0 +1,162 @@
+// What the load programs share: a server with the bundled model as a process of its own, clients that keep what they get for later, and readings of
+// the server's memory, processor time and books.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { Agent, type IncomingMessage, request } from "node:http";
+import { Random } from "../../src/core/random.ts";
+
+export type LoadServer = { readonly child: ChildProcess; readonly port: number; close(): void };
+
+/** Starts `gradually serve` on a free port, with a line for everybody, and the probe of its memory. `nodeFlags`, `flags`: more. */
+export async function startServer(flags: readonly string[], nodeFlags: readonly string[] = []): Promise<LoadServer> {
+  const here = (name: string) => new URL(name, import.meta.url).pathname;
+  const child = spawn(
+    process.execPath,
+    [
+      ...["--expose-gc", "--import", here("memory-probe.ts"), ...nodeFlags],
+      ...[here("../../src/cli/main.ts"), "serve", "--port", "0", "--quiet", "--limit", "queue=2000", ...flags],
+    ],
+    { stdio: ["ignore", "inherit", "pipe", "ipc"] },
+  );
+  const port = await new Promise<number>((resolve, reject) => {
+    child.stderr?.on("data", (data) => {
+      const found = /ready: http:\/\/127\.0\.0\.1:(\d+)/.exec(String(data))?.[1];
+      if (found) resolve(Number(found));
+    });
+    child.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
+  });
+  return {
+    child,
+    port,
+    close: () => {
+      child.removeAllListeners("exit");
+      child.kill("SIGTERM");
+      agent.destroy();
+    },
+  };
+}
+
+const agent = new Agent({ keepAlive: true, maxSockets: 5000 });
+
+export type Answer = { readonly text: string; readonly tokens: number };
+export type Streamed = { readonly raw: Buffer; readonly firstMs: number; readonly isWhole: boolean };
+
+export function post(port: number, path: string, body: string, headers: Record<string, string> = {}): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const options = { host: "127.0.0.1", port, path, method: "POST", agent, headers: { "content-type": "application/json", ...headers } };
+    request(options, resolve).on("error", reject).end(body);
+  });
+}
+
+export async function textOf(response: IncomingMessage): Promise<string> {
+  let text = "";
+  response.setEncoding("utf8");
+  for await (const chunk of response) text += chunk;
+  return text;
+}
+
+const draws = new Random(1);
+/** What is asked; problem i is drawn with seed i. */
+export const problems = Array.from({ length: 60 }, () => {
+  const numbers = Array.from({ length: 3 }, () => 1 + (draws.uint32() % 9));
+  return `${numbers.join(" ")}=${10 + (draws.uint32() % 40)}`;
+});
+
+export function bodyOf(index: number): string {
+  return JSON.stringify({
+    messages: [{ role: "user", content: problems[index] }],
+    stream: true,
+    stream_options: { include_usage: true },
+    temperature: 1,
+    seed: index,
+    max_tokens: 200,
+  });
+}
+
+/** `leaveAfter`: hangs up after so many bytes. What came is read later: the client's work is not the server's. */
+export async function ask(port: number, index: number, leaveAfter = Number.POSITIVE_INFINITY): Promise<Streamed> {
+  const begun = performance.now();
+  const response = await post(port, "/v1/chat/completions", bodyOf(index));
+  if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}: ${await textOf(response)}`);
+  const pieces: Buffer[] = [];
+  let firstMs = 0;
+  let size = 0;
+  return await new Promise((resolve, reject) => {
+    response.on("data", (piece: Buffer) => {
+      pieces.push(piece);
+      size += piece.length;
+      if (firstMs === 0 && piece.includes("reasoning_content")) firstMs = performance.now() - begun;
+      if (size <= leaveAfter) return;
+      resolve({ raw: Buffer.alloc(0), firstMs, isWhole: false });
+      response.destroy();
+    });
+    response.on("error", reject);
+    response.on("end", () => resolve({ raw: Buffer.concat(pieces), firstMs, isWhole: true }));
+  });
+}
+
+export function readAnswer(bytes: Buffer): Answer {
+  const raw = bytes.toString();
+  let text = "";
+  let tokens = 0;
+  for (const line of raw.split("\n\n")) {
+    if (!line.startsWith("data: {")) continue;
+    const { choices, usage, error } = JSON.parse(line.slice(6));
+    if (error) throw new Error(`error in a stream: ${error.message}`);
+    text += (choices[0]?.delta.reasoning_content ?? "") + (choices[0]?.delta.content ?? "");
+    tokens = usage?.completion_tokens ?? tokens;
+  }
+  if (!raw.endsWith("data: [DONE]\n\n")) throw new Error("a stream without [DONE]");
+  return { text, tokens };
+}
+
+/** Runs `count` jobs, so many at once. */
+export async function crowd(count: number, atOnce: number, job: (i: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: Math.min(count, atOnce) }, async () => {
+      while (next < count) await job(next++);
+    }),
+  );
+}
+
+/** Processor time of all its threads. */
+export function cpuSecondsOf(child: ChildProcess): number {
+  const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+export function rssOf(child: ChildProcess): number {
+  const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1];
+  return Number(kib) * 1024;
+}
+
+export async function metrics(port: number): Promise<Map<string, number>> {
+  const response = await new Promise<IncomingMessage>((resolve, reject) =>
+    request({ host: "127.0.0.1", port, path: "/metrics", agent }, resolve).on("error", reject).end(),
+  );
+  const sums = new Map<string, number>();
+  for (const line of (await textOf(response)).split("\n")) {
+    const [, name, value] = /^gradually:(\w+)(?:\{.*\})? (\S+)$/.exec(line) ?? [];
+    if (name !== undefined) sums.set(name, (sums.get(name) ?? 0) + Number(value));
+  }
+  return sums;
+}
+
+export type Memory = {
+  readonly rss: number;
+  readonly heapTotal: number;
+  readonly heapUsed: number;
+  readonly external: number;
+  readonly arrayBuffers: number;
+};
+
+/** Of the server, in megabytes, after its garbage is collected. */
+export async function memoryOf(child: ChildProcess): Promise<Memory> {
+  const answer = new Promise<NodeJS.MemoryUsage>((resolve) => child.once("message", (usage) => resolve(usage as NodeJS.MemoryUsage)));
+  child.send("memory");
+  const { rss, heapTotal, heapUsed, external, arrayBuffers } = await answer;
+  const mb = (bytes: number) => Number((bytes / 1e6).toFixed(1));
+  return { rss: mb(rss), heapTotal: mb(heapTotal), heapUsed: mb(heapUsed), external: mb(external), arrayBuffers: mb(arrayBuffers) };
+}
