@@ -6,6 +6,7 @@ import { openChat } from "../chat/prompt.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
 import type { Host } from "../core/host.ts";
 import type { EngineOptions } from "../engine/options.ts";
+import type { SpeculationOptions } from "../engine/speculation.ts";
 import { parseHubName } from "../formats/hub-names.ts";
 import { describeConfig } from "../models/describe.ts";
 import { type ModelFiles, openModelFiles } from "../models/files.ts";
@@ -24,6 +25,8 @@ export type LoadOptions = {
   readonly contextLength?: number;
   /** Answers that are computed at once; more wait. Default 4. */
   readonly parallel?: number;
+  /** Whether and how tokens are foretold, for speed alone. Default: lookups, as far as they pay. */
+  readonly speculation?: SpeculationOptions;
   /** A Jinja template in place of the model's. */
   readonly chatTemplate?: string;
   /** What begins and ends thinking, where it cannot be found; false: the model does not think. */
@@ -94,8 +97,8 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
 const cacheBytes = 2 ** 30;
 const smallestContext = 4096;
 
-function engineOptions({ contextLength, parallel = 4 }: LoadOptions, { config, tensors }: ModelFiles) {
+function engineOptions({ contextLength, parallel = 4, speculation = { kind: "lookup" } }: LoadOptions, { config, tensors }: ModelFiles) {
   const { contextLength: longest, cacheBytesPerToken } = describeConfig(config, {}, new Set(tensors.keys()));
   const fitting = Math.max(smallestContext, Math.floor(cacheBytes / (parallel * cacheBytesPerToken)));
-  return { slots: parallel, contextLength: contextLength ?? Math.min(longest, fitting) } satisfies EngineOptions;
+  return { slots: parallel, contextLength: contextLength ?? Math.min(longest, fitting), speculation } satisfies EngineOptions;
 }

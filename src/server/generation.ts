@@ -30,6 +30,8 @@ export type Finish = {
   readonly cachedTokens: number;
   readonly completionTokens: number;
   readonly reasoningTokens: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
   readonly seed: number;
   /** Seconds to the first token, and from it to the last. */
   readonly promptSeconds: number;
@@ -111,6 +113,8 @@ export class Generation implements AsyncIterable<Batch> {
         cachedTokens: result.cachedTokens,
         completionTokens: this.#completion,
         reasoningTokens: this.#reasoning,
+        draftedTokens: result.drafted ?? 0,
+        acceptedTokens: result.accepted ?? 0,
         seed: result.seed,
         promptSeconds: (this.#first ?? now()) - this.#began,
         decodeSeconds: this.#last - (this.#first ?? this.#last),
