@@ -28,7 +28,7 @@ export type Span = { readonly sequence: Sequence; readonly from: number; readonl
 /** Steps after which drafts are judged, and for how many the head pauses when they do not pay; each time twice as many. */
 const trial = 8;
 const firstPause = 64;
-const longestPause = 4096;
+const longestPause = 1024;
 /** Probabilities from which the next grade begins. */
 const grades = [0, 0.5, 0.8, 0.95] as const;
 

@@ -9,7 +9,7 @@ import type { Random } from "../core/random.ts";
 import type { Model } from "../models/model.ts";
 import { dispose, read, type Tensor } from "../tensor/tensor.ts";
 import { type GenerateOptions, generateAll } from "./batch.ts";
-import { type Choice, chooseId, ended, isConstrained } from "./choose.ts";
+import { type Choice, ended } from "./choose.ts";
 import { PromptLookup } from "./draft-lookup.ts";
 import { NextDrafter, type Span } from "./draft-next.ts";
 import { checkOptions, type EngineOptions } from "./options.ts";
@@ -24,12 +24,12 @@ import {
   type GenerationRequest,
   type GenerationResult,
 } from "./request.ts";
-import { makeSampler, type Sampler } from "./sampler.ts";
 import { Scheduler, type StepPlan } from "./scheduler.ts";
 import { randomOf, resultOf, type Sequence, startSequence } from "./sequence.ts";
 import { settle } from "./settle.ts";
 import { Speculation } from "./speculation.ts";
 import { StepRunner } from "./step.ts";
+import { makeChooser } from "./turns.ts";
 
 export type TokenInfo = {
   readonly logprob?: number;
@@ -74,9 +74,6 @@ type Handlers = {
   readonly reject: (reason: unknown) => void;
 };
 
-/** A sequence, the row of logits that it chooses from, and the drafts that the rows after it belong to. */
-type Turn = { readonly sequence: Sequence; readonly row: number; readonly drafts: readonly number[] };
-
 /** The event loop gets a turn at least this often (milliseconds), so that signals and sockets are heard. */
 const turnEvery = 8;
 
@@ -87,13 +84,12 @@ export class Engine {
   readonly absorbed: boolean;
   readonly #limits: EngineLimits;
   readonly #width: number;
-  readonly #bannedIds: readonly number[];
   readonly #seeds: Random;
-  readonly #sample: Sampler;
   readonly #pool: PagePool;
   readonly #prefixes: PrefixCache | undefined;
   readonly #scheduler: Scheduler;
   readonly #runner: StepRunner;
+  readonly #chooseAll: ReturnType<typeof makeChooser>;
   readonly #speculation: Speculation | undefined;
   readonly #next: NextDrafter | undefined;
   readonly #handlers = new Map<Sequence, Handlers>();
@@ -113,9 +109,7 @@ export class Engine {
     this.absorbed = absorbed;
     this.#limits = { vocabSize: model.vocabSize, contextLength, cacheTokens };
     this.#width = rest.vocabLimit;
-    this.#bannedIds = rest.bannedIds;
     this.#seeds = randomOf(rest.seed);
-    this.#sample = makeSampler(model.vocabSize);
     // Where the cache is to hold all of them, whole pages for every sequence.
     const whole = cacheTokens >= slots * longest ? slots * Math.ceil(longest / pageSize) : 0;
     this.#pool = new PagePool(Math.max(whole, Math.ceil(cacheTokens / pageSize)), pageSize);
@@ -130,6 +124,15 @@ export class Engine {
       ...(this.#speculation && { draft: (decoding) => this.#speculation?.draft(decoding) }),
     });
     this.#runner = new StepRunner(model, this.#pool, absorbed, this.#next !== undefined);
+    this.#chooseAll = makeChooser({
+      vocabSize: model.vocabSize,
+      width: this.#width,
+      bannedIds: rest.bannedIds,
+      scheduler: this.#scheduler,
+      runner: this.#runner,
+      settle: (...choice) => this.#settle(...choice),
+      fail: (...failure) => this.#fail(...failure),
+    });
   }
 
   /** Rows are what the model computed: prompt ids and decoded ids; the count that a cost is made of. */
@@ -145,8 +148,8 @@ export class Engine {
       pages: this.#pool.count,
       freePages: this.#pool.free + kept,
       keptPages: kept,
-      drafted: this.#speculation?.drafted ?? 0,
-      accepted: this.#speculation?.accepted ?? 0,
+      drafted: this.#scheduler.drafted,
+      accepted: this.#scheduler.accepted,
     };
   }
 
@@ -283,32 +286,6 @@ export class Engine {
     }
   }
 
-  /** Each sequence chooses; while it chooses its draft, it chooses again, from the next row. */
-  async #chooseAll(plan: StepPlan, logits: Tensor): Promise<void> {
-    const host = await read(logits);
-    this.#scheduler.advance(plan);
-    let turns = plan.choosing.map((sequence, m): Turn => ({ sequence, row: plan.outputRows[m] as number, drafts: sequence.drafts }));
-    while (turns.length > 0) {
-      await this.#prepareConstraints(turns);
-      const choices = turns.map(({ sequence, row }) => this.#choose(sequence, host, row * this.model.vocabSize));
-      const losses = await this.#losses(turns, choices, logits);
-      turns = turns.flatMap((turn, i) => {
-        const { sequence } = turn;
-        const choice = choices[i];
-        if (!choice || sequence.isDone) return [];
-        this.#settle(sequence, choice, losses && sequence.request.logprobs ? 0 - (losses[i] as number) : undefined);
-        return this.#nextTurn(turn, choice);
-      });
-    }
-  }
-
-  #nextTurn({ sequence, row, drafts }: Turn, { id }: Choice): Turn[] {
-    if (sequence.isDone || id !== drafts[0]) return [];
-    this.#scheduler.accept(sequence);
-    this.#speculation?.accept(sequence);
-    return [{ sequence, row: row + 1, drafts: drafts.slice(1) }];
-  }
-
   /** The next head says what may follow the ids that were chosen, and keeps its keys of all rows. */
   async #draftNext(spans: readonly Span[], hidden: Tensor): Promise<void> {
     const { device, vocabSize } = this.model;
@@ -319,43 +296,6 @@ export class Engine {
       else this.#next?.note(sequences, await read(logits), vocabSize, this.#width);
     } finally {
       dispose(logits);
-    }
-  }
-
-  /** Masks are made while the device computes; whoever's cannot be made leaves. */
-  async #prepareConstraints(turns: readonly Turn[]): Promise<void> {
-    for (const { sequence } of turns) {
-      if (sequence.isDone || !isConstrained(sequence)) continue;
-      try {
-        await sequence.request.constraint?.prepare();
-      } catch (error) {
-        this.#fail(sequence, error);
-      }
-    }
-  }
-
-  /** Undefined when the sequence left meanwhile, or failed just now. */
-  #choose(sequence: Sequence, logits: Parameters<Sampler>[0], start: number): Choice | undefined {
-    if (sequence.isDone) return undefined;
-    try {
-      return chooseId(sequence, logits, start, this.#width, this.#bannedIds, this.#sample);
-    } catch (error) {
-      this.#fail(sequence, error, false); // keys that led to such logits are not worth keeping
-      this.forget(sequence.ids, sequence.request.salt);
-      return undefined;
-    }
-  }
-
-  /** Negative log-probabilities of the chosen ids, when somebody asked. */
-  async #losses(turns: readonly Turn[], choices: readonly (Choice | undefined)[], logits: Tensor): Promise<ArrayLike<number> | undefined> {
-    const targets = choices.map((choice, i) => (choice && turns[i]?.sequence.request.logprobs ? choice.id : ended));
-    if (targets.every((target) => target < 0)) return undefined;
-    const rows = turns.map(({ row }) => row);
-    const losses = this.#runner.losses(logits, rows, targets);
-    try {
-      return await read(losses);
-    } finally {
-      dispose(losses);
     }
   }
 
@@ -391,6 +331,7 @@ export class Engine {
     const handlers = this.#handlers.get(sequence);
     if (!handlers) return;
     this.#remove(sequence, isSound);
+    if (!isSound) this.forget(sequence.ids, sequence.request.salt);
     handlers.reject(reason);
   }
 

@@ -47,6 +47,9 @@ export class Scheduler {
   readonly #preempted: Sequence[] = [];
   readonly #waiting = new Set<Sequence>();
   preemptions = 0;
+  /** Drafts that were given rows, and of these the ones that were chosen. */
+  drafted = 0;
+  accepted = 0;
 
   constructor({ slots, prefillTokens, pool, prefixes, draft }: SchedulerOptions) {
     this.#slots = slots;
@@ -121,6 +124,8 @@ export class Scheduler {
 
   /** The next draft was chosen, and appended: its key is there already. */
   accept(sequence: Sequence): void {
+    sequence.accepted++;
+    this.accepted++;
     sequence.cached++;
     if (sequence.cached % this.#pool.pageSize === 0) this.#store(sequence);
   }
@@ -151,6 +156,7 @@ export class Scheduler {
       spare -= pages.length - before;
       sequence.feed += sequence.drafts.length;
       sequence.drafted += sequence.drafts.length;
+      this.drafted += sequence.drafts.length;
     }
   }
 

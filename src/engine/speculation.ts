@@ -58,22 +58,11 @@ export class Speculation {
   readonly #draftPace = new Pace();
   readonly #rates: Rates = [...firstRates];
   readonly #states = new WeakMap<Sequence, State>();
-  #drafted = 0;
-  #accepted = 0;
 
   constructor(drafter: Drafter, { tokens, adapt }: CheckedSpeculation) {
     this.#drafter = drafter;
     this.#tokens = tokens;
     this.#adapt = adapt;
-  }
-
-  /** Drafts that were verified. */
-  get drafted(): number {
-    return this.#drafted;
-  }
-
-  get accepted(): number {
-    return this.#accepted;
   }
 
   /** Sets the drafts of each. */
@@ -102,18 +91,9 @@ export class Speculation {
     for (const { sequence, ids, count } of offers) sequence.drafts = ids.slice(0, count);
   }
 
-  /** One more draft of a sequence came true. */
-  accept(sequence: Sequence): void {
-    sequence.accepted++;
-    this.#accepted++;
-  }
-
   /** After the choices of a step, and before its drafts are forgotten. */
   note({ choosing, outputs, rows }: StepPlan, seconds: number): void {
-    for (const sequence of choosing) {
-      this.#drafted += sequence.drafts.length;
-      this.#observe(sequence);
-    }
+    for (const sequence of choosing) this.#observe(sequence);
     if (rows === outputs) this.#pace.note(rows, seconds);
   }
 
