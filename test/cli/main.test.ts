@@ -97,7 +97,7 @@ test("run --json --speculate and bench --speculate tell how many drafts came tru
       "1",
       "--speculate",
       "lookup",
-      "--draft-max",
+      "--draft-tokens",
       "4",
       "--json",
     ]),

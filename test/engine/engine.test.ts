@@ -384,10 +384,13 @@ describe("the cache", () => {
       cache = model.makeCache(slots, length, form);
       return cache;
     };
-    const engine = open({ ...model, makeCache }, {
-      ...{ slots: 4, pageSize: 4, cacheTokens: 80, prefillTokens: 7 },
-      speculation: { kind, adapt: false },
-    });
+    const engine = open(
+      { ...model, makeCache },
+      {
+        ...{ slots: 4, pageSize: 4, cacheTokens: 80, prefillTokens: 7 },
+        speculation: { kind, adapt: false },
+      },
+    );
     const ask = () =>
       engine.generate(range(16).map((i) => ({ ids: prompt.slice(i % 3, 5 + i), maxTokens: 3 + i, sampling: { seed: i }, logprobs: true })));
     const before = await ask();
