@@ -26,7 +26,7 @@ export type NextRows = {
 export type Span = { readonly sequence: Sequence; readonly from: number; readonly rows: number; readonly first: number };
 
 /** Steps after which drafts are judged, and for how many the head pauses when they do not pay; each time twice as many. */
-const trial = 8;
+const trial = 16;
 const firstPause = 64;
 const longestPause = 1024;
 /** Probabilities from which the next grade begins. */

@@ -5,23 +5,33 @@
 
 /** Steps of more rows are not sped up by drafts: they compute, rather than wait for memory. */
 const mostRows = 128;
-const remembered = 7;
+/** How much a measurement counts. */
+const share = 0.08;
 const retryEvery = 64;
 /** Less than this is not worth the risk. */
 const leastGain = 1.02;
 
 export class Pace {
-  readonly #samples: number[][] = Array.from({ length: mostRows + 1 }, () => []);
-  /** Medians of the samples, so that a pause of the machine counts little; 0: none. */
+  /** Averages, of the logarithms; 0: not measured. */
   readonly #seconds = new Float64Array(mostRows + 1);
+  readonly #counts = new Int32Array(mostRows + 1);
   #since = 0;
 
+  /**
+   * One measurement. The others move along by half of what it was off: a machine that is slower now is so for all numbers of rows. One that is off
+   * by more than twice counts as twice, so that a pause of the machine changes little.
+   */
   note(rows: number, seconds: number): void {
-    const samples = this.#samples[rows];
-    if (!samples) return;
-    samples.push(seconds);
-    if (samples.length > remembered) samples.shift();
-    this.#seconds[rows] = [...samples].sort((a, b) => a - b)[(samples.length - 1) >> 1] as number;
+    if (rows > mostRows || !(seconds > 0)) return;
+    const known = this.#seconds[rows] as number;
+    const count = ++(this.#counts[rows] as number);
+    if (count <= 2) {
+      // What is done for the first time takes longer.
+      this.#seconds[rows] = count === 1 ? seconds : Math.min(known, seconds);
+      return;
+    }
+    const factor = Math.min(2, Math.max(0.5, seconds / known)) ** share;
+    for (let r = 1; r <= mostRows; r++) (this.#seconds[r] as number) *= r === rows ? factor ** 2 : factor;
   }
 
   /** Of a step of so many rows; of the nearest fewer, or else more, where it was not measured; 0 where nothing was. */
@@ -37,7 +47,7 @@ export class Pace {
   choose(decoding: number, chances: readonly number[], overhead: (rows: number) => number = () => 0): { n: number; worth: number } {
     const most = Math.min(chances.length, mostRows - decoding);
     // Plain steps first: everything is measured by them.
-    if (most <= 0 || (this.#samples[decoding]?.length ?? 0) < 2) return { n: 0, worth: 1 };
+    if (most <= 0 || (this.#counts[decoding] ?? 0) < 2) return { n: 0, worth: 1 };
     const timeOf = (rows: number) => this.seconds(rows) + overhead(rows);
     let expected = decoding;
     let n = 0;

@@ -138,7 +138,7 @@ describe("next head", () => {
     const step = (cached: number) => drafter.begin(planOf(sequence(range(9), { pages: [0, 1, 2], cached, feed: 1 })))?.[0]?.first;
     expect(step(0)).toBe(0);
     const pauseAfter = (worth: number) => {
-      for (let i = 0; i < 8; i++) drafter.judge(worth);
+      for (let i = 0; i < 16; i++) drafter.judge(worth);
       let steps = 0;
       while (step(1) === undefined) steps++;
       return steps;
