@@ -283,6 +283,8 @@ function summarise(result: GenerationResult, writer: AnswerWriter, began: number
     completionTokens: completion,
     thinkingTokens: result.thinkingTokens ?? writer.thinkingTokens,
     forcedTokens: result.forced,
+    draftedTokens: result.drafted ?? 0,
+    acceptedTokens: result.accepted ?? 0,
     stop: result.stop,
     ...(writer.stopText !== undefined && { stopText: writer.stopText }),
     promptPerSecond: reading > 0 ? (result.promptTokens - result.cachedTokens) / reading : 0,

@@ -14,6 +14,9 @@ export type Statistics = {
   readonly completionTokens: number;
   readonly thinkingTokens: number;
   readonly forcedTokens: number;
+  /** Tokens that speculation proposed, and of these the ones that came true. */
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
   /** "stop": the model ended, or a stop string was met (then stopText); "length": maxTokens or the context. */
   readonly stop: StopReason;
   readonly stopText?: string;

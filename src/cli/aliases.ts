@@ -6,6 +6,7 @@ const aliases: readonly (readonly [string, string])[] = [
   ["--reasoning-budget", "--thinking-budget"],
   ["--repetition-penalty", "--repeat-penalty"],
   ["--typical", "--typical-p"],
+  ["--draft-max", "--draft-tokens"],
 ];
 
 /** Arguments with the aliases replaced, up to a `--`. */

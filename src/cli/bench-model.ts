@@ -7,6 +7,7 @@ import { ConfigError } from "../core/errors.ts";
 import { Random } from "../core/random.ts";
 import { elementCount } from "../core/shape.ts";
 import { Engine } from "../engine/engine.ts";
+import type { SpeculationOptions } from "../engine/speculation.ts";
 import type { Model } from "../models/model.ts";
 import { halvesOf } from "../models/weights.ts";
 
@@ -17,6 +18,8 @@ export type ModelBenchOptions = {
   readonly depth: number;
   readonly parallel: number;
   readonly repeats: number;
+  /** Without: plain decoding. */
+  readonly speculation?: SpeculationOptions;
 };
 
 export type ModelBench = {
@@ -24,6 +27,8 @@ export type ModelBench = {
   readonly pp?: { readonly n: number; readonly tok_s: number };
   /** Tokens of all sequences together. Absent with --gen 0. */
   readonly tg?: { readonly n: number; readonly depth: number; readonly parallel: number; readonly tok_s: number };
+  /** Drafts of all generations that were verified, and how many came true; with speculation only. */
+  readonly drafts?: { readonly kind: string; readonly n: number; readonly accepted: number };
   readonly threads: number;
   readonly device: string;
   /** Bytes of weights that one decoding step of one sequence reads. */
@@ -40,7 +45,7 @@ export async function benchModel(
   now: () => number,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<ModelBench> {
-  const { prompt, gen, depth, parallel, repeats } = options;
+  const { prompt, gen, depth, parallel, repeats, speculation } = options;
   const contextLength = Math.max(prompt + 1, Math.max(depth, 1) + gen);
   if (contextLength > model.contextLength)
     throw new ConfigError({
@@ -51,7 +56,7 @@ export async function benchModel(
     });
   const random = new Random(1);
   const ids = (count: number) => Array.from({ length: count }, () => random.integer(model.vocabSize));
-  const engine = new Engine(model, { slots: parallel, contextLength, prefillTokens: 512, seed: 1 });
+  const engine = new Engine(model, { slots: parallel, contextLength, prefillTokens: 512, seed: 1, ...(speculation && { speculation }) });
   const total = repeats * ((prompt > 0 ? 1 : 0) + (gen > 0 ? 1 : 0)) + 1;
   let done = 0;
 
@@ -99,6 +104,7 @@ export async function benchModel(
     return {
       ...(prompt > 0 && { pp: { n: prompt, tok_s: median(prefill) } }),
       ...(tok_s !== undefined && { tg: { n: gen, depth, parallel, tok_s } }),
+      ...(speculation && { drafts: { kind: speculation.kind, n: engine.counts.drafted, accepted: engine.counts.accepted } }),
       threads,
       device: `${name} ${build}`,
       weights_bytes,

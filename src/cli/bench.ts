@@ -9,7 +9,14 @@ import { benchKernels } from "./bench-kernels.ts";
 import { benchModel, type ModelBenchOptions } from "./bench-model.ts";
 import { benchTrain, llamaShape } from "./bench-train.ts";
 import { integer } from "./flags.ts";
-import { addModelFlags, type ModelFlags as CommonFlags, withWeights } from "./model.ts";
+import {
+  addModelFlags,
+  addSpeculationFlags,
+  type ModelFlags as CommonFlags,
+  type SpeculationFlags,
+  speculationOf,
+  withWeights,
+} from "./model.ts";
 import { formatBytes, progressLine, say, writeJson } from "./output.ts";
 
 type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };
@@ -91,7 +98,7 @@ export function benchCommand(program: Command): void {
     });
 }
 
-type ModelFlags = CommonFlags & ModelBenchOptions & { readonly json?: boolean };
+type ModelFlags = CommonFlags & SpeculationFlags & Omit<ModelBenchOptions, "speculation"> & { readonly json?: boolean };
 
 function benchModelCommand(bench: Command): void {
   bench
@@ -102,6 +109,7 @@ function benchModelCommand(bench: Command): void {
     .option("--parallel <n>", "sequences at once", integer(1, 1024), 1)
     .option("-r, --repeats <n>", "repeats; the median is reported", integer(1, 1000), 3)
     .option("--json", "print one JSON document");
+  addSpeculationFlags(bench, "none");
   addModelFlags(bench)
     .addHelpText(
       "after",
@@ -110,10 +118,12 @@ function benchModelCommand(bench: Command): void {
     .action(async (reference: string | undefined, flags: ModelFlags) => {
       await withWeights(reference, flags, async ({ model, host, path }) => {
         const progress = progressLine(host.now);
-        const result = await benchModel(model, flags, host.now, (step, total) => progress.update({ stage: "bench", step, total }));
+        const speculation = speculationOf(flags);
+        const options = { ...flags, ...(speculation && { speculation }) };
+        const result = await benchModel(model, options, host.now, (step, total) => progress.update({ stage: "bench", step, total }));
         progress.finish();
         if (flags.json) return writeJson(result);
-        const { pp, tg, weights_bytes, read_gb_s, limit_gb_s } = result;
+        const { pp, tg, drafts, weights_bytes, read_gb_s, limit_gb_s } = result;
         say(`${path}, ${result.device}, ${result.threads} threads, ${formatBytes(weights_bytes)} of weights a step`);
         if (pp) say(`pp ${pp.n}   ${pp.tok_s.toFixed(1)} tokens/s`);
         if (tg) {
@@ -121,6 +131,7 @@ function benchModelCommand(bench: Command): void {
           const share = read_gb_s !== undefined && limit_gb_s ? `: ${read_gb_s.toFixed(1)} GB/s of ${limit_gb_s.toFixed(1)}` : "";
           say(`tg ${tg.n}   ${tg.tok_s.toFixed(1)} tokens/s at ${tg.depth}${many}${share}`);
         }
+        if (drafts) say(`drafts by ${drafts.kind}: ${drafts.accepted} of ${drafts.n} tokens came true`);
       });
     });
 }

@@ -9,31 +9,32 @@ import { ConfigError, quote, RequestError } from "../core/errors.ts";
 import { parseJson } from "../core/json.ts";
 import type { LoadOptions } from "../platform/load.ts";
 import { collect, integer, real } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags } from "./model.ts";
+import { addDeviceFlags, addSpeculationFlags, type DeviceFlags, type SpeculationFlags, speculationOf } from "./model.ts";
 
-export type GenerationFlags = DeviceFlags & {
-  readonly ctxSize?: number;
-  readonly chatTemplate?: string;
-  readonly maxTokens?: number;
-  readonly temperature?: number;
-  readonly topK?: number;
-  readonly topP?: number;
-  readonly minP?: number;
-  readonly typicalP?: number;
-  readonly repeatPenalty?: number;
-  readonly presencePenalty?: number;
-  readonly frequencyPenalty?: number;
-  readonly logitBias?: readonly string[];
-  readonly seed?: number;
-  readonly stop?: readonly string[];
-  readonly systemPrompt?: string;
-  readonly think?: boolean;
-  readonly hidethinking?: boolean;
-  readonly thinkingBudget?: number;
-  readonly wait?: number;
-  readonly jsonSchema?: string;
-  readonly regex?: string;
-};
+export type GenerationFlags = DeviceFlags &
+  SpeculationFlags & {
+    readonly ctxSize?: number;
+    readonly chatTemplate?: string;
+    readonly maxTokens?: number;
+    readonly temperature?: number;
+    readonly topK?: number;
+    readonly topP?: number;
+    readonly minP?: number;
+    readonly typicalP?: number;
+    readonly repeatPenalty?: number;
+    readonly presencePenalty?: number;
+    readonly frequencyPenalty?: number;
+    readonly logitBias?: readonly string[];
+    readonly seed?: number;
+    readonly stop?: readonly string[];
+    readonly systemPrompt?: string;
+    readonly think?: boolean;
+    readonly hidethinking?: boolean;
+    readonly thinkingBudget?: number;
+    readonly wait?: number;
+    readonly jsonSchema?: string;
+    readonly regex?: string;
+  };
 
 export const defaultMaxTokens = 2048;
 
@@ -64,6 +65,7 @@ export function addGenerationFlags(command: Command): Command {
     .option("--regex <pattern>", "the answer matches this regular expression")
     .option("-c, --ctx-size <n>", "longest context in tokens, prompt and answer together", integer(2, 2 ** 24))
     .option("--chat-template <file>", "a Jinja template in place of the model's");
+  addSpeculationFlags(command, "lookup, where it pays");
   return addDeviceFlags(command);
 }
 
@@ -74,11 +76,13 @@ function readSwitch(text: string): boolean {
 }
 
 export async function loadOptions(flags: GenerationFlags, onWarning: (text: string) => void): Promise<LoadOptions> {
+  const speculation = speculationOf(flags);
   return {
     device: flags.device,
     ...(flags.threads !== undefined && { threads: flags.threads }),
     ...(flags.ctxSize !== undefined && { contextLength: flags.ctxSize }),
     ...(flags.chatTemplate !== undefined && { chatTemplate: await readText("--chat-template", flags.chatTemplate) }),
+    ...(speculation && { speculation }),
     parallel: 1,
     onWarning,
   };

@@ -9,6 +9,7 @@ import { type Chat, openChat } from "../chat/prompt.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import type { JsonObject } from "../core/json.ts";
+import type { SpeculationKind, SpeculationOptions } from "../engine/speculation.ts";
 import { describeConfig } from "../models/describe.ts";
 import { type ModelFiles, openModelFiles, openModelText } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
@@ -29,6 +30,26 @@ export function addDeviceFlags(command: Command): Command {
       new Option("--device <name>", "cpu (WebAssembly) or reference (plain loops, slow)").choices(["cpu", "reference"]).default("cpu"),
     )
     .option("-t, --threads <n>", "threads (default: all cores)", integer(1, 256));
+}
+
+export type SpeculationFlags = { readonly speculate?: SpeculationKind; readonly draftTokens?: number };
+
+/** Flags of speculation; `fallback` says what is done without them. */
+export function addSpeculationFlags(command: Command, fallback: string): Command {
+  return command
+    .addOption(
+      new Option(
+        "--speculate <kind>",
+        `foretell tokens, for speed alone: lookup (from the text so far), mtp (by the model's own head), none (default: ${fallback})`,
+      ).choices(["lookup", "mtp", "none"]),
+    )
+    .option("--draft-tokens <n>", "tokens foretold at a time at most (default: 8; mtp: 1)", integer(1, 32));
+}
+
+/** Undefined where no flag was given. */
+export function speculationOf({ speculate, draftTokens }: SpeculationFlags): SpeculationOptions | undefined {
+  if (speculate === undefined && draftTokens === undefined) return undefined;
+  return { kind: speculate ?? "lookup", ...(draftTokens !== undefined && { tokens: draftTokens }) };
 }
 
 export type ModelFlags = DeviceFlags & { readonly ctxSize?: number };

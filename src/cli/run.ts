@@ -101,6 +101,8 @@ async function generate(chat: ChatModel, path: string, words: string, flags: Fla
       temperature: withDefaults(options, chat.generationConfig).temperature,
       seed: statistics.seed,
       forced: statistics.forcedTokens,
+      drafted: statistics.draftedTokens,
+      accepted: statistics.acceptedTokens,
       device: `${info.name} ${info.build}`,
       threads: info.threads,
       model: path,
@@ -115,7 +117,8 @@ async function generate(chat: ChatModel, path: string, words: string, flags: Fla
     );
     note(`thinking: ${thinkingTokens} tokens; seed ${seed}`);
   }
-  const { promptTokens, completionTokens, generatedPerSecond, stop } = statistics;
+  const { promptTokens, completionTokens, generatedPerSecond, stop, draftedTokens, acceptedTokens } = statistics;
+  if (draftedTokens > 0) note(`drafts: ${acceptedTokens} of ${draftedTokens} tokens came true`);
   note(`${promptTokens} prompt tokens, ${completionTokens} tokens at ${generatedPerSecond.toFixed(0)} tok/s, ended by ${stop}`);
   note(`next: ${nextCommand(prompt, path)}`);
 }

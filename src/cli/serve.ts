@@ -14,25 +14,26 @@ import type { ReasoningField } from "../server/call.ts";
 import { type Limits, limitTable } from "../server/limits.ts";
 import type { ModelEntry } from "../server/shelf.ts";
 import { collect, integer, real } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, findModel } from "./model.ts";
+import { addDeviceFlags, addSpeculationFlags, type DeviceFlags, findModel, type SpeculationFlags, speculationOf } from "./model.ts";
 import { note } from "./output.ts";
 
-type Flags = DeviceFlags & {
-  readonly host: string;
-  readonly port: number;
-  readonly apiKey: readonly string[];
-  readonly allowedHost: readonly string[];
-  readonly corsOrigin: readonly string[];
-  readonly parallel: number;
-  readonly ctxSize?: number;
-  readonly memory?: number;
-  readonly reasoningField: ReasoningField;
-  readonly prefixCache: boolean;
-  readonly chatTemplate?: string;
-  readonly logTexts?: boolean;
-  readonly quiet?: boolean;
-  readonly limit: Readonly<Partial<Limits>>;
-};
+type Flags = DeviceFlags &
+  SpeculationFlags & {
+    readonly host: string;
+    readonly port: number;
+    readonly apiKey: readonly string[];
+    readonly allowedHost: readonly string[];
+    readonly corsOrigin: readonly string[];
+    readonly parallel: number;
+    readonly ctxSize?: number;
+    readonly memory?: number;
+    readonly reasoningField: ReasoningField;
+    readonly prefixCache: boolean;
+    readonly chatTemplate?: string;
+    readonly logTexts?: boolean;
+    readonly quiet?: boolean;
+    readonly limit: Readonly<Partial<Limits>>;
+  };
 
 export function serveCommand(program: Command): void {
   const command = program
@@ -57,6 +58,7 @@ export function serveCommand(program: Command): void {
     .option("--log-texts", "write prompts into the log")
     .option("--quiet", "no line for each request")
     .option("--limit <name=n>", `a limit of the server; may be repeated: ${Object.keys(limitTable).join(", ")}`, collectLimit, {});
+  addSpeculationFlags(command, "lookup, where it pays");
   addDeviceFlags(command)
     .addHelpText(
       "after",
@@ -167,11 +169,13 @@ function bracketed(host: string): string {
 async function entriesOf(references: readonly string[], flags: Flags): Promise<ModelEntry[]> {
   const host = nodeHost();
   const chatTemplate = flags.chatTemplate === undefined ? undefined : await host.files.readText(flags.chatTemplate, 1_000_000);
+  const speculation = speculationOf(flags);
   const options = {
     device: flags.device,
     threads: flags.threads,
     contextLength: flags.ctxSize,
     parallel: flags.parallel,
+    ...(speculation && { speculation }),
     chatTemplate,
     onWarning: (text: string) => note(`note: ${text}`),
     onNote: (text: string) => note(`note: ${text}`),

@@ -1,14 +1,17 @@
 // The engine: a model with many sequences at once, ids in, ids out. It knows no text. A sequence may join or leave at any step: while
 // there is work, a loop repeats step = plan (scheduler.ts) -> forward (step.ts) -> choose -> settle, with one read of logits per step
-// (and one of losses, when somebody wants log-probabilities). A request's answer depends on its ids, settings and seed alone: alone or in
-// a crowd, in one chunk or many, with its prefix from the cache or preempted on the way, it is bit for bit the same.
+// (and one of losses, when somebody wants log-probabilities); with speculation the last two may repeat in a step. A request's answer depends
+// on its ids, settings and seed alone: alone or in a crowd, in one chunk or many, with its prefix from the cache, preempted on the
+// way, with drafts or without, it is bit for bit the same.
 
 import { RequestError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import type { Model } from "../models/model.ts";
 import { dispose, read, type Tensor } from "../tensor/tensor.ts";
 import { type GenerateOptions, generateAll } from "./batch.ts";
-import { type Choice, chooseId, ended, isConstrained } from "./choose.ts";
+import { type Choice, ended } from "./choose.ts";
+import { PromptLookup } from "./draft-lookup.ts";
+import { NextDrafter, type Span } from "./draft-next.ts";
 import { checkOptions, type EngineOptions } from "./options.ts";
 import { PagePool } from "./pages.ts";
 import { PrefixCache } from "./prefix-cache.ts";
@@ -21,11 +24,12 @@ import {
   type GenerationRequest,
   type GenerationResult,
 } from "./request.ts";
-import { makeSampler, type Sampler } from "./sampler.ts";
 import { Scheduler, type StepPlan } from "./scheduler.ts";
 import { randomOf, resultOf, type Sequence, startSequence } from "./sequence.ts";
 import { settle } from "./settle.ts";
+import { Speculation } from "./speculation.ts";
 import { StepRunner } from "./step.ts";
+import { makeChooser } from "./turns.ts";
 
 export type TokenInfo = {
   readonly logprob?: number;
@@ -59,6 +63,9 @@ export type EngineCounts = {
   readonly pages: number;
   readonly freePages: number;
   readonly keptPages: number;
+  /** Drafts of speculation that were verified, and of these the ones that came true. */
+  readonly drafted: number;
+  readonly accepted: number;
 };
 
 type Handlers = {
@@ -77,13 +84,14 @@ export class Engine {
   readonly absorbed: boolean;
   readonly #limits: EngineLimits;
   readonly #width: number;
-  readonly #bannedIds: readonly number[];
   readonly #seeds: Random;
-  readonly #sample: Sampler;
   readonly #pool: PagePool;
   readonly #prefixes: PrefixCache | undefined;
   readonly #scheduler: Scheduler;
   readonly #runner: StepRunner;
+  readonly #chooseAll: ReturnType<typeof makeChooser>;
+  readonly #speculation: Speculation | undefined;
+  readonly #next: NextDrafter | undefined;
   readonly #handlers = new Map<Sequence, Handlers>();
   #loop: Promise<void> | undefined;
   #isDisposed = false;
@@ -95,21 +103,36 @@ export class Engine {
   /** Allocates the cache. Throws ConfigError for absurd options, DeviceError when the cache does not fit. */
   constructor(model: Model, options: EngineOptions = {}) {
     this.model = model;
-    const { slots, contextLength, cacheTokens, pageSize, prefixCache, absorbed, ...rest } = checkOptions(options, model);
+    const { slots, contextLength, cacheTokens, pageSize, prefixCache, absorbed, speculation, ...rest } = checkOptions(options, model);
     const longest = Math.min(contextLength, cacheTokens);
     this.contextLength = longest;
     this.absorbed = absorbed;
     this.#limits = { vocabSize: model.vocabSize, contextLength, cacheTokens };
     this.#width = rest.vocabLimit;
-    this.#bannedIds = rest.bannedIds;
     this.#seeds = randomOf(rest.seed);
-    this.#sample = makeSampler(model.vocabSize);
     // Where the cache is to hold all of them, whole pages for every sequence.
     const whole = cacheTokens >= slots * longest ? slots * Math.ceil(longest / pageSize) : 0;
     this.#pool = new PagePool(Math.max(whole, Math.ceil(cacheTokens / pageSize)), pageSize);
     this.#prefixes = prefixCache ? new PrefixCache(this.#pool) : undefined;
-    this.#scheduler = new Scheduler({ slots, prefillTokens: rest.prefillTokens, pool: this.#pool, prefixes: this.#prefixes });
-    this.#runner = new StepRunner(model, this.#pool, absorbed);
+    this.#next = speculation.kind === "mtp" ? new NextDrafter(this.#pool) : undefined;
+    this.#speculation = speculation.kind === "none" ? undefined : new Speculation(this.#next ?? new PromptLookup(), speculation);
+    this.#scheduler = new Scheduler({
+      slots,
+      prefillTokens: rest.prefillTokens,
+      pool: this.#pool,
+      prefixes: this.#prefixes,
+      ...(this.#speculation && { draft: (decoding) => this.#speculation?.draft(decoding) }),
+    });
+    this.#runner = new StepRunner(model, this.#pool, absorbed, this.#next !== undefined);
+    this.#chooseAll = makeChooser({
+      vocabSize: model.vocabSize,
+      width: this.#width,
+      bannedIds: rest.bannedIds,
+      scheduler: this.#scheduler,
+      runner: this.#runner,
+      settle: (...choice) => this.#settle(...choice),
+      fail: (...failure) => this.#fail(...failure),
+    });
   }
 
   /** Rows are what the model computed: prompt ids and decoded ids; the count that a cost is made of. */
@@ -125,6 +148,8 @@ export class Engine {
       pages: this.#pool.count,
       freePages: this.#pool.free + kept,
       keptPages: kept,
+      drafted: this.#scheduler.drafted,
+      accepted: this.#scheduler.accepted,
     };
   }
 
@@ -239,69 +264,38 @@ export class Engine {
   }
 
   async #step(plan: StepPlan): Promise<void> {
-    const { device, vocabSize } = this.model;
-    const { choosing } = plan;
-    const logits = this.#runner.forward(plan); // [M, V]
+    const began = performance.now();
+    const spans = this.#next?.begin(plan);
+    const { logits, hidden } = this.#runner.forward(plan, spans !== undefined); // [M, V], [R, C]
     try {
       this.#steps++;
       this.#rows += plan.rows;
-      if (choosing.length === 0) {
-        await device.finish();
+      if (plan.choosing.length > 0) await this.#chooseAll(plan, logits);
+      else {
+        await this.model.device.finish();
         this.#scheduler.advance(plan);
-        return;
       }
-      const host = await read(logits);
-      this.#scheduler.advance(plan);
-      await this.#prepareConstraints(choosing);
-      const choices = choosing.map((sequence, m) => this.#choose(sequence, host, m * vocabSize));
-      const losses = await this.#losses(choosing, choices, logits);
-      for (const [m, sequence] of choosing.entries()) {
-        const choice = choices[m];
-        if (choice && !sequence.isDone)
-          this.#settle(sequence, choice, losses && sequence.request.logprobs ? 0 - (losses[m] as number) : undefined);
-      }
+      const chosen = performance.now();
+      this.#speculation?.note(plan, (chosen - began) / 1000);
+      this.#scheduler.endStep(plan);
+      if (!spans || !hidden) return;
+      await this.#draftNext(spans, hidden);
+      this.#speculation?.noteDrafting(plan, (performance.now() - chosen) / 1000);
+    } finally {
+      dispose(logits, ...(hidden ? [hidden] : []));
+    }
+  }
+
+  /** The next head says what may follow the ids that were chosen, and keeps its keys of all rows. */
+  async #draftNext(spans: readonly Span[], hidden: Tensor): Promise<void> {
+    const { device, vocabSize } = this.model;
+    const { nextIds, first, outputRows, sequences } = (this.#next as NextDrafter).rowsOf(spans);
+    const logits = this.#runner.predictNext(hidden, nextIds, first, outputRows.length > 0 ? outputRows : [0]);
+    try {
+      if (outputRows.length === 0) await device.finish();
+      else this.#next?.note(sequences, await read(logits), vocabSize, this.#width);
     } finally {
       dispose(logits);
-    }
-  }
-
-  /** Masks are made while the device computes; whoever's cannot be made leaves. */
-  async #prepareConstraints(choosing: readonly Sequence[]): Promise<void> {
-    for (const sequence of choosing) {
-      if (sequence.isDone || !isConstrained(sequence)) continue;
-      try {
-        await sequence.request.constraint?.prepare();
-      } catch (error) {
-        this.#fail(sequence, error);
-      }
-    }
-  }
-
-  /** Undefined when the sequence left meanwhile, or failed just now. */
-  #choose(sequence: Sequence, logits: Parameters<Sampler>[0], start: number): Choice | undefined {
-    if (sequence.isDone) return undefined;
-    try {
-      return chooseId(sequence, logits, start, this.#width, this.#bannedIds, this.#sample);
-    } catch (error) {
-      this.#fail(sequence, error, false); // keys that led to such logits are not worth keeping
-      this.forget(sequence.ids, sequence.request.salt);
-      return undefined;
-    }
-  }
-
-  /** Negative log-probabilities [M] of the chosen ids, when somebody asked. */
-  async #losses(
-    choosing: readonly Sequence[],
-    choices: readonly (Choice | undefined)[],
-    logits: Tensor,
-  ): Promise<ArrayLike<number> | undefined> {
-    const targets = choices.map((choice, m) => (choice && choosing[m]?.request.logprobs ? choice.id : ended));
-    if (targets.every((target) => target < 0)) return undefined;
-    const losses = this.#runner.losses(logits, targets);
-    try {
-      return await read(losses);
-    } finally {
-      dispose(losses);
     }
   }
 
@@ -337,6 +331,7 @@ export class Engine {
     const handlers = this.#handlers.get(sequence);
     if (!handlers) return;
     this.#remove(sequence, isSound);
+    if (!isSound) this.forget(sequence.ids, sequence.request.salt);
     handlers.reject(reason);
   }
 

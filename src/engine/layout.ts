@@ -17,14 +17,14 @@ export type Layout = {
   readonly length: number;
 };
 
-export function layoutOf({ fed, choosing, rows }: StepPlan): Layout {
+export function layoutOf({ fed, outputs, rows }: StepPlan): Layout {
   let width = 1;
   let copies = 0;
   for (const { pages, copy } of fed) {
     if (pages.length > width) width = pages.length;
     if (copy) copies += copy.rows;
   }
-  const M = Math.max(1, choosing.length);
+  const M = Math.max(1, outputs);
   return { R: rows, M, tables: fed.length, width, copies, length: 4 * rows + M + fed.length * width + 2 * copies };
 }
 
@@ -35,16 +35,16 @@ export function fillStep({ fed }: StepPlan, { R, M, width, copies, tables }: Lay
   const from = table + tables * width;
   out[output] = 0;
   let row = 0;
-  let choosing = 0;
+  let outputs = 0;
   let copied = 0;
-  for (const [slot, { ids, cached, feed, pages, copy }] of fed.entries()) {
+  for (const [slot, { ids, drafts, cached, feed, pages, copy }] of fed.entries()) {
     for (let position = cached; position < cached + feed; position++, row++) {
-      out[row] = ids[position] as number;
+      out[row] = (ids[position] ?? drafts[position - ids.length]) as number;
       out[R + row] = position;
       out[2 * R + row] = rowOf(pages, position, pageSize);
       out[3 * R + row] = slot;
+      if (position >= ids.length - 1) out[output + outputs++] = row;
     }
-    if (cached + feed === ids.length) out[output + choosing++] = row - 1;
     for (let i = 0; i < pages.length; i++) out[table + slot * width + i] = pages[i] as number;
     for (let i = 0; copy && i < copy.rows; i++, copied++) {
       out[from + copied] = copy.from * pageSize + i;

@@ -2,6 +2,7 @@
 
 import { ConfigError } from "../core/errors.ts";
 import type { Model } from "../models/model.ts";
+import type { CheckedSpeculation, SpeculationKind, SpeculationOptions } from "./speculation.ts";
 
 export type EngineOptions = {
   /** Sequences that run at once; more wait in line. Default 8. */
@@ -28,12 +29,14 @@ export type EngineOptions = {
   readonly vocabLimit?: number;
   /** Ids that are never drawn. Forced ids may be among them. */
   readonly bannedIds?: readonly number[];
+  /** Decodes several ids in a step where they can be foretold, with the bits of plain decoding. Default: none. */
+  readonly speculation?: SpeculationOptions;
   /** Source of seeds for requests without one. Default: from the system. */
   readonly seed?: number;
 };
 
 /** Fills in the defaults. Throws ConfigError naming the option. */
-export function checkOptions(options: EngineOptions, model: Model): Required<EngineOptions> {
+export function checkOptions(options: EngineOptions, model: Model): Required<EngineOptions> & { readonly speculation: CheckedSpeculation } {
   const { vocabSize, modelType } = model;
   const slots = integer("slots", options.slots ?? 8, 1, 65536);
   const contextLength = integer("contextLength", options.contextLength ?? Math.min(model.contextLength, 4096), 2, model.contextLength);
@@ -47,28 +50,33 @@ export function checkOptions(options: EngineOptions, model: Model): Required<Eng
     prefillTokens: integer("prefillTokens", options.prefillTokens ?? 256, 1, 1048576),
     vocabLimit: integer("vocabLimit", options.vocabLimit ?? vocabSize, 1, vocabSize),
     bannedIds: Array.from(options.bannedIds ?? [], (id) => integer("bannedIds", id, 0, vocabSize - 1)),
+    speculation: checkSpeculation(options.speculation ?? { kind: "none" }, model),
     seed: integer("seed", options.seed ?? systemSeed(), 0, Number.MAX_SAFE_INTEGER),
   };
 }
 
+function checkSpeculation({ kind, tokens, adapt = true }: SpeculationOptions, model: Model): CheckedSpeculation {
+  const kinds: readonly SpeculationKind[] = ["none", "lookup", "mtp"];
+  if (!kinds.includes(kind)) refuse("speculation.kind", String(kind), kinds.join(", "), "name one of them");
+  if (kind === "mtp" && !model.predictNext) {
+    refuse("speculation.kind", `mtp with a ${model.modelType} model without a head for it`, "lookup", "use lookup, which fits every model");
+  }
+  const most = kind === "mtp" ? 1 : 32;
+  return { kind, tokens: integer("speculation.tokens", tokens ?? (kind === "mtp" ? 1 : 8), 1, most), adapt };
+}
+
 function powerOfTwo(name: string, value: number): number {
   if ([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024].includes(value)) return value;
-  throw new ConfigError({
-    operation: `engine: ${name}`,
-    got: String(value),
-    expected: "a power of two from 1 to 1024",
-    cure: `change ${name}`,
-  });
+  refuse(name, String(value), "a power of two from 1 to 1024");
 }
 
 function integer(name: string, value: number, least: number, most: number): number {
   if (Number.isSafeInteger(value) && value >= least && value <= most) return value;
-  throw new ConfigError({
-    operation: `engine: ${name}`,
-    got: String(value),
-    expected: `an integer from ${least} to ${most}`,
-    cure: `change ${name}`,
-  });
+  refuse(name, String(value), `an integer from ${least} to ${most}`);
+}
+
+function refuse(name: string, got: string, expected: string, cure = `change ${name}`): never {
+  throw new ConfigError({ operation: `engine: ${name}`, got, expected, cure });
 }
 
 function systemSeed(): number {

@@ -80,6 +80,9 @@ export type GenerationResult = {
   promptTokens: number;
   /** Prompt ids whose keys were there already, from other requests of the same salt, and were not computed again. */
   cachedTokens: number;
+  /** Drafts that were verified, and of these the ones that came true; absent when there were none. They change the time, not the ids. */
+  drafted?: number;
+  accepted?: number;
   seed: number;
 };
 

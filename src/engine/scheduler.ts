@@ -1,7 +1,8 @@
 // Who runs, and how many rows each sequence has in the next step. Waiting sequences are admitted in order of arrival, while there is a place and
 // room in the pool. In a step every decoding sequence has one row; `prefillTokens` more rows go to sequences with two or more ids to feed, in
 // order of arrival, so a long prompt is computed in chunks beside the decoders. When the pool is full the newest sequence gives its pages back
-// and waits; what it emitted stays, its keys are computed again later. The oldest can always go on, so everything ends.
+// and waits; what it emitted stays, its keys are computed again later. The oldest can always go on, so everything ends. Drafts of speculation
+// are rows more of decoding sequences, as far as free pages go.
 
 import type { PagePool } from "./pages.ts";
 import type { PrefixCache } from "./prefix-cache.ts";
@@ -12,6 +13,10 @@ export type StepPlan = {
   readonly fed: readonly Sequence[];
   /** Those that choose an id after it, in the order of their logits. */
   readonly choosing: readonly Sequence[];
+  /** The first row of logits of each of these; a row follows for each of its drafts. */
+  readonly outputRows: readonly number[];
+  /** M: rows of logits in all. */
+  readonly outputs: number;
   /** R. */
   readonly rows: number;
 };
@@ -23,6 +28,8 @@ export type SchedulerOptions = {
   readonly pool: PagePool;
   /** Without it nothing is shared. */
   readonly prefixes: PrefixCache | undefined;
+  /** Gives sequences that have one row in the step drafts to verify. */
+  readonly draft?: (decoding: readonly Sequence[]) => void;
 };
 
 /** A prompt waits a step for another that is computing the same ids when that saves at least so many rows. */
@@ -33,18 +40,23 @@ export class Scheduler {
   readonly #prefillTokens: number;
   readonly #pool: PagePool;
   readonly #prefixes: PrefixCache | undefined;
+  readonly #draft: SchedulerOptions["draft"];
   /** In order of arrival. */
   readonly #running: Sequence[] = [];
   /** They ran before, and are older than all that wait. */
   readonly #preempted: Sequence[] = [];
   readonly #waiting = new Set<Sequence>();
   preemptions = 0;
+  /** Drafts that were given rows, and of these the ones that were chosen. */
+  drafted = 0;
+  accepted = 0;
 
-  constructor({ slots, prefillTokens, pool, prefixes }: SchedulerOptions) {
+  constructor({ slots, prefillTokens, pool, prefixes, draft }: SchedulerOptions) {
     this.#slots = slots;
     this.#prefillTokens = prefillTokens;
     this.#pool = pool;
     this.#prefixes = prefixes;
+    this.#draft = draft;
   }
 
   get running(): readonly Sequence[] {
@@ -88,19 +100,63 @@ export class Scheduler {
       sequence.feed = rows;
       left -= rows;
     }
+    if (this.#draft) this.#addDrafts(this.#draft);
     const fed = this.#running.filter(({ feed }) => feed > 0);
-    const choosing = fed.filter(({ ids, cached, feed }) => cached + feed === ids.length);
-    return { fed, choosing, rows: fed.reduce((sum, { feed }) => sum + feed, 0) };
+    const choosing = fed.filter(({ ids, cached, feed }) => cached + feed >= ids.length);
+    let outputs = 0;
+    const outputRows = choosing.map(({ drafts }) => {
+      outputs += 1 + drafts.length;
+      return outputs - 1 - drafts.length;
+    });
+    return { fed, choosing, outputRows, outputs, rows: fed.reduce((sum, { feed }) => sum + feed, 0) };
   }
 
-  /** The step was computed: its keys are there. */
+  /** The step was computed: its keys are there, but those of drafts do not count until `accept`. */
   advance({ fed }: StepPlan): void {
     for (const sequence of fed) {
       if (sequence.isDone) continue;
       const wasDecoding = isDecoding(sequence);
-      sequence.cached += sequence.feed;
+      sequence.cached += sequence.feed - sequence.drafts.length;
       sequence.copy = undefined;
       if (!wasDecoding || sequence.cached % this.#pool.pageSize === 0) this.#store(sequence);
+    }
+  }
+
+  /** The next draft was chosen, and appended: its key is there already. */
+  accept(sequence: Sequence): void {
+    sequence.accepted++;
+    this.accepted++;
+    sequence.cached++;
+    if (sequence.cached % this.#pool.pageSize === 0) this.#store(sequence);
+  }
+
+  /** What was drafted in vain is forgotten, and pages that only held its keys are free again. */
+  endStep({ fed }: StepPlan): void {
+    for (const sequence of fed) {
+      if (sequence.isDone || sequence.drafts.length === 0) continue;
+      sequence.drafts = [];
+      const needed = this.#pool.pagesFor(sequence.cached);
+      for (const page of sequence.pages.splice(needed)) this.#pool.release(page);
+    }
+  }
+
+  /** Drafts take no page from others, not even from a prefix that is idle. */
+  #addDrafts(draft: NonNullable<SchedulerOptions["draft"]>): void {
+    const decoding = this.#running.filter((sequence) => sequence.feed === 1 && isDecoding(sequence));
+    if (decoding.length === 0) return;
+    draft(decoding);
+    const { pageSize, free } = this.#pool;
+    let spare = free;
+    for (const sequence of decoding) {
+      const { ids, pages, drafts } = sequence;
+      const room = (pages.length + spare) * pageSize - ids.length;
+      if (drafts.length > room) sequence.drafts = drafts.slice(0, Math.max(0, room));
+      const before = pages.length;
+      this.#give(sequence, ids.length + sequence.drafts.length);
+      spare -= pages.length - before;
+      sequence.feed += sequence.drafts.length;
+      sequence.drafted += sequence.drafts.length;
+      this.drafted += sequence.drafts.length;
     }
   }
 
@@ -191,6 +247,7 @@ export class Scheduler {
     sequence.pages = [];
     sequence.cached = 0;
     sequence.feed = 0;
+    sequence.drafts = [];
     sequence.copy = undefined;
   }
 

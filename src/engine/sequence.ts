@@ -23,8 +23,13 @@ export type Sequence = {
   cached: number;
   /** Prompt ids found in the cache when the sequence was first computed; undefined before that. */
   reused: number | undefined;
-  /** Rows in the present step. */
+  /** Rows in the present step, drafts included. */
   feed: number;
+  /** What may follow `ids`, fed in the present step to be verified (speculation.ts); never part of `ids` unless chosen too. */
+  drafts: readonly number[];
+  /** Drafts fed so far, and of these the ones that were chosen. */
+  drafted: number;
+  accepted: number;
   /** Rows that the present step copies from the page of others into its own last page, before anything else. */
   copy: { readonly from: number; readonly to: number; readonly rows: number } | undefined;
   isDone: boolean;
@@ -45,6 +50,9 @@ export function startSequence(number: number, request: CheckedRequest, seed: num
     cached: 0,
     reused: undefined,
     feed: 0,
+    drafts: [],
+    drafted: 0,
+    accepted: 0,
     copy: undefined,
     isDone: false,
   };
@@ -73,6 +81,7 @@ export function resultOf(sequence: Sequence, stop: "stop" | "length", stopId?: n
     ...(budget && { thinkingTokens: budget.count }),
     promptTokens: request.ids.length,
     cachedTokens: sequence.reused ?? 0,
+    ...(sequence.drafted > 0 && { drafted: sequence.drafted, accepted: sequence.accepted }),
     seed: sequence.seed,
   };
 }

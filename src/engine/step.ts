@@ -1,5 +1,5 @@
 // One forward pass of a plan on the device: uploads its numbers in one piece, copies shared beginnings of pages, runs the model over the paged
-// cache. In: a plan. Out: logits [M, V] of the sequences that choose, and on demand the losses of what they chose. Owns the cache.
+// cache. In: a plan. Out: logits [M, V] of the sequences that choose, and on demand the losses of what they chose and what the next head says. Owns the cache.
 
 import type { Cache, Model } from "../models/model.ts";
 import { crossEntropy } from "../ops/cross-entropy.ts";
@@ -7,7 +7,7 @@ import { zeros } from "../ops/fill.ts";
 import { gatherRows, scatterRows } from "../ops/gather-rows.ts";
 import { alias, dispose, empty, fromArray, keep, scope, type Tensor } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
-import { fillStep, layoutOf } from "./layout.ts";
+import { fillStep, type Layout, layoutOf } from "./layout.ts";
 import type { PagePool } from "./pages.ts";
 import type { StepPlan } from "./scheduler.ts";
 
@@ -16,6 +16,7 @@ export class StepRunner {
   readonly #pageSize: number;
   readonly #absorbed: boolean;
   readonly #cache: Cache;
+  #layout: Layout | undefined;
   /** The step's numbers, here and on the device; they grow with the page table. */
   #packed: Int32Array;
   #input: Tensor;
@@ -23,11 +24,11 @@ export class StepRunner {
   #first: Tensor;
 
   /** Allocates the cache: pool.count · pool.pageSize rows. Throws DeviceError when it does not fit. */
-  constructor(model: Model, pool: PagePool, absorbed: boolean) {
+  constructor(model: Model, pool: PagePool, absorbed: boolean, nextHead = false) {
     this.#model = model;
     this.#pageSize = pool.pageSize;
     this.#absorbed = absorbed;
-    this.#cache = keep(() => model.makeCache(pool.count, pool.pageSize, { expanded: !absorbed }));
+    this.#cache = keep(() => model.makeCache(pool.count, pool.pageSize, { expanded: !absorbed, ...(nextHead && { nextHead }) }));
     this.#packed = new Int32Array(1024);
     try {
       this.#input = keep(() => empty(model.device, [this.#packed.length], "i32"));
@@ -38,43 +39,66 @@ export class StepRunner {
     }
   }
 
-  /** Records the pass; nothing waits. */
-  forward(plan: StepPlan): Tensor {
+  /** Records the pass; nothing waits. `hidden` is for predictNext. */
+  forward(plan: StepPlan, withHidden = false): { logits: Tensor; hidden?: Tensor } {
     const { device } = this.#model;
     const layout = layoutOf(plan);
-    const { R, M, tables, width, copies, length } = layout;
+    const { R, length } = layout;
+    this.#layout = layout;
     this.#makeRoom(length, R);
     fillStep(plan, layout, this.#pageSize, this.#packed);
+    return noGradients(() =>
+      scope(() => {
+        device.write(this.#input.storage.buffer, 0, this.#packed.subarray(0, length));
+        const { copies, ...input } = this.#parts(layout);
+        if (copies) this.#copyRows(...copies);
+        const { logits, hidden } = this.#model.forward({
+          ...input,
+          first: alias(this.#first, [R]),
+          ...(withHidden && { withHidden }),
+        });
+        return hidden ? { logits, hidden } : { logits };
+      }),
+    );
+  }
+
+  /** The next head over the rows of the last forward: `hidden` [R, C], nextIds and first for each row -> logits [M, V] of outputRows. */
+  predictNext(hidden: Tensor, nextIds: readonly number[], first: readonly number[], outputRows: readonly number[]): Tensor {
+    const { device } = this.#model;
+    const layout = this.#layout as Layout;
+    const R = layout.R;
+    const M = outputRows.length;
+    return noGradients(() =>
+      scope(() => {
+        const numbers = fromArray(device, [...nextIds, ...first, ...outputRows], [2 * R + M], "i32");
+        const { positions, last, cache, absorbed } = this.#parts(layout);
+        const input = { positions, last, cache, absorbed, first: alias(numbers, [R], R), outputRows: alias(numbers, [M], 2 * R) };
+        return (this.#model.predictNext as NonNullable<Model["predictNext"]>)({ ...input, hidden, nextIds: alias(numbers, [R]) }).logits;
+      }),
+    );
+  }
+
+  /** Views of the uploaded numbers, as the model wants them, and from where to where rows are copied before. */
+  #parts({ R, M, tables, width, copies }: Layout) {
     let at = 0;
     const part = (...shape: number[]) => {
       const tensor = alias(this.#input, shape, at);
       at += shape.reduce((a, b) => a * b, 1);
       return tensor;
     };
-    return noGradients(() =>
-      scope(() => {
-        device.write(this.#input.storage.buffer, 0, this.#packed.subarray(0, length));
-        const [ids, positions, rows, slot] = [part(R), part(R), part(R), part(R)];
-        const outputRows = part(M);
-        const pages = { table: part(tables, width), slot, size: this.#pageSize };
-        if (copies > 0) this.#copyRows(part(copies), part(copies));
-        const cache = { cache: this.#cache, rows, pages };
-        return this.#model.forward({
-          ids,
-          positions,
-          first: alias(this.#first, [R]),
-          last: positions,
-          cache,
-          outputRows,
-          absorbed: this.#absorbed,
-        }).logits;
-      }),
-    );
+    const [ids, positions, rows, slot, outputRows] = [part(R), part(R), part(R), part(R), part(M)];
+    const pages = { table: part(tables, width), slot, size: this.#pageSize };
+    const cache = { cache: this.#cache, rows, pages };
+    const pairs = copies > 0 ? ([part(copies), part(copies)] as const) : undefined;
+    return { ids, positions, last: positions, cache, outputRows, absorbed: this.#absorbed, copies: pairs };
   }
 
-  /** Negative log-probabilities [M] of the targets, -1 for none, by the training kernel. */
-  losses(logits: Tensor, targets: readonly number[]): Tensor {
-    return noGradients(() => scope(() => crossEntropy(logits, fromArray(this.#model.device, targets, [targets.length], "i32"))));
+  /** Negative log-probabilities of the targets (-1 for none), one for each of the given rows of logits, by the training kernel. */
+  losses(logits: Tensor, rows: readonly number[], targets: readonly number[]): Tensor {
+    const indices = (list: readonly number[]) => fromArray(this.#model.device, list, [list.length], "i32");
+    return noGradients(() =>
+      scope(() => crossEntropy(rows.length === logits.shape[0] ? logits : gatherRows(logits, indices(rows)), indices(targets))),
+    );
   }
 
   dispose(): void {

@@ -4,6 +4,7 @@ import { openDevice, prepareDevice } from "../backend/open.ts";
 import type { ChatModel } from "../chat/model.ts";
 import type { ThinkTags } from "../chat/think-tags.ts";
 import type { Host } from "../core/host.ts";
+import type { SpeculationOptions } from "../engine/speculation.ts";
 import { parseHubName } from "../formats/hub-names.ts";
 import { findModelPath } from "./find-model.ts";
 import type { PullReport } from "./hub/pull.ts";
@@ -19,6 +20,8 @@ export type LoadOptions = {
   readonly contextLength?: number;
   /** Answers that are computed at once; more wait. Default 4. */
   readonly parallel?: number;
+  /** Whether and how tokens are foretold, for speed alone. Default: lookups, as far as they pay. */
+  readonly speculation?: SpeculationOptions;
   /** A Jinja template in place of the model's. */
   readonly chatTemplate?: string;
   /** What begins and ends thinking, where it cannot be found; false: the model does not think. */
@@ -52,12 +55,12 @@ const cacheBytes = 2 ** 30;
 
 /** As load, for a folder or .gguf file that is there. */
 export async function loadPath(host: Host, path: string, options: LoadOptions = {}): Promise<ChatModel> {
-  const { device = "cpu", threads, parallel = 4 } = options;
+  const { device = "cpu", threads, parallel = 4, speculation = { kind: "lookup" } } = options;
   if (device === "cpu") void prepareDevice(host);
   return await openChatModel(
     host,
     path,
-    { ...options, parallel },
+    { ...options, parallel, speculation },
     {
       cacheBytes,
       openDevice: ({ packed }) => openDevice(host, { device, threads, packed }),

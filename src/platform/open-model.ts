@@ -9,6 +9,7 @@ import { openChat } from "../chat/prompt.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
 import { type PackedType, packedRowBytes } from "../core/dtype.ts";
 import type { Host } from "../core/host.ts";
+import type { SpeculationOptions } from "../engine/speculation.ts";
 import { describeConfig } from "../models/describe.ts";
 import { openModelFiles } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
@@ -19,6 +20,8 @@ export type OpenOptions = {
   readonly contextLength?: number;
   /** Answers that are computed at once; more wait. */
   readonly parallel: number;
+  /** Default: none. */
+  readonly speculation?: SpeculationOptions;
   readonly chatTemplate?: string;
   readonly thinking?: ThinkTags | false;
   /** A model without a template answers messages as the server lets it: problems of its task, or plain ChatML (chat/plain-chat.ts). */
@@ -85,7 +88,7 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
       ...(thinkTags && { thinkTags }),
       generationConfig: opened.generationConfig,
       now: host.now,
-      engine: { slots: parallel, contextLength },
+      engine: { slots: parallel, contextLength, ...(options.speculation && { speculation: options.speculation }) },
       ...(openGrammars && { openGrammars }),
       close,
     });

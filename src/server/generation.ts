@@ -33,6 +33,8 @@ export type Finish = {
   readonly cachedTokens: number;
   readonly completionTokens: number;
   readonly reasoningTokens: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
   readonly seed: number;
   /** Seconds to the first token, and from it to the last. */
   readonly promptSeconds: number;
@@ -145,6 +147,8 @@ export class Generation implements AsyncIterable<Batch> {
         cachedTokens: result.cachedTokens,
         completionTokens: this.#ids.length,
         reasoningTokens: this.#reasoning,
+        draftedTokens: result.drafted ?? 0,
+        acceptedTokens: result.accepted ?? 0,
         seed: result.seed,
         promptSeconds: (this.#first ?? now()) - this.#began,
         decodeSeconds: this.#last - (this.#first ?? this.#last),

@@ -21,6 +21,8 @@ export const metricTable = {
   prompt_tokens_total: { kind: "counter", help: "Prompt tokens." },
   generation_tokens_total: { kind: "counter", help: "Generated tokens." },
   preemptions_total: { kind: "counter", help: "Sequences that gave up their cache for others." },
+  spec_decode_num_draft_tokens_total: { kind: "counter", help: "Tokens that speculation proposed." },
+  spec_decode_num_accepted_tokens_total: { kind: "counter", help: "Of these, the ones that came true." },
   request_prompt_tokens: { kind: "histogram", help: "Prompt tokens of a request.", buckets: tokens },
   request_generation_tokens: { kind: "histogram", help: "Generated tokens of a choice.", buckets: tokens },
   time_to_first_token_seconds: { kind: "histogram", help: "From the request to its first token.", buckets: seconds },

@@ -169,6 +169,8 @@ async function* events(work: Work, body: ResponsesRequest, head: object): AsyncG
     cachedTokens: 0,
     completionTokens: 0,
     reasoningTokens: 0,
+    draftedTokens: 0,
+    acceptedTokens: 0,
     seed: 0,
     promptSeconds: 0,
     decodeSeconds: 0,

@@ -38,7 +38,7 @@ export function metricsPage({ server }: Call): Response {
   const { metrics, shelf } = server;
   let running = 0;
   let waiting = 0;
-  let [pages, free, preemptions] = [0, 0, 0];
+  let [pages, free, preemptions, drafted, accepted] = [0, 0, 0, 0, 0];
   for (const { admission, engine } of shelf.loaded) {
     const counts = admission.counts();
     running += counts.running;
@@ -46,9 +46,13 @@ export function metricsPage({ server }: Call): Response {
     pages += engine.counts.pages;
     free += engine.counts.freePages;
     preemptions += engine.counts.preemptions;
+    drafted += engine.counts.drafted;
+    accepted += engine.counts.accepted;
   }
   metrics.set("kv_cache_usage_perc", pages === 0 ? 0 : 1 - free / pages);
   metrics.set("preemptions_total", preemptions);
+  metrics.set("spec_decode_num_draft_tokens_total", drafted);
+  metrics.set("spec_decode_num_accepted_tokens_total", accepted);
   metrics.set("num_requests_running", running);
   metrics.set("num_requests_waiting", waiting);
   metrics.set("models_loaded", shelf.loaded.length);

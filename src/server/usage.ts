@@ -27,7 +27,7 @@ export function timings(finishes: readonly Finish[]): object {
     undefined,
   );
   if (!slowest) return {};
-  const { promptTokens, cachedTokens, completionTokens, promptSeconds, decodeSeconds } = slowest;
+  const { promptTokens, cachedTokens, completionTokens, draftedTokens, acceptedTokens, promptSeconds, decodeSeconds } = slowest;
   const read = promptTokens - cachedTokens;
   // The first token comes with the prompt's pass.
   const written = Math.max(0, completionTokens - 1);
@@ -41,6 +41,8 @@ export function timings(finishes: readonly Finish[]): object {
     predicted_ms: rounded(decodeSeconds * 1000),
     predicted_per_token_ms: ratio(decodeSeconds * 1000, written),
     predicted_per_second: ratio(written, decodeSeconds),
+    // As llama.cpp: only where something was drafted.
+    ...(draftedTokens > 0 && { draft_n: draftedTokens, draft_n_accepted: acceptedTokens }),
   };
 }
 

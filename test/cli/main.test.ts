@@ -79,3 +79,33 @@ test("bench train --json is one document: the flag belongs to train, not to benc
   expect(ran).toMatchObject({ code: 0, err: "" });
   expect(JSON.parse(ran.out)).toMatchObject({ threads: 1, tok_s: expect.any(Number) });
 });
+
+test("run --json --speculate and bench --speculate tell how many drafts came true, and the answer is the same", async () => {
+  const run = (...flags: string[]) => cli(["run", "3 5 7=22", "--threads", "1", "--json", ...flags]);
+  const [plain, mtp, bench] = await Promise.all([
+    run("--speculate", "none"),
+    run("--speculate=mtp"),
+    cli([
+      "bench",
+      "--threads",
+      "1",
+      "--prompt",
+      "0",
+      "--gen",
+      "48",
+      "--repeats",
+      "1",
+      "--speculate",
+      "lookup",
+      "--draft-tokens",
+      "4",
+      "--json",
+    ]),
+  ]);
+  expect([plain.code, mtp.code, bench.code]).toEqual([0, 0, 0]);
+  const { ids } = JSON.parse(plain.out) as { ids: number[] };
+  expect(JSON.parse(plain.out)).toMatchObject({ drafted: 0, accepted: 0 });
+  expect(JSON.parse(mtp.out)).toMatchObject({ ids, drafted: expect.any(Number), accepted: expect.any(Number) });
+  expect(JSON.parse(bench.out)).toMatchObject({ drafts: { kind: "lookup", n: expect.any(Number), accepted: expect.any(Number) } });
+  await expectUsage(["run", "3 5 7=22", "--speculate", "magic"], "lookup, mtp, none");
+});

@@ -377,24 +377,33 @@ describe("the cache", () => {
     );
   });
 
-  test("no row is read before it was written: stale pages hold NaN", async () => {
-    const model = tinyDeepseek();
+  test.each(["none", "mtp"] as const)("no row is read before it was written: stale pages hold NaN (speculation: %s)", async (kind) => {
+    const model = tinyDeepseek(openReference(), 1);
     let cache: Cache | undefined;
     const makeCache: Model["makeCache"] = (slots, length, form) => {
       cache = model.makeCache(slots, length, form);
       return cache;
     };
-    const engine = open({ ...model, makeCache }, { slots: 4, pageSize: 4, cacheTokens: 80, prefillTokens: 7 });
+    const engine = open(
+      { ...model, makeCache },
+      {
+        ...{ slots: 4, pageSize: 4, cacheTokens: 80, prefillTokens: 7 },
+        speculation: { kind, adapt: false },
+      },
+    );
     const ask = () =>
       engine.generate(range(16).map((i) => ({ ids: prompt.slice(i % 3, 5 + i), maxTokens: 3 + i, sampling: { seed: i }, logprobs: true })));
     const before = await ask();
     engine.clearPrefixes();
+    const { drafted } = engine.counts;
     expect(engine.counts).toMatchObject({ keptPages: 0, freePages: 20 });
     for (const tensor of cache?.layers.flat() ?? [])
       write(tensor, new Float32Array(tensor.shape.reduce((a, b) => a * b, 1)).fill(Number.NaN));
     const after = await ask();
     expect(engine.counts.preemptions).toBeGreaterThan(0);
     expect(after.map(({ ids, logprobs }) => [ids, logprobs])).toEqual(before.map(({ ids, logprobs }) => [ids, logprobs]));
+    // Nor by the next head: of keys that are NaN it would have no draft.
+    expect(engine.counts.drafted).toBe(2 * drafted);
   });
 });
 
@@ -508,7 +517,11 @@ describe("errors", () => {
     { vocabLimit: 9 },
     { bannedIds: [8] },
     { seed: -1 },
-  ])("option %j is refused before anything is allocated", (options) => {
+    { speculation: { kind: "mtp" } }, // a model without the head
+    { speculation: { kind: "oracle" as "mtp" } },
+    { speculation: { kind: "lookup", tokens: 0 } },
+    { speculation: { kind: "lookup", tokens: 33 } },
+  ] satisfies EngineOptions[])("option %j is refused before anything is allocated", (options) => {
     const model = mockModel({ vocabSize: 8 });
     cleanups.push(() => model.dispose());
     const before = liveStorageCount();

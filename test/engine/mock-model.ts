@@ -8,7 +8,7 @@ import { createModel } from "../../src/models/load.ts";
 import type { Model } from "../../src/models/model.ts";
 import { add } from "../../src/ops/binary.ts";
 import { gatherRows } from "../../src/ops/gather-rows.ts";
-import { dispose, fromArray, keep } from "../../src/tensor/tensor.ts";
+import { dispose, fromArray, keep, type Tensor } from "../../src/tensor/tensor.ts";
 
 export type Script = {
   readonly vocabSize: number;
@@ -16,6 +16,8 @@ export type Script = {
   /** Logits that a last position, or a last id, adds. */
   readonly byPosition?: (position: number, id: number) => number;
   readonly byId?: (last: number, id: number) => number;
+  /** Gives the model a next head: it says what the model will say, but for rows at positions where this is true; there it says id 0. */
+  readonly headErrs?: (position: number) => boolean;
   /** Called at each forward with its number from 1 and its rows; may throw. */
   readonly onForward?: (step: number, rows: number) => void;
 };
@@ -32,6 +34,8 @@ export function mockModel(script: Script, device: Device = openReference()): Mod
     );
   const positions = table(contextLength, script.byPosition ?? (() => 0));
   const ids = table(V, script.byId ?? (() => 0));
+  const { headErrs, byPosition = () => 0 } = script;
+  const next = headErrs && table(contextLength, (p, id) => byPosition(p + 1, id) + (headErrs(p) && id === 0 ? 1000 : 0));
   let steps = 0;
   return {
     device,
@@ -46,10 +50,17 @@ export function mockModel(script: Script, device: Device = openReference()): Mod
     forward(input) {
       script.onForward?.(++steps, input.ids.shape[0] as number);
       const pick = (rows: typeof ids) => (input.outputRows ? gatherRows(rows, input.outputRows) : rows);
-      return { logits: add(gatherRows(positions, pick(input.positions)), gatherRows(ids, pick(input.ids))), routing: [] };
+      const logits = add(gatherRows(positions, pick(input.positions)), gatherRows(ids, pick(input.ids)));
+      return { logits, routing: [], ...(input.withHidden && { hidden: gatherRows(ids, input.ids) }) };
     },
+    ...(next && {
+      predictNext: ({ outputRows, positions, nextIds }) => {
+        const pick = (rows: Tensor) => (outputRows ? gatherRows(rows, outputRows) : rows);
+        return { logits: add(gatherRows(next, pick(positions)), gatherRows(ids, pick(nextIds))), routing: [] };
+      },
+    }),
     makeCache: (slots, length) => ({ slots, length, layers: [], bytesPerToken: 0, dispose: () => {} }),
-    dispose: () => dispose(positions, ids),
+    dispose: () => dispose(positions, ids, ...(next ? [next] : [])),
   };
 }
 
@@ -86,7 +97,8 @@ export function tinyLlama(device: Device = openReference()): Model {
   return createModel(device, config, new Random(7));
 }
 
-export function tinyDeepseek(device: Device = openReference()): Model {
+/** `nextHead`: 1 for a head of multi-token prediction. */
+export function tinyDeepseek(device: Device = openReference(), nextHead = 0): Model {
   const config = {
     ...common,
     model_type: "deepseek_v3",
@@ -110,7 +122,7 @@ export function tinyDeepseek(device: Device = openReference()): Model {
     routed_scaling_factor: 1,
     scoring_func: "sigmoid",
     topk_method: "noaux_tc",
-    num_nextn_predict_layers: 0,
+    num_nextn_predict_layers: nextHead,
     rope_theta: 10000,
   };
   return createModel(device, config, new Random(11));

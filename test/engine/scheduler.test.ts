@@ -179,6 +179,77 @@ describe("sharing", () => {
   });
 });
 
+describe("drafts", () => {
+  /** Every decoding sequence gets these drafts. */
+  const withDrafts = (drafts: readonly number[], options: Parameters<typeof open>[0] = {}) =>
+    open({
+      prefillTokens: 100,
+      ...options,
+      draft: (decoding) => {
+        for (const each of decoding) each.drafts = drafts;
+      },
+    });
+
+  test("are rows with logits of their own after the last id, and take pages that are free", () => {
+    const { pool, scheduler, join } = withDrafts([70, 71, 72]);
+    const [a] = join(sequence([1, 2, 3])) as [Sequence];
+    scheduler.advance(scheduler.plan());
+    a.ids.push(4);
+    const [b] = join(sequence([9, 8])) as [Sequence];
+    const plan = scheduler.plan();
+    expect(plan).toMatchObject({ fed: [a, b], choosing: [a, b], outputRows: [0, 4], outputs: 5, rows: 6 });
+    expect([a.pages.length, a.cached, a.drafted, b.drafted]).toEqual([2, 3, 3, 0]);
+    const layout = layoutOf(plan);
+    const out = new Int32Array(layout.length);
+    fillStep(plan, layout, 4, out);
+    expect([...out.subarray(0, 12)]).toEqual([4, 70, 71, 72, 9, 8, 3, 4, 5, 6, 0, 1]);
+    expect([...out.subarray(24, 29)]).toEqual([0, 1, 2, 3, 5]);
+    scheduler.advance(plan);
+    expect(a.cached).toBe(4);
+    scheduler.endStep(plan);
+    expect([a.pages.length, a.drafts, pool.count - pool.free]).toEqual([1, [], 2]);
+  });
+
+  test("that were chosen count as keys, the others are never in the prefix cache", () => {
+    const { prefixes, scheduler, join } = withDrafts([70, 71, 72, 73, 74, 75]);
+    const [a] = join(sequence([1, 2, 3])) as [Sequence];
+    scheduler.advance(scheduler.plan());
+    a.ids.push(4);
+    const plan = scheduler.plan();
+    scheduler.advance(plan);
+    for (const id of [70, 71, 72, 73]) {
+      a.ids.push(id);
+      scheduler.accept(a);
+    }
+    a.ids.push(50); // 74 was wrong
+    expect(prefixes?.find("", [1, 2, 3, 4, 70, 71, 72, 73, 74, 75], 10).length).toBe(8);
+    scheduler.endStep(plan);
+    expect([a.cached, a.pages.length, a.drafted, a.accepted]).toEqual([8, 2, 6, 4]);
+    expect([scheduler.drafted, scheduler.accepted]).toEqual([6, 4]);
+    scheduler.leave(a, true);
+    expect(prefixes?.find("", [1, 2, 3, 4, 70, 71, 72, 73, 74], 9).length).toBe(8);
+    expect(prefixes?.find("", [1, 2, 3, 4, 70, 71, 72, 73, 50], 9).length).toBe(8);
+  });
+
+  test("evict nothing and preempt nobody: without free pages there is only the room in a sequence's own", () => {
+    const { prefixes, pool, scheduler, step, join } = withDrafts([70, 71, 72, 73, 74], { pages: 4 });
+    const [old] = join(sequence(range(4, 100))) as [Sequence];
+    step();
+    scheduler.leave(old, true);
+    const [a, b] = join(sequence([1]), sequence([2])) as [Sequence, Sequence];
+    const plan = scheduler.plan();
+    expect(feeds(plan)).toEqual([
+      [a.number, 6],
+      [b.number, 4],
+    ]);
+    expect([prefixes?.idle, pool.free]).toEqual([1, 0]);
+    scheduler.leave(a, true); // cancelled while the step is computed
+    scheduler.advance(plan);
+    scheduler.endStep(plan);
+    expect([pool.free, scheduler.preemptions]).toEqual([2, 0]);
+  });
+});
+
 describe("a full pool", () => {
   test("the newest gives its pages back and comes back first, with what it emitted", () => {
     const { pool, scheduler, step, join } = open({ pages: 4, slots: 3, prefillTokens: 100, shares: false });

@@ -5,6 +5,7 @@ import type { GrammarEngine, Structure } from "../../src/chat/grammar.ts";
 import type { ChatModel } from "../../src/chat/model.ts";
 import { RequestError } from "../../src/core/errors.ts";
 import { Random } from "../../src/core/random.ts";
+import type { EngineOptions } from "../../src/engine/options.ts";
 import { openGrammarThreads } from "../../src/platform/grammar-threads.ts";
 import { promptLengthOf, scriptedChat, tokenizer } from "../chat/scripted-chat.ts";
 
@@ -335,12 +336,38 @@ describe("through the door", () => {
   afterAll(async () => {
     for (const chat of chats) await chat.close();
   });
-  async function open(says: string, options: Parameters<typeof promptLengthOf>[1]): Promise<ChatModel> {
-    const parts = { openGrammars: openGrammarThreads };
+  async function open(says: string, options: Parameters<typeof promptLengthOf>[1], engine: EngineOptions = {}): Promise<ChatModel> {
+    const parts = { openGrammars: openGrammarThreads, engine };
     const chat = scriptedChat({ says, promptLength: await promptLengthOf("hi", options), parts });
     chats.push(chat);
     return chat;
   }
+
+  test("drafts are verified under the masks: the same answers with speculation as without", async () => {
+    const options = {
+      thinking: false,
+      structure: { regex: "((yes|no|maybe) ){6}end" },
+      n: 6,
+      seed: 3,
+      temperature: 2,
+      maxTokens: 80,
+    } as const;
+    const run = async (engine?: EngineOptions) =>
+      (await (await open("yes no yes no yes no yes no", options, engine)).respond("hi", options).answers()).map(
+        ({ ids, content, statistics }) => ({
+          ids,
+          content,
+          stop: statistics.stop,
+          accepted: statistics.acceptedTokens,
+        }),
+      );
+    const plain = await run();
+    const speculated = await run({ speculation: { kind: "lookup", adapt: false } });
+    for (const { content, stop } of plain) if (stop === "stop") expect(content).toMatch(/^((yes|no|maybe) ){6}end$/);
+    expect(plain.some(({ stop }) => stop === "stop")).toBe(true);
+    expect(speculated.map((answer) => ({ ...answer, accepted: 0 }))).toEqual(plain);
+    expect(speculated.reduce((sum, { accepted }) => sum + accepted, 0)).toBeGreaterThan(0);
+  });
 
   // Else a string that any character may continue ends late.
   const quoteId = tokenizer.encode('"', { addSpecialTokens: false })[0] as number;

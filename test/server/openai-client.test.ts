@@ -40,6 +40,26 @@ describe("chat completions", () => {
     expect(answer).toHaveProperty("timings.predicted_n", 23);
   });
 
+  test("speculation changes no letter and is told in the timings, as llama.cpp does, and in the metrics", async () => {
+    const says = "one two one two one two one two";
+    const speculation = { kind: "lookup", adapt: false } as const;
+    const { client, url } = await open({ spoken: { says, engine: { speculation } } });
+    const answer = await client.chat.completions.create({ model: "test", messages: user("count"), max_tokens: 200 });
+    expect(answer.choices[0]?.message.content).toBe(says);
+    const { draft_n, draft_n_accepted } = (answer as unknown as { timings: Record<string, number> }).timings;
+    expect(draft_n_accepted).toBeGreaterThan(10);
+    expect(draft_n).toBeGreaterThanOrEqual(draft_n_accepted as number);
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    expect(metrics).toContain(`gradually:spec_decode_num_draft_tokens_total ${draft_n}`);
+    expect(metrics).toContain(`gradually:spec_decode_num_accepted_tokens_total ${draft_n_accepted}`);
+    const plain = await (await open({ spoken: { says } })).client.chat.completions.create({
+      model: "test",
+      messages: user("count"),
+      max_tokens: 200,
+    });
+    expect(plain).not.toHaveProperty("timings.draft_n");
+  });
+
   test("a stream: role first, reasoning before content, then finish_reason, then usage without choices", async () => {
     const { client } = await open({ spoken: { says: "<think>\nhm\n</think>\n\nYes, it is." } });
     const stream = await client.chat.completions.create({

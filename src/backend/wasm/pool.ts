@@ -128,7 +128,8 @@ export class Pool {
       }
     } finally {
       if (failed) this.#onFailure.delete(failed);
-      for (const worker of this.#workers) worker.keepAlive?.(false);
+      // Others may wait for their lists at the same time.
+      if (this.#onFailure.size === 0) for (const worker of this.#workers) worker.keepAlive?.(false);
     }
   }
 
