@@ -20,7 +20,7 @@ export type LoadOptions = {
   readonly contextLength?: number;
   /** Answers that are computed at once; more wait. Default 4. */
   readonly parallel?: number;
-  /** Whether and how tokens are foretold, for speed alone. Default: lookups, as far as they pay. */
+  /** Whether and how tokens are foretold, for speed alone. Default: lookups as far as they pay, with models of 64 MiB or more. */
   readonly speculation?: SpeculationOptions;
   /** A Jinja template in place of the model's. */
   readonly chatTemplate?: string;
@@ -55,12 +55,12 @@ const cacheBytes = 2 ** 30;
 
 /** As load, for a folder or .gguf file that is there. */
 export async function loadPath(host: Host, path: string, options: LoadOptions = {}): Promise<ChatModel> {
-  const { device = "cpu", threads, parallel = 4, speculation = { kind: "lookup" } } = options;
+  const { device = "cpu", threads, parallel = 4 } = options;
   if (device === "cpu") void prepareDevice(host);
   return await openChatModel(
     host,
     path,
-    { ...options, parallel, speculation },
+    { ...options, parallel },
     {
       cacheBytes,
       openDevice: ({ packed }) => openDevice(host, { device, threads, packed }),
