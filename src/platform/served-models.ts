@@ -42,6 +42,7 @@ export async function servedModel(
         chat: model.chat ?? openPlainChat(model.tokenizer, thinks, path),
         ...(model.thinkTags && { thinkTags: model.thinkTags }),
         isPlain: !model.chat && !thinks,
+        isSolver: !model.chat && thinks,
         generationConfig: model.generationConfig,
         slots: parallel,
         constrain: (structure) => model.constrain(structure),

@@ -1,0 +1,4 @@
+// Placeholder until the browser door is merged.
+export function TabModels() {
+  return null;
+}
