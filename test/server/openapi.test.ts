@@ -35,12 +35,7 @@ test("every route is described, with its body and whether it needs the key", () 
     expect(operation?.security).toEqual(access === "public" ? [] : [{ key: [] }]);
     expect(operation?.requestBody !== undefined).toBe(body !== undefined);
   }
-  expect(routes.filter(({ access }) => access === "public").map(({ path }) => path)).toEqual([
-    "/",
-    "/assets/:file",
-    "/health",
-    "/ready",
-  ]);
+  expect(routes.filter(({ access }) => access === "public").map(({ path }) => path)).toEqual(["/", "/assets/:file", "/health", "/ready"]);
 });
 
 test("the ranges of the document are those that are checked", () => {

@@ -100,7 +100,7 @@ describe("a log", () => {
     const run = makeRun("r", { "metrics.jsonl": line(1) + line(2) });
     const first = await json("/runs/r/logs/metrics");
     expect(first).toEqual({ from: 0, next: (line(1) + line(2)).length, size: (line(1) + line(2)).length, text: line(1) + line(2) });
-    appendFileSync(path.join(run, "metrics.jsonl"), line(3) + '{"step":4');
+    appendFileSync(path.join(run, "metrics.jsonl"), `${line(3)}{"step":4`);
     const second = await json(`/runs/r/logs/metrics?from=${first.next}`);
     expect(second.text).toBe(line(3));
     appendFileSync(path.join(run, "metrics.jsonl"), ',"stage":"a"}\n');
@@ -174,7 +174,21 @@ describe("files", () => {
 });
 
 describe("names and links", () => {
-  const hostile = ["..", ".", "../runs", "..%2f..", "%2e%2e", "a%2f..%2fr", "r%00", "c:", "r%5c..", ".hidden", "%0a", "x".repeat(300), "__proto__"];
+  const hostile = [
+    "..",
+    ".",
+    "../runs",
+    "..%2f..",
+    "%2e%2e",
+    "a%2f..%2fr",
+    "r%00",
+    "c:",
+    "r%5c..",
+    ".hidden",
+    "%0a",
+    "x".repeat(300),
+    "__proto__",
+  ];
 
   test.each(hostile)("/runs/%s finds nothing", async (name) => {
     makeRun("r", { "report.md": "# x" });
