@@ -26,6 +26,8 @@ const systemFolders = ["platform/", "cli/", "web/"];
 /** Who but backend/open.ts and backend/self-test.ts may name a concrete backend, and why. */
 const backendUsers: Readonly<Record<string, string>> = {
   "platform/node-worker.ts": "the entry of a thread, which runs the wasm device's worker loop",
+  "platform/browser/thread.ts": "the same in a browser",
+  "platform/browser/host.ts": "bundlers make one file of a worker, which then can import nothing dynamically, as backend/open.ts does",
 };
 
 /** Kernels whose file in one backend does not have their own name, and why. */

@@ -1,10 +1,10 @@
-// Builds what the sources are not: the WebAssembly kernels and the page. In: src/backend/wasm/assembly, web/. Out: src/backend/wasm/generated,
-// dist/web.   node tools/build.ts [kernels|page]
+// Builds what the sources are not: the WebAssembly kernels and the page. In: src/backend/wasm/assembly, web/. Out: src/backend/wasm/generated, dist/web;
+// for `site` dist/site, a page for static hosts.   node tools/build.ts [kernels|page|site]
 
-import { build } from "vite";
-import { pageConfig } from "../web/vite.config.ts";
 import { buildKernels } from "./build-kernels.ts";
+import { buildPage, buildSite } from "./build-page.ts";
 
 const [part] = process.argv.slice(2);
-if (part !== "page") await buildKernels();
-if (part !== "kernels") await build({ ...pageConfig, logLevel: "warn" });
+if (part === undefined || part === "kernels") await buildKernels();
+if (part === undefined || part === "page") await buildPage();
+if (part === "site") await buildSite();

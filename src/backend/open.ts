@@ -19,11 +19,6 @@ export type DeviceOptions = {
   readonly weightBytes?: number;
 };
 
-/** So many bytes of weights leave room for cache and intermediates in the first memory. */
-const nearBytes = 2.5 * 2 ** 30;
-/** Weights planned into each further memory: what it holds at most, less what its last tensor may waste. */
-const farBytes = 3.25 * 2 ** 30;
-
 /** Throws ConfigError for a name that does not exist, DeviceError when the device cannot be opened. */
 export async function openDevice(host: Host, options: DeviceOptions = {}): Promise<Device> {
   const { device = "cpu", threads, weightBytes = 0 } = options;
@@ -48,7 +43,7 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
     case "reference":
       return (await import("./reference/open.ts")).openReference({ precision: "f32" });
     case "cpu":
-      return await openTrusted(host, { threads, build, farMemories: weightBytes > nearBytes ? Math.ceil(weightBytes / farBytes) : 0 });
+      return await openTrusted(host, { threads, build, weightBytes });
     default:
       throw new ConfigError({
         operation: "open device",
@@ -60,8 +55,12 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
 }
 
 /** The fastest build; the experimental wide one only when every kernel agrees with the reference here and now. */
-async function openTrusted(host: Host, options: { threads?: number; build?: WasmBuild; farMemories: number }): Promise<Device> {
-  const { openWasm } = await import("./wasm/open.ts");
+async function openTrusted(
+  host: Host,
+  { weightBytes, ...given }: { threads?: number; build?: WasmBuild; weightBytes: number },
+): Promise<Device> {
+  const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
+  const options = { ...given, farMemories: farMemoriesFor(weightBytes) };
   const device = await openWasm(host, options);
   if (device.info.build !== "wide") return device;
   const failed = await (await import("./self-test.ts")).selfTest(device);

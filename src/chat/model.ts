@@ -55,6 +55,8 @@ export type ChatModelParts = {
   readonly tokenizer: Tokenizer;
   /** Writes prompts; absent for a model without a chat template. */
   readonly chat?: Chat;
+  /** `chat` is a guess in place of a template. */
+  readonly isPlain?: boolean;
   /** How the model marks its reasoning; absent for one that does not think. */
   readonly thinkTags?: ThinkTags;
   /** Special ids and sampling defaults. */
@@ -96,7 +98,7 @@ export class ChatModel {
   }
 
   get hasTemplate(): boolean {
-    return this.chat !== undefined;
+    return this.chat !== undefined && this.#parts.isPlain !== true;
   }
 
   /** Writes prompts; undefined for a model without a chat template. */

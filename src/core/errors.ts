@@ -9,6 +9,7 @@ export type Complaint = {
   readonly cure: string;
 };
 
+/** Each class spells its name, which a minifier would shorten. */
 export abstract class GraduallyError extends Error {
   readonly complaint: Complaint;
 
@@ -16,20 +17,29 @@ export abstract class GraduallyError extends Error {
     const { operation, got, expected, cure } = complaint;
     super(`${operation}: got ${got}; expected ${expected}; ${cure}`, options);
     this.complaint = complaint;
-    this.name = new.target.name;
   }
 }
 
 /** Sizes or dtypes that do not fit one another. */
-export class ShapeError extends GraduallyError {}
+export class ShapeError extends GraduallyError {
+  override readonly name = "ShapeError";
+}
 /** A file that is not what it claims to be. */
-export class FormatError extends GraduallyError {}
+export class FormatError extends GraduallyError {
+  override readonly name = "FormatError";
+}
 /** A setting, flag, recipe or config.json that makes no sense. */
-export class ConfigError extends GraduallyError {}
+export class ConfigError extends GraduallyError {
+  override readonly name = "ConfigError";
+}
 /** The machine cannot do it: memory, threads, limits, non-finite results, disk. */
-export class DeviceError extends GraduallyError {}
+export class DeviceError extends GraduallyError {
+  override readonly name = "DeviceError";
+}
 /** A request (generation, API call) that cannot be served. */
-export class RequestError extends GraduallyError {}
+export class RequestError extends GraduallyError {
+  override readonly name = "RequestError";
+}
 
 /** Makes any text from a file safe for one line of a terminal, at most `limit` characters. */
 export function quote(text: string, limit = 80): string {

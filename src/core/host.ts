@@ -1,4 +1,4 @@
-// What the system needs of the place it runs in. platform/node.ts implements it; the browser will.
+// What the system needs of the place it runs in. platform/node.ts and platform/browser/host.ts implement it.
 // Everything below rank 8 receives a Host as an argument and never touches node:* or navigator itself.
 
 /** Random access to one file. `read` returns exactly `length` bytes or throws FormatError. */
@@ -67,6 +67,8 @@ export interface Host {
   now(): number;
   /** Starts backend/wasm/worker as a thread, or returns undefined where threads cannot share memory. */
   spawnWasmWorker?(): WorkerHandle;
+  /** False where a WebAssembly memory cannot be shared (a page that is not cross-origin isolated): one thread then. Default true. */
+  readonly sharesMemory?: boolean;
   /** Whether the engine can fuse adjacent 128-bit vector operations into 256-bit ones. */
   readonly canFuseSimd?: boolean;
   /** Fuses them, or no longer, in what is compiled from now on. Only where canFuseSimd. */

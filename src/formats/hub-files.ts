@@ -2,7 +2,7 @@
 // safetensors with its configuration and tokenizer, or one GGUF file with all its parts. Pure; the same choice is made over what the
 // Hub lists and over what the cache holds. Unusual: pickles (.bin, .pt) are never chosen, since nothing here reads them.
 
-import { ConfigError } from "../core/errors.ts";
+import { ConfigError, quote } from "../core/errors.ts";
 import { type HubName, showHubName } from "./hub-names.ts";
 
 /** In this order they are fetched: weights last, so that a folder with weights has the rest. */
@@ -96,11 +96,29 @@ function chooseQuantisation(models: readonly string[], tag: string, name: HubNam
   });
 }
 
+/** Part `i`, from 1, of the split file that `name` is a part of. */
+function partName(name: string, i: number, total: string): string {
+  return name.replace(splitName, `-${String(i).padStart(5, "0")}-of-${total}.gguf`);
+}
+
+const mostParts = 1000;
+
+/** The names of all parts of the file that `name` is a part of; itself when it is whole. Throws ConfigError for more than 1,000. */
+export function splitParts(name: string): string[] {
+  const [, , total] = splitName.exec(name) ?? [];
+  if (total === undefined) return [name];
+  if (Number(total) > mostParts) {
+    const cure = "check the name";
+    throw new ConfigError({ operation: `open ${quote(name)}`, got: `${Number(total)} parts`, expected: `at most ${mostParts}`, cure });
+  }
+  return Array.from({ length: Number(total) }, (_, i) => partName(name, i + 1, total));
+}
+
 function partsOf(first: string, listed: ReadonlySet<string>, name: HubName): [string, ...string[]] {
   const [, , total] = splitName.exec(first) ?? [];
   if (total === undefined) return [first];
   const count = Number(total);
-  const part = (i: number) => first.replace(splitName, `-${String(i).padStart(5, "0")}-of-${total}.gguf`);
+  const part = (i: number) => partName(first, i, total);
   // Counted one by one, so that a name that claims 99,999 parts costs nothing.
   for (let i = 1; i <= count; i++) {
     if (listed.has(part(i))) continue;

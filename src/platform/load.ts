@@ -1,19 +1,14 @@
-// `load`: from a name to a model that answers, in Node. Opens files, device, tokenizer and chat template, and closes them together.
+// `load`: from a name to a model that answers, in Node: finds the path, and says who opens the device there.
 
 import { openDevice } from "../backend/open.ts";
-import { ChatModel } from "../chat/model.ts";
-import { openChat } from "../chat/prompt.ts";
-import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
+import type { ChatModel } from "../chat/model.ts";
+import type { ThinkTags } from "../chat/think-tags.ts";
 import type { Host } from "../core/host.ts";
-import type { EngineOptions } from "../engine/options.ts";
 import { parseHubName } from "../formats/hub-names.ts";
-import { describeConfig } from "../models/describe.ts";
-import { type ModelFiles, openModelFiles } from "../models/files.ts";
-import { loadModel } from "../models/load.ts";
-import { packedBytes } from "../models/weights.ts";
 import { findModelPath } from "./find-model.ts";
 import type { PullReport } from "./hub/pull.ts";
 import { nodeHost } from "./node.ts";
+import { openChatModel } from "./open-model.ts";
 
 export type LoadOptions = {
   /** "cpu" (default): WebAssembly; "reference": plain loops, slow. */
@@ -52,50 +47,20 @@ async function findHub(host: Host, reference: string, report: PullReport | undef
   return await findOrPull(await hubSettings(host.env), parseHubName(reference), report);
 }
 
-/** As load, for a folder or .gguf file that is there. The files come first: a wrong path is told without starting threads. */
-export async function loadPath(host: Host, path: string, options: LoadOptions = {}): Promise<ChatModel> {
-  const cleanups: (() => Promise<void> | void)[] = [];
-  const close = async () => {
-    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-  };
-  try {
-    const opened = await openModelFiles(host.files, path);
-    cleanups.push(() => opened.close());
-    for (const warning of opened.warnings) options.onWarning?.(warning);
-    const { tokenizer, templates: found } = await opened.openText();
-    const templates = options.chatTemplate === undefined ? found : { default: options.chatTemplate };
-    const chat = templates.default === undefined && templates.toolUse === undefined ? undefined : openChat(tokenizer, templates, path);
-    const weightBytes = packedBytes(opened.tensors.values());
-    const device = await openDevice(host, { device: options.device ?? "cpu", threads: options.threads, weightBytes });
-    cleanups.push(() => device.close());
-    const longest = engineOptions(options, opened).contextLength;
-    const model = await loadModel(device, opened, { weights: "stored", contextLength: longest });
-    cleanups.push(() => model.dispose());
-    const tags = chat?.thinkTags ?? (tokenizer.idOf(r1Tags.close) === undefined ? undefined : r1Tags);
-    const thinkTags = options.thinking === false ? undefined : (options.thinking ?? tags);
-    return new ChatModel({
-      model,
-      tokenizer,
-      ...(chat && { chat }),
-      ...(thinkTags && { thinkTags }),
-      generationConfig: opened.generationConfig,
-      now: host.now,
-      engine: engineOptions(options, opened),
-      openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary, options),
-      close,
-    });
-  } catch (thrown) {
-    await close();
-    throw thrown;
-  }
-}
-
-/** All parallel answers together may cache so many bytes unless contextLength says otherwise; at least `smallestContext` tokens are allowed. */
+/** All parallel answers together may cache so many bytes unless contextLength says otherwise. */
 const cacheBytes = 2 ** 30;
-const smallestContext = 4096;
 
-function engineOptions({ contextLength, parallel = 4 }: LoadOptions, { config, tensors }: ModelFiles) {
-  const { contextLength: longest, cacheBytesPerToken } = describeConfig(config, {}, new Set(tensors.keys()));
-  const fitting = Math.max(smallestContext, Math.floor(cacheBytes / (parallel * cacheBytesPerToken)));
-  return { slots: parallel, contextLength: contextLength ?? Math.min(longest, fitting) } satisfies EngineOptions;
+/** As load, for a folder or .gguf file that is there. */
+export async function loadPath(host: Host, path: string, options: LoadOptions = {}): Promise<ChatModel> {
+  const { device = "cpu", threads, parallel = 4 } = options;
+  return await openChatModel(
+    host,
+    path,
+    { ...options, parallel },
+    {
+      cacheBytes,
+      openDevice: ({ packedBytes }) => openDevice(host, { device, threads, weightBytes: packedBytes }),
+      openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary, options),
+    },
+  );
 }

@@ -10,7 +10,11 @@ import { nodeFiles } from "./node-files.ts";
 
 function spawnWasmWorker(): WorkerHandle {
   const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-  const worker = new Worker(new URL(`./node-worker${extension}`, import.meta.url));
+  return nodeHandle(new Worker(new URL(`./node-worker${extension}`, import.meta.url)));
+}
+
+/** The thread does not keep the process alive. */
+export function nodeHandle(worker: Worker): WorkerHandle {
   worker.unref();
   return {
     post: (message) => worker.postMessage(message),

@@ -1,8 +1,6 @@
 // What `serve` puts on its shelf: for each MODEL a name, the memory it will take, and how to load it. In: words as for `run`. Out: entries. The
 // files are looked at before anything is loaded, so that a wrong path is told at once.
 
-import { openPlainChat } from "../chat/plain-chat.ts";
-import { packedRowBytes } from "../core/dtype.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import { isHubName } from "../formats/hub-names.ts";
@@ -10,6 +8,8 @@ import { describeConfig } from "../models/describe.ts";
 import { openModelFiles } from "../models/files.ts";
 import type { ModelEntry } from "../server/shelf.ts";
 import { type LoadOptions, loadPath } from "./load.ts";
+import { bytesInMemory } from "./open-model.ts";
+import { shelved } from "./shelved-model.ts";
 
 export type ServedOptions = LoadOptions & {
   /** Called for what is odd, with the model's name. */
@@ -36,18 +36,7 @@ export async function servedModel(
       const thinks = model.thinkTags !== undefined;
       if (!model.chat)
         options.onNote?.(`${path} has no chat template: ${thinks ? "messages are problems of its task" : "chats are plain ChatML"}`);
-      return {
-        engine: model.engine,
-        tokenizer: model.tokenizer,
-        chat: model.chat ?? openPlainChat(model.tokenizer, thinks, path),
-        ...(model.thinkTags && { thinkTags: model.thinkTags }),
-        isPlain: !model.chat && !thinks,
-        isSolver: !model.chat && thinks,
-        generationConfig: model.generationConfig,
-        slots: parallel,
-        constrain: (structure) => model.constrain(structure),
-        close: () => model.close(),
-      };
+      return shelved(model, path, parallel);
     },
   };
 }
@@ -64,13 +53,7 @@ async function bytesOf(files: Files, path: string, parallel: number, contextLeng
   try {
     const description = describeConfig(opened.config, {}, new Set(opened.tensors.keys()));
     const context = contextLength ?? Math.min(description.contextLength, 4096);
-    let weights = 0;
-    for (const { shape, packed } of opened.tensors.values()) {
-      const count = shape.reduce((product, size) => product * size, 1);
-      const width = shape.at(-1) ?? 1;
-      weights += packed ? (count / width) * packedRowBytes(packed.type, width) : 4 * count;
-    }
-    return weights + parallel * context * description.cacheBytesPerToken;
+    return bytesInMemory(opened.tensors.values()) + parallel * context * description.cacheBytesPerToken;
   } finally {
     await opened.close();
   }

@@ -6,6 +6,7 @@ import "./style/parts.css";
 import "./style/chat.css";
 import "./style/runs.css";
 import "./style/lab.css";
+import "./style/tab.css";
 import { start } from "./state/app.ts";
 import { loadConversations } from "./state/chats.ts";
 import { App } from "./ui/app.tsx";

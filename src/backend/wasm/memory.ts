@@ -1,4 +1,4 @@
-// One WebAssembly memory shared by all threads, and its allocator: best fit over free ranges that merge with their neighbours, because the ragged
+// One WebAssembly memory, shared by all threads where there are several, and its allocator: best fit over free ranges that merge with their neighbours, because the ragged
 // batches of reinforcement ask for other sizes at every step (size classes without merging grew to 3.6 GB there). A memory ends at 4 GiB.
 
 import { DeviceError } from "../../core/errors.ts";
@@ -6,6 +6,28 @@ import { heapStart } from "./control.ts";
 
 const pageBytes = 65536;
 const maximumPages = 65536;
+/** 256 MiB: less is of no use. */
+const smallestMaximum = 4096;
+
+/** Address space is reserved for the maximum; a system that has not so much (phones, 32 bits) gives less. */
+function reserve(shared: boolean): [memory: WebAssembly.Memory, maximum: number] {
+  for (let maximum = maximumPages; ; maximum /= 2) {
+    try {
+      return [new WebAssembly.Memory({ initial: 64, maximum, shared }), maximum];
+    } catch (cause) {
+      if (maximum > smallestMaximum) continue;
+      throw new DeviceError(
+        {
+          operation: "open the wasm device",
+          got: `no memory of ${maximum} pages`,
+          expected: "room for one",
+          cure: "close other programs or tabs",
+        },
+        { cause },
+      );
+    }
+  }
+}
 
 export class SharedHeap {
   readonly memory: WebAssembly.Memory;
@@ -17,8 +39,12 @@ export class SharedHeap {
   readonly #ends: number[] = [];
   #used = 0;
 
-  constructor() {
-    this.memory = new WebAssembly.Memory({ initial: 64, maximum: maximumPages, shared: true });
+  /** Most pages that it may have. */
+  readonly #maximum: number;
+
+  /** `shared`: for threads. A page that is not cross-origin isolated may have none that is. */
+  constructor(shared = true) {
+    [this.memory, this.#maximum] = reserve(shared);
     this.#words = new Int32Array(this.memory.buffer);
     this.#floats = new Float32Array(this.memory.buffer);
   }
@@ -120,8 +146,8 @@ export class SharedHeap {
     const capacity = this.memory.buffer.byteLength;
     if (end > capacity) {
       // Grow by an eighth at least, so that growing stays rare.
-      const wanted = Math.min(maximumPages, Math.ceil(Math.max(end, capacity * 1.125) / pageBytes));
-      const pages = Math.ceil(end / pageBytes) <= maximumPages ? wanted - capacity / pageBytes : 0;
+      const wanted = Math.min(this.#maximum, Math.ceil(Math.max(end, capacity * 1.125) / pageBytes));
+      const pages = Math.ceil(end / pageBytes) <= this.#maximum ? wanted - capacity / pageBytes : 0;
       try {
         if (pages <= 0) throw new RangeError("beyond 4 GiB");
         this.memory.grow(pages);

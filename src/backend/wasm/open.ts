@@ -9,6 +9,7 @@ import { SharedHeap } from "./memory.ts";
 import type { DotKind } from "./packed.ts";
 import { Pool } from "./pool.ts";
 import { Recorder } from "./recorder.ts";
+import { withUnsharedMemory } from "./unshared.ts";
 
 export type WasmBuild = "wide" | "relaxed" | "simd128";
 
@@ -42,8 +43,18 @@ export type WasmOptions = {
 /** What a far memory holds beside the rows of x that visit it and what a load stages. */
 export const mostFarBytes = 3.75 * 2 ** 30;
 
+/** So many bytes of weights leave room for cache and intermediates in the first memory. */
+const nearBytes = 2.5 * 2 ** 30;
+/** Weights planned into each further memory: what it holds at most, less what its last tensor may waste. */
+const farBytes = 3.25 * 2 ** 30;
+
+/** Memories beside the first that so many bytes of packed weights need. */
+export function farMemoriesFor(weightBytes: number): number {
+  return weightBytes > nearBytes ? Math.ceil(weightBytes / farBytes) : 0;
+}
+
 export async function openWasm(host: Host, options: WasmOptions = {}): Promise<WasmDevice> {
-  const threads = options.threads ?? host.parallelism;
+  const threads = host.sharesMemory === false ? 1 : (options.threads ?? host.parallelism);
   const builds = availableBuilds(host);
   const build = options.build ?? (builds[0] as WasmBuild);
   if (!builds.includes(build)) {
@@ -56,10 +67,11 @@ export async function openWasm(host: Host, options: WasmOptions = {}): Promise<W
   }
   // Off again for the others: whoever falls back from wide must not run fused code after all.
   if (host.canFuseSimd) host.fuseSimd?.(build === "wide");
-  const bytes = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
-  const module = await WebAssembly.compile(bytes);
-  const heap = new SharedHeap();
-  const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap());
+  const compiled = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
+  const shared = host.sharesMemory !== false;
+  const module = await WebAssembly.compile(shared ? compiled : withUnsharedMemory(compiled));
+  const heap = new SharedHeap(shared);
+  const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap(shared));
   const pool = await Pool.start(
     host,
     module,

@@ -113,6 +113,12 @@ export class Pool {
       while (!this.isDone(list)) {
         this.#throwIfFailed();
         const words = this.#heap.words;
+        if (typeof Atomics.waitAsync !== "function") {
+          // Browsers before 2025: look in short waits, and let messages through between them.
+          Atomics.wait(words, done >> 2, Atomics.load(words, done >> 2), 1);
+          if (!this.isDone(list)) await new Promise((resolve) => setTimeout(resolve, 0));
+          continue;
+        }
         const wait = Atomics.waitAsync(words, done >> 2, Atomics.load(words, done >> 2));
         if (this.isDone(list)) break;
         if (wait.async) await Promise.race([wait.value, failure]);

@@ -3,7 +3,7 @@
 import { budgetText } from "../chat/budget-slider.tsx";
 import type { ModelInfo } from "../client/client.ts";
 import { t } from "../words/words.ts";
-import type { Effort } from "./experiment.ts";
+import type { Effort } from "./ballot.ts";
 
 /** Without an end a solver that is made to wait thinks on beyond anything that it was trained on. */
 const forSolvers: readonly Effort[] = [

@@ -7,8 +7,9 @@ import { Dialog } from "../ui/dialog.tsx";
 import { Icon } from "../ui/icon.tsx";
 import { Notice } from "../ui/notice.tsx";
 import { count, t } from "../words/words.ts";
+import { ballot, type Cell, type Line, resultOf } from "./ballot.ts";
 import { effortName } from "./efforts.ts";
-import { asked, ballot, type Cell, experiment, type Line, lines, resultOf } from "./experiment.ts";
+import { asked, experiment, lines } from "./experiment.ts";
 
 export function Results() {
   const [shown, setShown] = useState<Cell | undefined>(undefined);

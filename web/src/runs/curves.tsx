@@ -4,9 +4,9 @@ import { useMemo } from "preact/hooks";
 import { Empty } from "../ui/empty.tsx";
 import { t } from "../words/words.ts";
 import { HeatMap } from "./heat-map.tsx";
+import type { RunRows } from "./log.ts";
 import { Plot } from "./plot.tsx";
 import { chartsOf, loadTables, stagesOf } from "./series.ts";
-import type { RunRows } from "./watch.ts";
 
 export function Curves({ runs }: { readonly runs: readonly RunRows[] }) {
   const charts = useMemo(() => chartsOf(runs), [runs]);

@@ -5,6 +5,9 @@ import type { LogName, RunsClient } from "../client/client.ts";
 
 export type Row = Readonly<Record<string, unknown>> & { readonly step: number; readonly stage: string };
 
+/** The logs of one run; isLive: rows came within the last seconds. */
+export type RunRows = Readonly<Record<LogName, readonly Row[]>> & { readonly id: string; readonly isLive: boolean };
+
 /** A page with more rows than this would be slow; the oldest of a long run then come from every n-th row. */
 const mostRows = 200_000;
 

@@ -11,7 +11,7 @@ import { type Chart, short } from "./series.ts";
 type Props = { readonly chart: Chart; readonly stages: readonly { readonly step: number; readonly name: string }[] };
 
 export const lineColours = ["line-1", "line-2", "line-3", "line-4", "line-5", "line-6"] as const;
-const height = 190;
+const height = 180;
 
 export function Plot({ chart, stages }: Props) {
   const place = useRef<HTMLDivElement>(null);
@@ -64,7 +64,7 @@ function options(chart: Chart, width: number, stages: () => Props["stages"]): uP
     cursor: { y: false, points: { size: 6 } },
     legend: { live: true, markers: { width: 2 } },
     axes: [
-      { ...axis, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en-US") : "")) },
+      { ...axis, size: 30, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en-US") : "")) },
       { ...axis, size: 58, values: (_, ticks) => ticks.map(short) },
     ],
     series: [

@@ -2,8 +2,7 @@
 // where a run has no value at that step. Lines of one run are named by the metric, lines of several by the run.
 
 import type { WordName } from "../words/words.ts";
-import type { Row } from "./log.ts";
-import type { RunRows } from "./watch.ts";
+import type { Row, RunRows } from "./log.ts";
 
 export type ChartKind = {
   readonly name: WordName;

@@ -4,9 +4,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { LogName, RunsClient } from "../client/client.ts";
 import { client, type Trouble, troubleOf } from "../state/app.ts";
-import { Log, type Row } from "./log.ts";
-
-export type RunRows = Readonly<Record<LogName, readonly Row[]>> & { readonly id: string; readonly isLive: boolean };
+import { Log, type RunRows } from "./log.ts";
 
 const names: readonly LogName[] = ["metrics", "timing", "samples"];
 const logs = new Map<string, Readonly<Record<LogName, Log>>>();

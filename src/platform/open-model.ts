@@ -1,0 +1,110 @@
+// From a path to a model that answers, whatever the host: files, tokenizer, template, device, weights, in this order, so that a wrong path is told without
+// starting threads. In: a host, a path, and who opens the device and the compiler of grammars there. Out: a ChatModel that closes all of it. The files are
+// closed as soon as the weights are in memory.
+
+import type { Device } from "../backend/backend.ts";
+import { ChatModel, type ChatModelParts } from "../chat/model.ts";
+import { openPlainChat } from "../chat/plain-chat.ts";
+import { openChat } from "../chat/prompt.ts";
+import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
+import { packedRowBytes } from "../core/dtype.ts";
+import type { Host } from "../core/host.ts";
+import { describeConfig } from "../models/describe.ts";
+import { openModelFiles } from "../models/files.ts";
+import { loadModel } from "../models/load.ts";
+import { type CheckpointTensor, packedBytes } from "../models/weights.ts";
+
+export type OpenOptions = {
+  /** Tokens that prompt and completion may have together; default: the model's context, as far as `cacheBytes` for all parallel answers go. */
+  readonly contextLength?: number;
+  /** Answers that are computed at once; more wait. */
+  readonly parallel: number;
+  readonly chatTemplate?: string;
+  readonly thinking?: ThinkTags | false;
+  /** A model without a template answers messages as the server lets it: problems of its task, or plain ChatML (chat/plain-chat.ts). */
+  readonly plainChat?: boolean;
+  readonly onWarning?: (text: string) => void;
+};
+
+/** Bytes, but for the last two. */
+export type ModelNeeds = {
+  /** Of weights that stay packed. */
+  readonly packedBytes: number;
+  /** Of all weights as they lie in memory. */
+  readonly weightBytes: number;
+  readonly cacheBytes: number;
+  readonly contextLength: number;
+  readonly parallel: number;
+};
+
+export type OpenParts = {
+  /** Most that all parallel answers together may cache unless contextLength says otherwise; `smallestContext` tokens are allowed in any case. */
+  readonly cacheBytes: number;
+  readonly openDevice: (needs: ModelNeeds) => Promise<Device>;
+  readonly openGrammars?: ChatModelParts["openGrammars"];
+};
+
+const smallestContext = 4096;
+
+/** Throws ConfigError, FormatError, DeviceError or RequestError, each with the cure; everything is closed then. */
+export async function openChatModel(host: Host, path: string, options: OpenOptions, parts: OpenParts): Promise<ChatModel> {
+  const cleanups: (() => Promise<void> | void)[] = [];
+  const close = async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  };
+  try {
+    const opened = await openModelFiles(host.files, path);
+    cleanups.push(() => opened.close());
+    for (const warning of opened.warnings) options.onWarning?.(warning);
+    const { tokenizer, templates: found } = await opened.openText();
+    const templates = options.chatTemplate === undefined ? found : { default: options.chatTemplate };
+    const isPlain = templates.default === undefined && templates.toolUse === undefined;
+    const chat = isPlain ? undefined : openChat(tokenizer, templates, path);
+    const { parallel } = options;
+    const described = describeConfig(opened.config, {}, new Set(opened.tensors.keys()));
+    const fitting = Math.max(smallestContext, Math.floor(parts.cacheBytes / (parallel * described.cacheBytesPerToken)));
+    const contextLength = options.contextLength ?? Math.min(described.contextLength, fitting);
+    const device = await parts.openDevice({
+      packedBytes: packedBytes(opened.tensors.values()),
+      weightBytes: bytesInMemory(opened.tensors.values()),
+      cacheBytes: parallel * contextLength * described.cacheBytesPerToken,
+      contextLength,
+      parallel,
+    });
+    cleanups.push(() => device.close());
+    const model = await loadModel(device, opened, { weights: "stored", contextLength });
+    cleanups.push(() => model.dispose());
+    const tags = chat?.thinkTags ?? (tokenizer.idOf(r1Tags.close) === undefined ? undefined : r1Tags);
+    const thinkTags = options.thinking === false ? undefined : (options.thinking ?? tags);
+    const { openGrammars } = parts;
+    const loaded = new ChatModel({
+      model,
+      tokenizer,
+      ...(chat && { chat }),
+      ...(isPlain && options.plainChat && { chat: openPlainChat(tokenizer, thinkTags !== undefined, path), isPlain }),
+      ...(thinkTags && { thinkTags }),
+      generationConfig: opened.generationConfig,
+      now: host.now,
+      engine: { slots: parallel, contextLength },
+      ...(openGrammars && { openGrammars }),
+      close,
+    });
+    cleanups.shift();
+    await opened.close();
+    return loaded;
+  } catch (thrown) {
+    await close();
+    throw thrown;
+  }
+}
+
+/** Packed types stay packed, all else is f32. */
+export function bytesInMemory(tensors: Iterable<CheckpointTensor>): number {
+  let bytes = 0;
+  for (const { shape, packed } of tensors) {
+    const count = shape.reduce((product, size) => product * size, 1);
+    const width = shape.at(-1) ?? 1;
+    bytes += packed ? (count / width) * packedRowBytes(packed.type, width) : 4 * count;
+  }
+  return bytes;
+}
