@@ -48,13 +48,14 @@ function chartOf(kind: ChartKind, runs: readonly RunRows[]): Chart {
   return { kind, x, lines: filled.map(({ name, run, points }) => ({ name, run, values: x.map((step) => points.get(step) ?? null) })) };
 }
 
-/** GRPO logs a loss of 0 by construction beside its reward: a line at 0 among losses says nothing. */
+/** The loss of reinforcement is no cross-entropy: near 0 by construction, it would say nothing among the losses of other stages. */
 function pointsOf(rows: readonly Row[], metric: string): Map<number, number> {
   const points = new Map<number, number>();
+  const reinforced = metric === "loss" ? new Set(rows.filter((row) => "reward" in row).map(({ stage }) => stage)) : undefined;
   for (const row of rows) {
     const value = row[metric];
     if (typeof value !== "number" || !Number.isFinite(value)) continue;
-    if (metric === "loss" && "reward" in row) continue;
+    if (reinforced?.has(row.stage)) continue;
     points.set(row.step, value);
   }
   return points;

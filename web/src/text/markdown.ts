@@ -30,10 +30,9 @@ const marked = new Marked({
   ],
 });
 
-let counter = 0;
-
 function math(level: "block" | "inline", rule: RegExp, start: RegExp, isDisplay = level === "block"): TokenizerAndRendererExtension {
-  const name = `math${++counter}`;
+  // Two rules of one name would share a renderer.
+  const name = `${level} math ${rule.source}`;
   return {
     name,
     level,

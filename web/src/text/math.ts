@@ -17,14 +17,18 @@ export async function renderMath(root: Element): Promise<void> {
     if (!place.isConnected) continue;
     const formula = document.createElement("span");
     formula.className = place.className;
-    katex.render(place.textContent ?? "", formula, {
-      displayMode: place.className === "math-block",
-      throwOnError: false,
-      trust: false,
-      strict: "ignore",
-      maxSize: 20,
-      maxExpand: 200,
-    });
-    place.replaceWith(formula);
+    try {
+      katex.render(place.textContent ?? "", formula, {
+        displayMode: place.className === "math-block",
+        throwOnError: true,
+        trust: false,
+        strict: "ignore",
+        maxSize: 20,
+        maxExpand: 200,
+      });
+      place.replaceWith(formula);
+    } catch {
+      // What is no formula stays as it was written.
+    }
   }
 }

@@ -37,7 +37,8 @@ export function App() {
       <button type="button" class="skip" onClick={() => document.getElementById("content")?.focus()}>
         {t("skip")}
       </button>
-      <aside class="side">
+      {/* A link to where one is changes no address, so the drawer closes by the click. */}
+      <aside class="side" onClick={(event) => event.target instanceof Element && event.target.closest("a") && setMenuOpen(false)}>
         <div class="brand">
           <span class="brand-name">gradually</span>
           <IconButton icon="close" class="only-phone" label={t("close")} onClick={() => setMenuOpen(false)} />
