@@ -24,6 +24,7 @@ export function App() {
   const [isHelpOpen, setHelpOpen] = useState(false);
   const { view, item } = route.value;
   useShortcuts(() => setHelpOpen(true));
+  useLinks(() => setMenuOpen(false));
   // the address decides what is on show
   useEffect(() => {
     if (view === "chat") show(item);
@@ -37,8 +38,7 @@ export function App() {
       <button type="button" class="skip" onClick={() => document.getElementById("content")?.focus()}>
         {t("skip")}
       </button>
-      {/* A link to where one is changes no address, so the drawer closes by the click. */}
-      <aside class="side" onClick={(event) => event.target instanceof Element && event.target.closest("a") && setMenuOpen(false)}>
+      <aside class="side">
         <div class="brand">
           <span class="brand-name">gradually</span>
           <IconButton icon="close" class="only-phone" label={t("close")} onClick={() => setMenuOpen(false)} />
@@ -67,4 +67,15 @@ export function App() {
       {isHelpOpen && <ShortcutsDialog onClose={() => setHelpOpen(false)} />}
     </div>
   );
+}
+
+/** A link to where one is changes no address, so the drawer closes by the click. */
+function useLinks(onFollow: () => void): void {
+  useEffect(() => {
+    const click = (event: MouseEvent) => {
+      if (event.target instanceof Element && event.target.closest(".side a")) onFollow();
+    };
+    addEventListener("click", click);
+    return () => removeEventListener("click", click);
+  });
 }
