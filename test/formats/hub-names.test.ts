@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../src/core/errors.ts";
-import { chooseFiles } from "../../src/formats/hub-files.ts";
+import { chooseFiles, splitParts } from "../../src/formats/hub-files.ts";
 import {
   cacheFolderOf,
   fileUrl,
@@ -183,4 +183,10 @@ describe("the choice of files", () => {
     expect(() => chooseFiles([], name())).toThrow(/no model/);
     expect(() => chooseFiles(["config.json"], name("hf:a/b:Q4_0"))).toThrow(/without GGUF files/);
   });
+});
+
+test("any part of a split file names all of them; a claim of very many is refused", () => {
+  expect(splitParts("m-00002-of-00003.gguf")).toEqual(["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"]);
+  expect(splitParts("m.gguf")).toEqual(["m.gguf"]);
+  expect(() => splitParts("m-00001-of-99999.gguf")).toThrow(ConfigError);
 });

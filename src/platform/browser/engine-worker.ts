@@ -74,10 +74,12 @@ class EngineWorker {
   async #load(source: DescribedSource, options: PlainLoadOptions, say: Say, signal: AbortSignal): Promise<ModelFacts> {
     const onWarning = (text: string) => say({ kind: "warning", text });
     const tell = (step: "fetch" | "load") => new Progress(step, (progress) => say({ kind: "progress", progress }));
-    const found = await findModelFiles(source, options, { fetching: tell("fetch"), loading: tell("load"), onWarning, signal });
+    const loading = tell("load");
+    const found = await findModelFiles(source, options, { fetching: tell("fetch"), loading, onWarning, signal });
     try {
       const { model, device, weightBytes } = await openModel(found.name, browserHost(found.files), found.path, options, onWarning);
       this.#model = model;
+      loading.finish();
       signal.throwIfAborted();
       this.#fetch = await this.#makeFetch?.(model, found.name, options.parallel ?? defaultParallel);
       return {

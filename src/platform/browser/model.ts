@@ -63,13 +63,13 @@ export class BrowserModel {
   /** Answers messages, or one message of a user. Errors come from the response: RequestError for what cannot be served. */
   respond(input: string | readonly Message[], options: ChatOptions = {}): ChatResponse {
     const { signal, ...plain } = options;
-    return this.#start({ kind: "respond", input, options: plain }, signal);
+    return this.#start({ kind: "respond", input, options: sendable(plain) }, signal);
   }
 
   /** Continues a text as it is, after what the tokenizer puts before every text. */
   generate(text: string, options: RespondOptions = {}): ChatResponse {
     const { signal, ...plain } = options;
-    return this.#start({ kind: "generate", text, options: plain }, signal);
+    return this.#start({ kind: "generate", text, options: sendable(plain) }, signal);
   }
 
   /** Stops what is under way, frees the memory and ends the worker. What is stored stays. */
@@ -101,6 +101,11 @@ export class BrowserModel {
       (reason) => stop.abort(reason),
     );
   }
+}
+
+/** An iterable of pairs may be anything, a generator too; a list can be sent. */
+function sendable<T extends RespondOptions>(options: T): T {
+  return options.logitBias === undefined ? options : { ...options, logitBias: [...options.logitBias] };
 }
 
 function closed(): RequestError {

@@ -38,7 +38,7 @@ export type PlainLoadOptions = {
    * a warning. false: a file of the user is read in place, and what came over the network is removed again once it is in memory.
    */
   readonly keep?: boolean;
-  /** Under which it is stored; default: made from the source. */
+  /** Under which it is stored; default: made from the source. What is stored already keeps its name. */
   readonly name?: string;
   /** For hf: names. The endpoint is https://huggingface.co unless named; the token is sent to it alone. */
   readonly hub?: { readonly endpoint?: string; readonly token?: string };

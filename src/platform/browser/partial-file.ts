@@ -2,9 +2,11 @@
 // A full disk or quota becomes a DeviceError that says what would fit.
 
 import { FormatError, quote } from "../../core/errors.ts";
-import { freeBytes, noRoom } from "./quota.ts";
+import { noRoom } from "./quota.ts";
 
 const flushEvery = 2 ** 25;
+/** Written at a time: what fits is then taken nearly to the end. */
+const pieceBytes = 2 ** 18;
 
 export class PartialFile {
   readonly #handle: FileSystemSyncAccessHandle;
@@ -35,8 +37,9 @@ export class PartialFile {
     let done = 0;
     try {
       while (done < bytes.length) {
-        const written = this.#handle.write(bytes.subarray(done) as Uint8Array<ArrayBuffer>, { at: this.#size });
-        if (!(written > 0)) throw new DOMException("nothing was written", "QuotaExceededError");
+        const written = this.#handle.write(bytes.subarray(done, done + pieceBytes) as Uint8Array<ArrayBuffer>, { at: this.#size });
+        // Chromium 2026 returns 4294967288 where the quota is used up: an error that lost its sign.
+        if (!(written > 0 && written <= pieceBytes)) throw new DOMException("nothing was written", "QuotaExceededError");
         done += written;
         this.#size += written;
       }
@@ -44,7 +47,7 @@ export class PartialFile {
       if (this.#unflushed >= flushEvery) this.flush();
     } catch (thrown) {
       if (!(thrown instanceof DOMException) || !/Quota|NoSpace|Unknown|InvalidState/.test(thrown.name)) throw thrown;
-      throw await noRoom((expected ?? this.#size + bytes.length) - this.#size, await freeBytes(), this.#model);
+      throw await noRoom(expected ?? this.#size + bytes.length, this.#size, this.#model);
     }
   }
 

@@ -25,9 +25,19 @@ export class Progress {
   reach(file: string, bytes: number, fresh = 0): void {
     this.#reached.set(file, bytes);
     this.#fetched += fresh;
-    const now = performance.now();
-    if (now - this.#told < everyMs && bytes !== this.#sizes.get(file)) return;
-    this.#told = now;
+    if (performance.now() - this.#told < everyMs && bytes !== this.#sizes.get(file)) return;
+    this.#say(file);
+  }
+
+  /** All is there, also what nobody read. */
+  finish(): void {
+    for (const [file, size] of this.#sizes) this.#reached.set(file, size);
+    const last = [...this.#sizes.keys()].at(-1);
+    if (last !== undefined) this.#say(last);
+  }
+
+  #say(file: string): void {
+    this.#told = performance.now();
     const sum = (values: Iterable<number>) => [...values].reduce((total, value) => total + value, 0);
     this.#tell({ step: this.#step, file, bytes: sum(this.#reached.values()), total: sum(this.#sizes.values()), fetched: this.#fetched });
   }

@@ -20,19 +20,21 @@ export async function checkRoom(bytes: number, except: string): Promise<void> {
   if (free !== undefined && bytes > free) throw await noRoom(bytes, free, except);
 }
 
-/** Also what a refused write becomes. */
-export async function noRoom(bytes: number, free: number | undefined, except: string): Promise<DeviceError> {
+/** Also what a refused write becomes; `free` is then what was taken before. Browsers keep their estimate vague: the write is the judge. */
+export async function noRoom(bytes: number, free: number, except: string): Promise<DeviceError> {
   const others = (await listStored()).filter(({ name, bytes: size }) => name !== except && size > 0);
   const list = others.map(({ name, bytes: size }) => `${quote(name)} (${megabytes(size)})`).join(", ");
   const cure = others.length > 0 ? `delete stored models: ${list}, ` : "";
   return new DeviceError({
     operation: `store the model ${quote(except)}`,
     got: `${megabytes(bytes)} to be stored`,
-    expected:
-      free === undefined ? "what the browser gives this origin" : `at most ${megabytes(free)}, which is what the browser still gives`,
+    expected: `at most ${megabytes(free)}, which is what the browser gives now`,
     cure: `${cure}${cure ? "or " : ""}choose a smaller model or one of fewer bits, or free space on the disk; a file of the user loads with keep: false`,
   });
 }
+
+/** Tokens: less is of little use. */
+const leastContext = 256;
 
 export type MemoryNeeds = {
   readonly weightBytes: number;
@@ -63,11 +65,16 @@ export function memoryRefused(name: string, needs: MemoryNeeds, given: number, c
 
 function tooLarge(name: string, needs: MemoryNeeds, place: string, most: number, cause?: unknown): DeviceError {
   const { weightBytes, cacheBytes, contextLength, parallel } = needs;
-  const left = Math.floor(((most - weightBytes) / Math.max(cacheBytes, 1)) * contextLength);
-  const cure =
-    left >= 256
-      ? `contextLength: ${left} would fit${parallel > 1 ? `, or parallel: 1 with ${Math.min(contextLength, left * parallel)}` : ""}`
-      : `choose a model with less than ${megabytes(most * 0.9)} of weights, or the same one of fewer bits (q4_0 takes a quarter of f16), and close other tabs`;
+  const tokens = Math.floor(((most - weightBytes) * contextLength * parallel) / Math.max(cacheBytes, 1));
+  const each = Math.floor(tokens / parallel);
+  const fitting = [
+    ...(each >= leastContext ? [`contextLength: ${each}`] : []),
+    ...(parallel > 1 && tokens >= leastContext
+      ? [`parallel: ${Math.max(1, Math.floor(tokens / contextLength))} with contextLength: ${Math.min(contextLength, tokens)}`]
+      : []),
+  ];
+  const smaller = `choose a model with less than ${megabytes(most * 0.9)} of weights, or the same one of fewer bits (q4_0 takes a quarter of f16)`;
+  const cure = `${fitting.length > 0 ? `${fitting.join(", or ")} would fit` : smaller}; close other tabs`;
   return new DeviceError(
     {
       operation: `load ${quote(name)} into memory`,

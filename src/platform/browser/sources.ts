@@ -50,6 +50,8 @@ function describeUrl(text: string): DescribedSource {
     throw new ConfigError({ operation, got: quote(text, 300), expected: "an http or https URL", cure: "correct it" });
   }
   url.hash = "";
+  // With and without a slash at its end it is one folder.
+  url.pathname = url.pathname.replace(/(?<=.)\/+$/, "");
   return { kind: "url", url: url.href };
 }
 

@@ -2,11 +2,23 @@
 // misbehave. In: nothing. Out: URLs and pages. Where there is no Chromium the tests say so and are skipped.
 
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import * as http from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
+import { pipeline } from "node:stream";
 import { type Browser, chromium as playwright } from "playwright-core";
 import { build } from "vite";
 
@@ -24,7 +36,7 @@ export async function launch(flags: readonly string[] = []): Promise<Browser> {
 /** The ten lines of the README. */
 export const example = {
   html: `<!doctype html>
-<input id="question" value="3 5 7=22" /> <pre id="answer"></pre>
+<input id="question" value="3 5 7=22" size="40" /> <pre id="answer"></pre>
 <script type="module" src="./main.js"></script>
 `,
   script: `import { load } from "gradually/browser";
@@ -78,7 +90,7 @@ export async function buildPages(): Promise<Built> {
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-export type Asked = { readonly path: string; readonly range: string | undefined; readonly sent: () => number };
+export type Asked = { readonly path: string; readonly range: string | undefined };
 
 /** Serves folders under their names, on one port of 127.0.0.1. */
 export class PageServer {
@@ -89,11 +101,18 @@ export class PageServer {
   ranges = true;
   /** Cuts the connection of the next so many requests for large files after so many bytes each. */
   cuts: number[] = [];
-  readonly #mounts: ReadonlyMap<string, string>;
+  /** Answers of an API, by path. */
+  readonly json = new Map<string, unknown>();
+  readonly #mounts: Map<string, string>;
   readonly #server = http.createServer((request, response) => this.#answer(request, response));
 
   constructor(mounts: Readonly<Record<string, string>>) {
     this.#mounts = new Map(Object.entries(mounts));
+  }
+
+  /** Serves a folder under a path of any depth. */
+  mount(name: string, folder: string): void {
+    this.#mounts.set(name, folder);
   }
 
   async start(): Promise<this> {
@@ -120,38 +139,42 @@ export class PageServer {
 
   #answer(request: http.IncomingMessage, response: http.ServerResponse): void {
     const asked = decodeURIComponent(new URL(request.url ?? "/", this.url).pathname);
-    const [, mount = "", ...rest] = asked.split("/");
-    const folder = this.#mounts.get(mount);
-    let file = path.join(folder ?? "/nowhere", ...rest);
+    const mount = [...this.#mounts.keys()].find((name) => asked.startsWith(`/${name}/`));
+    const folder = mount === undefined ? undefined : this.#mounts.get(mount);
+    let file = path.join(folder ?? "/nowhere", asked.slice((mount ?? "").length + 1));
     if (existsSync(file) && statSync(file).isDirectory()) file = path.join(file, "index.html");
     const range = request.headers.range;
-    let sent = 0;
-    this.asked.push({ path: asked, range, sent: () => sent });
+    this.asked.push({ path: asked, range });
     if (this.isolated) {
       response.setHeader("cross-origin-opener-policy", "same-origin");
       response.setHeader("cross-origin-embedder-policy", "require-corp");
+    }
+    const answer = this.json.get(asked);
+    if (answer !== undefined) {
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answer));
+      return;
     }
     if (!folder || !existsSync(file)) {
       response.writeHead(404).end();
       return;
     }
-    const bytes = readFileSync(file);
+    const { size, mtimeMs } = statSync(file);
     const types: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".json": "application/json" };
     response.setHeader("content-type", types[path.extname(file)] ?? "application/octet-stream");
-    response.setHeader("etag", `"${bytes.length}-${statSync(file).mtimeMs}"`);
+    response.setHeader("etag", `"${size}-${mtimeMs}"`);
     const from = this.ranges ? Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? -1) : -1;
-    const body = from < 0 ? bytes : bytes.subarray(from);
-    if (from >= bytes.length) {
-      response.writeHead(416, { "content-range": `bytes */${bytes.length}` }).end();
+    if (from >= size) {
+      response.writeHead(416, { "content-range": `bytes */${size}` }).end();
       return;
     }
+    const start = Math.max(0, from);
     response.writeHead(from < 0 ? 200 : 206, {
-      "content-length": body.length,
-      ...(from >= 0 && { "content-range": `bytes ${from}-${bytes.length - 1}/${bytes.length}` }),
+      "content-length": size - start,
+      ...(from >= 0 && { "content-range": `bytes ${from}-${size - 1}/${size}` }),
     });
-    const cut = bytes.length > 100_000 && !asked.endsWith(".js") ? this.cuts.shift() : undefined;
-    sent = Math.min(body.length, cut ?? body.length);
-    if (cut === undefined) response.end(body);
-    else response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));
+    const cut = size > 100_000 && !asked.endsWith(".js") ? this.cuts.shift() : undefined;
+    if (cut === undefined)
+      pipeline(createReadStream(file, { start, highWaterMark: 2 ** 20 }), response, () => {}); // whoever left has what came
+    else response.write(readFileSync(file).subarray(start, start + cut), () => setTimeout(() => response.destroy(), 300));
   }
 }
