@@ -15,10 +15,10 @@ export async function buildPage(folder = path.join(root, "dist/web")): Promise<v
 
 export async function buildSite(folder = path.join(root, "dist/site")): Promise<void> {
   await buildPage(folder);
-  mkdirSync(path.join(folder, "model"), { recursive: true });
+  mkdirSync(path.join(folder, "countdown-reasoner"), { recursive: true });
   for (const name of modelFiles) {
     const from = path.join(root, "models/countdown-reasoner", name);
-    if (existsSync(from)) copyFileSync(from, path.join(folder, "model", name));
+    if (existsSync(from)) copyFileSync(from, path.join(folder, "countdown-reasoner", name));
   }
   writeFileSync(
     path.join(folder, "_headers"),

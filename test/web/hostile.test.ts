@@ -64,6 +64,8 @@ const attacks = [
   "\\(\\href{javascript:window.hit=1}{x}\\) \\(\\includegraphics{https://evil.example/x.png}\\) \\(\\htmlStyle{background:url(https://evil.example/d)}{x}\\)",
   "$$\\def\\a{\\a\\a}\\a$$",
   "\\(\\rule{9999em}{9999em}\\)",
+  `$$${"x".repeat(150_000)}$$`,
+  `\\(${"{".repeat(1400)}x${"}".repeat(1400)}\\)`,
   "```html\n<script>window.hit=1</script>\n```",
   '<https://evil.example/"onmouseover="window.hit=1>',
   '<!--<img src="--><img src=x onerror=window.hit=1//">',
@@ -72,7 +74,7 @@ const attacks = [
 ];
 
 describe.skipIf(!chromium)("a hostile answer", () => {
-  test.each(attacks)("%s", async (says) => {
+  test.each(attacks.map((says) => [says.slice(0, 60), says] as const))("%s", async (_, says) => {
     const { page, errors, strangers } = await hear(says);
     // Whatever waits for a hand gets one.
     for (const link of await page.locator(".answer a, .answer summary").all())

@@ -1,9 +1,9 @@
 // What the run cost, on one line, beside what others published.
 
-import { formatCount, formatDuration, formatScientific, formatUsd } from "../../../src/core/human.ts";
+import { formatCount, formatScientific, formatUsd } from "../../../src/core/human.ts";
 import { formatPublished, publishedCosts } from "../../../src/cost/published.ts";
 import type { CostTable } from "../client/client.ts";
-import { t } from "../words/words.ts";
+import { seconds, t } from "../words/words.ts";
 
 /** Those of the command line's own cost line. */
 const compared: readonly string[] = ["DeepSeek-V3", "DeepSeek-R1", "s1"];
@@ -15,7 +15,7 @@ export function CostLine({ cost }: { readonly cost: CostTable | null }) {
       {t("costLine", {
         tokens: formatCount(cost.tokens),
         flop: formatScientific(cost.flop),
-        time: formatDuration(cost.seconds),
+        time: seconds(cost.seconds),
         usd: formatUsd(cost.cost_usd),
         hourly: `$${cost.hourly_usd}`,
       })}

@@ -21,9 +21,11 @@ export function TabModels() {
       {opening.value && <Progress />}
       <details open={!opened.value && !opening.value}>
         <summary class="small">{t("tabTitle")}</summary>
-        <p class="small">{t("tabText")}</p>
-        <Sources />
-        <Stored />
+        <div class="tab-body">
+          <p class="small">{t("tabText")}</p>
+          <Sources />
+          <Stored />
+        </div>
       </details>
     </div>
   );
@@ -70,8 +72,8 @@ function Sources() {
       <button type="button" class="button" onClick={() => file.current?.click()}>
         {t("tabFile")}
       </button>
-      {hasBundled.value && (
-        <button type="button" class="button" onClick={() => void openBundled()} disabled={opened.value !== undefined}>
+      {hasBundled.value && !opened.value && (
+        <button type="button" class="button" onClick={() => void openBundled()}>
           {t("tabBundled")}
         </button>
       )}

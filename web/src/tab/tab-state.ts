@@ -21,10 +21,10 @@ export const opening = signal<{ readonly what: string; readonly progress?: LoadP
 export const stored = signal<readonly StoredModel[]>([]);
 export const tabTrouble = signal<Trouble | undefined>(undefined);
 export const warning = signal<string | undefined>(undefined);
-/** Whether the site has a model of its own, in the folder `model` beside the page. */
+/** Whether the site has a model of its own, in the folder `countdown-reasoner` beside the page. */
 export const hasBundled = signal(false);
 
-const bundled = () => new URL("model/", document.baseURI).href;
+const bundled = () => new URL("countdown-reasoner/", document.baseURI).href;
 
 export async function refreshStored(): Promise<void> {
   try {

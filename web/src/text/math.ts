@@ -8,17 +8,21 @@ async function load(): Promise<typeof import("katex")> {
   return katex;
 }
 
+/** A longer formula would hold the page up for seconds; it stays as it was written. */
+const mostCharacters = 3000;
+
 export async function renderMath(root: Element): Promise<void> {
   const places = [...root.querySelectorAll("code.math-inline, code.math-block")];
   if (places.length === 0) return;
   loading ??= load();
   const { default: katex } = await loading;
   for (const place of places) {
-    if (!place.isConnected) continue;
+    const text = place.textContent ?? "";
+    if (!place.isConnected || text.length > mostCharacters) continue;
     const formula = document.createElement("span");
     formula.className = place.className;
     try {
-      katex.render(place.textContent ?? "", formula, {
+      katex.render(text, formula, {
         displayMode: place.className === "math-block",
         throwOnError: true,
         trust: false,

@@ -24,7 +24,8 @@ export function seconds(value: number): string {
   if (value < 9.95) return `${value.toFixed(1)}${chinese ? " 秒" : " s"}`;
   const whole = Math.round(value);
   if (whole < 60) return `${whole}${chinese ? " 秒" : " s"}`;
-  const [minutes, rest] = [Math.floor(whole / 60), whole % 60];
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
+  if (hours > 0) return chinese ? `${hours} 小時 ${minutes} 分` : `${hours} h ${minutes} min`;
   return chinese ? `${minutes} 分 ${rest} 秒` : `${minutes} min ${rest} s`;
 }
 

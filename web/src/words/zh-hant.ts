@@ -120,7 +120,7 @@ export const zhHant: Words = {
   live: "進行中",
   damaged: "無法讀取它的 recipe",
   leftOut: "另有 {count} 個訓練沒有列出。",
-  costLine: "{tokens} 個 token，{flop} FLOP，{time}，以每小時 {hourly} 計共 {usd}",
+  costLine: "{tokens} 個 token，{flop} FLOP，{time}，共 {usd}（以每小時 {hourly} 計）",
   costLater: "第一個階段結束後就會寫出成本。",
   costOthers: "對照：{list}",
   curves: "曲線",
