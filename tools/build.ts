@@ -1,4 +1,10 @@
-// Builds the WebAssembly kernels (and, where asked, dist/). In: src/backend/wasm/assembly. Out: src/backend/wasm/generated.
-import { buildKernels } from "./build-kernels.ts";
+// Builds what the sources are not: the WebAssembly kernels and the page. In: src/backend/wasm/assembly, web/. Out: src/backend/wasm/generated, dist/web;
+// for `site` dist/site, a page for static hosts.   node tools/build.ts [kernels|page|site]
 
-await buildKernels();
+import { buildKernels } from "./build-kernels.ts";
+import { buildPage, buildSite } from "./build-page.ts";
+
+const [part] = process.argv.slice(2);
+if (part === undefined || part === "kernels") await buildKernels();
+if (part === undefined || part === "page") await buildPage();
+if (part === "site") await buildSite();

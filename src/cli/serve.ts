@@ -8,6 +8,7 @@ import { ConfigError } from "../core/errors.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import { type Listener, listen } from "../platform/node-listener.ts";
+import { readPage } from "../platform/node-page.ts";
 import { checkNames, servedModel } from "../platform/served-models.ts";
 import { type App, makeApp } from "../server/app.ts";
 import type { ReasoningField } from "../server/call.ts";
@@ -29,6 +30,8 @@ type Flags = DeviceFlags &
     readonly memory?: number;
     readonly reasoningField: ReasoningField;
     readonly prefixCache: boolean;
+    readonly runs: string;
+    readonly page: boolean;
     readonly chatTemplate?: string;
     readonly logTexts?: boolean;
     readonly quiet?: boolean;
@@ -55,6 +58,8 @@ export function serveCommand(program: Command): void {
     )
     .option("--chat-template <file>", "a Jinja template in place of the models' own")
     .option("--no-prefix-cache", "share nothing between requests")
+    .option("--runs <folder>", "the training runs that the page shows", "runs")
+    .option("--no-page", "serve the API alone")
     .option("--log-texts", "write prompts into the log")
     .option("--quiet", "no line for each request")
     .option("--limit <name=n>", `a limit of the server; may be repeated: ${Object.keys(limitTable).join(", ")}`, collectLimit, {});
@@ -78,6 +83,8 @@ async function serve(references: readonly string[], flags: Flags): Promise<void>
   const host = nodeHost();
   const models = await entriesOf(references, flags);
   const isLocal = isLoopback(flags.host);
+  const page = flags.page ? await readPage() : undefined;
+  if (flags.page && !page) note("note: the page is not built (npm run build makes it); the API works without it");
   const app = await makeApp({
     models,
     version: version(),
@@ -90,6 +97,7 @@ async function serve(references: readonly string[], flags: Flags): Promise<void>
     sharePrefixes: flags.prefixCache,
     logTexts: flags.logTexts ?? false,
     now: host.now,
+    ...(page && { page, runs: { files: host.files, path: flags.runs } }),
     ...(!flags.quiet && { log: note }),
   });
   const listener = await listen((request) => app.fetch(request), { host: flags.host, port: flags.port, limits: app.server.limits });

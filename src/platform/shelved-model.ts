@@ -13,6 +13,7 @@ export function shelved(model: ChatModel, path: string, slots: number): LoadedMo
     chat: model.chat ?? openPlainChat(model.tokenizer, thinks, path),
     ...(model.thinkTags && { thinkTags: model.thinkTags }),
     isPlain: !model.hasTemplate && !thinks,
+    isSolver: !model.hasTemplate && thinks,
     generationConfig: model.generationConfig,
     slots,
     constrain: (structure) => model.constrain(structure),

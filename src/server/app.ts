@@ -13,8 +13,10 @@ import { type LogFields, logLine } from "./log.ts";
 import { Metrics } from "./metrics.ts";
 import { openApi } from "./openapi.ts";
 import { Pacer } from "./pacer.ts";
+import type { PageFiles } from "./page.ts";
 import { brief, errorBody, explain, Refusal } from "./refusal.ts";
 import { type Route, routes } from "./routes.ts";
+import type { RunsFolder } from "./runs.ts";
 import { checkSizes, validate } from "./schema-parts.ts";
 import { type ModelEntry, Shelf, shuttingDown } from "./shelf.ts";
 
@@ -34,6 +36,10 @@ export type AppOptions = {
   readonly reasoningField?: ReasoningField;
   readonly sharePrefixes?: boolean;
   readonly logTexts?: boolean;
+  /** The page at /; without it there is none. */
+  readonly page?: PageFiles;
+  /** Where run folders lie, to be looked at. */
+  readonly runs?: RunsFolder;
   readonly log?: (line: string) => void;
   /** Seconds, monotonic. */
   readonly now?: () => number;
@@ -72,6 +78,8 @@ export async function makeApp(options: AppOptions): Promise<App> {
     reasoningField: options.reasoningField ?? "reasoning_content",
     sharePrefixes: options.sharePrefixes ?? true,
     logTexts: options.logTexts ?? false,
+    page: options.page,
+    runs: options.runs,
     log: (event, fields) => log(logLine(event, fields)),
     openApi: () => openApi(routes, options.version, limits),
     state: "starting",

@@ -6,7 +6,9 @@ import type { Limits } from "./limits.ts";
 import type { LogFields } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Pacer } from "./pacer.ts";
+import type { PageFiles } from "./page.ts";
 import type { Dialect } from "./refusal.ts";
+import type { RunsFolder } from "./runs.ts";
 import type { Shelf } from "./shelf.ts";
 
 export type ReasoningField = "reasoning_content" | "reasoning" | "both";
@@ -29,6 +31,8 @@ export type Server = {
   readonly log: (event: string, fields: LogFields) => void;
   /** Whether answers may be shared between requests of one key by the beginning of their prompts. */
   readonly sharePrefixes: boolean;
+  readonly page: PageFiles | undefined;
+  readonly runs: RunsFolder | undefined;
   /** The document of the API. */
   openApi(): object;
   state: ServerState;

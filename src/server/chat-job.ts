@@ -4,7 +4,7 @@
 import type { Structure } from "../chat/grammar.ts";
 import type { ChatMessage } from "../chat/messages.ts";
 import { numberAt, stopIdsOf, withDefaults } from "../chat/sampling-defaults.ts";
-import { planThinking } from "../chat/thinking.ts";
+import { planThinking, type ThinkingOptions } from "../chat/thinking.ts";
 import type { ToolStyle } from "../chat/tool-format.ts";
 import { quote } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
@@ -114,10 +114,16 @@ function planIds(prompt: { text: string; ids: number[] }, job: ChatJob, model: S
   if (!thinkTags) return { ids: prompt.ids, begin: "after" };
   const room = Math.min(job.maxTokens ?? engine.contextLength, engine.contextLength - prompt.ids.length);
   const max = budgetOf(job.wish, Math.max(1, room));
-  const asked = job.wish.thinking === false ? false : max === undefined ? job.wish.thinking : { max };
+  const asked = job.wish.thinking === false ? false : optionsOf(job.wish, max);
   const { suffix, begin, budget } = planThinking(prompt.text, asked, thinkTags, tokenizer, mustKnow);
   const added = suffix === "" ? [] : tokenizer.encode(suffix, { addSpecialTokens: false });
   return { ids: [...prompt.ids, ...added], begin, ...(budget && { budget }) };
+}
+
+/** A number of tokens or of extensions makes a budget; without either the wish is on, or nothing. */
+function optionsOf({ thinking, extend }: ThinkingWish, max: number | undefined): ThinkingOptions | boolean | undefined {
+  if (max === undefined && extend === undefined) return thinking;
+  return { ...(max !== undefined && { max }), ...(extend !== undefined && { extend: { times: extend } }) };
 }
 
 export function checkLength(ids: readonly number[], { engine }: Pick<ServedModel, "engine">, field: string): void {

@@ -22,7 +22,11 @@ function describe({ name, created }: ModelEntry, server: Server): object {
     object: "model",
     created,
     owned_by: "gradually",
-    ...(loaded && { max_model_len: loaded.engine.contextLength }),
+    ...(loaded && {
+      max_model_len: loaded.engine.contextLength,
+      thinks: loaded.thinkTags !== undefined,
+      solves: loaded.isSolver ?? false,
+    }),
   };
 }
 

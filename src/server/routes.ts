@@ -18,8 +18,10 @@ import {
 import { chatCompletions } from "./openai-chat.ts";
 import { completions } from "./openai-completions.ts";
 import { responses, responsesRequest } from "./openai-responses.ts";
+import { assetFile, indexPage } from "./page.ts";
 import { health, listModels, metricsPage, oneModel, openApiPage, ready } from "./pages.ts";
 import type { Dialect } from "./refusal.ts";
+import { listRuns, oneRun, runFile, runLog } from "./runs.ts";
 import { chatRequest, completionRequest, detokenizeRequest, tokenizeRequest } from "./schemas.ts";
 import { detokenize, tokenize } from "./tokens.ts";
 
@@ -70,6 +72,8 @@ const anthropic: Options = { dialect: "anthropic", keyHeader: "x-api-key" };
 const ollama: Options = { dialect: "ollama" };
 
 export const routes: readonly Route[] = [
+  get("/", "The page.", indexPage, { access: "public" }),
+  get("/assets/:file", "Scripts and styles of the page.", assetFile, { access: "public" }),
   get("/health", "Whether the process is alive.", health, { access: "public" }),
   get("/ready", "Whether it takes requests: 503 while it starts or ends.", ready, { access: "public" }),
   get("/metrics", "Numbers for Prometheus.", metricsPage),
@@ -86,6 +90,10 @@ export const routes: readonly Route[] = [
   post("/api/chat", "Answer, as Ollama does.", ollamaChatRequest, ollamaChat, ollama),
   post("/api/generate", "Continue a text, as Ollama does.", ollamaGenerateRequest, ollamaGenerate, ollama),
   post("/api/show", "About one model.", ollamaShowRequest, ollamaShow, { ...ollama, generates: false }),
+  get("/runs", "The training runs of the runs' folder.", listRuns),
+  get("/runs/:run", "One run: recipe, results, cost.", oneRun),
+  get("/runs/:run/logs/:log", "Lines of a log from ?from=BYTES on.", runLog),
+  get("/runs/:run/files/:file", "The report, its plots, the recipe.", runFile),
   get("/api/tags", "The models that are served.", ollamaTags, ollama),
   get("/api/ps", "The models in memory.", ollamaRunning, ollama),
   get("/api/version", "The server's version.", ollamaVersion, ollama),

@@ -61,6 +61,9 @@ export const thinkingFields = {
   enable_thinking: z.boolean().nullish().describe("Qwen."),
   thinking_budget: budget.nullish().describe("Qwen: tokens of thinking."),
   thinking_token_budget: budget.nullish().describe("vLLM: tokens of thinking."),
+  thinking_extend: integer(0, 64)
+    .nullish()
+    .describe('Ours: so many ends of thinking are dropped and "Wait" put in their place, as s1 does it.'),
   reasoning_budget: integer(-1, 2_147_483_647).nullish().describe("llama.cpp: tokens of thinking; -1 without limit."),
 };
 

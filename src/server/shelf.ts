@@ -20,6 +20,8 @@ export type LoadedModel = {
   readonly thinkTags?: ThinkTags;
   /** The files have no chat template: `chat` is a guess. */
   readonly isPlain?: boolean;
+  /** It was trained on tasks of ours: a message is a problem, e.g. "3 5 7=22". */
+  readonly isSolver?: boolean;
   /** generation_config.json over config.json: special ids and sampling defaults. */
   readonly generationConfig: JsonObject;
   /** Sequences that the engine computes at once. */

@@ -13,6 +13,8 @@ export type ThinkingWish = {
   /** A share of the answer's room, where only an effort was named. */
   readonly budgetShare?: number;
   readonly effort?: Effort;
+  /** So many ends of thinking are replaced by "Wait". */
+  readonly extend?: number;
 };
 
 /** The share of max_tokens that an effort may spend on thinking; undefined: all of it. DeepSeek's names fall on OpenAI's. */
@@ -40,6 +42,7 @@ export type ThinkingFields = {
   readonly thinking_budget?: number | null;
   readonly thinking_token_budget?: number | null;
   readonly reasoning_budget?: number | null;
+  readonly thinking_extend?: number | null;
 };
 
 export function readThinking(body: ThinkingFields): ThinkingWish {
@@ -63,6 +66,7 @@ export function readThinking(body: ThinkingFields): ThinkingWish {
     ...(budget !== undefined && budget !== null && isOn !== false && { budgetTokens: budget }),
     ...(budget === undefined && isOn !== false && share !== undefined && { budgetShare: share }),
     ...(effort && { effort }),
+    ...(body.thinking_extend && isOn !== false && { extend: body.thinking_extend }),
   };
 }
 

@@ -29,6 +29,8 @@ export type StepReport = {
   readonly applied: boolean;
   /** null stands for what is not finite. */
   readonly metrics: Readonly<Record<string, number | null>>;
+  /** Of the steps with details: by layer, how many real rows chose each expert. */
+  readonly expertLoad?: Readonly<Record<string, number[]>>;
   /** What held NaN or infinity when the step was skipped. */
   readonly nonFinite: readonly string[];
   readonly work: StepWork;
@@ -65,6 +67,7 @@ export async function* trainStage(options: LoopOptions): AsyncGenerator<StepRepo
       const values = await packed.read();
       const applied = values.factor >= 0;
       optimizer.settle(applied);
+      const expertLoad = detail ? await balancer.loads() : undefined;
       if (applied) balancer.apply();
       position = {
         step: step + 1,
@@ -83,6 +86,7 @@ export async function* trainStage(options: LoopOptions): AsyncGenerator<StepRepo
           num_tokens: position.tokens,
           ...mapValues(work.metrics, finiteOrNull),
         },
+        ...(expertLoad && { expertLoad }),
         nonFinite: applied ? [] : await optimizer.findNonFinite(),
         work,
       };

@@ -17,7 +17,7 @@ import { gatherRows } from "../ops/gather-rows.ts";
 import { reshape } from "../ops/reshape.ts";
 import { route } from "../ops/route.ts";
 import { sum, sumAxis } from "../ops/sum-axis.ts";
-import { dispose, empty, fromArray, keep, type Tensor, view } from "../tensor/tensor.ts";
+import { dispose, empty, fromArray, keep, read, type Tensor, view } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
 import { real } from "./options.ts";
 
@@ -262,6 +262,15 @@ export class BiasBalancer {
       });
       entry.isFresh = false;
     }
+  }
+
+  /** The counts of this step, by layer; undefined where no layer counted. */
+  async loads(): Promise<Record<string, number[]> | undefined> {
+    const fresh = [...this.#layers].filter(([, { isFresh }]) => !isFresh);
+    if (fresh.length === 0) return undefined;
+    const loads: Record<string, number[]> = {};
+    for (const [layer, { counts }] of fresh.sort(([a], [b]) => a - b)) loads[layer] = [...(await read(counts))];
+    return loads;
   }
 
   /** bias[e] += rate·sign(mean load - load[e]). */

@@ -257,10 +257,16 @@ class Run {
 
   async #log(stage: string, report: StepReport, total: number, seconds: number): Promise<void> {
     const { log } = this.#folder;
-    const { metrics, applied, nonFinite: broken, work, position } = report;
+    const { metrics, expertLoad, applied, nonFinite: broken, work, position } = report;
     const step = this.#step;
     const skippedAs = applied ? {} : { skipped: true, nonfinite: broken.slice(0, 8) };
-    await log.append("metrics.jsonl", { step, stage, ...metrics, ...skippedAs } as JsonValue);
+    await log.append("metrics.jsonl", {
+      step,
+      stage,
+      ...metrics,
+      ...(expertLoad && { expert_load: expertLoad }),
+      ...skippedAs,
+    } as JsonValue);
     for (const sample of work.samples ?? []) await log.append("samples.jsonl", { step, stage, ...(sample as Record<string, JsonValue>) });
     const tokensPerSecond = seconds > 0 ? work.processed / seconds : 0;
     await log.append("timing.jsonl", { step, stage, seconds, tokens_per_second: tokensPerSecond });

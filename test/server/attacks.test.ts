@@ -73,8 +73,9 @@ describe("keys", () => {
       const { status } = await app.fetch(new Request(url, init));
       if (status !== 401) open.push(path);
     }
-    expect(open).toEqual(["/health", "/ready"]);
-    for (const path of ["/", "/nothing", "/v1/", "/V1/models", "/metrics/", "/health/x"])
+    // The page holds nothing of anybody's, and asks for the key itself.
+    expect(open).toEqual(["/", "/assets/:file", "/health", "/ready"]);
+    for (const path of ["/nothing", "/assets/", "/assets/a/b", "/runs/", "/v1/", "/V1/models", "/metrics/", "/health/x"])
       expect((await call(app, {}, path)).status).toBe(401);
   });
 

@@ -179,6 +179,16 @@ describe("thinking", () => {
     expect(answer.usage?.completion_tokens_details?.reasoning_tokens).toBe(6);
   });
 
+  test("an end of thinking gives way to Wait, as often as thinking_extend says", async () => {
+    // The script goes by position: the four letters of Wait stand in the place of </think>Yes, and the second end is let through.
+    const { client } = await open({ spoken: { says: "ab</think>Yes.</think>Done" } });
+    const answer = await client.chat.completions.create({ model: "test", messages: user("x"), ...({ thinking_extend: 1 } as object) });
+    expect(answer.choices[0]?.message).toMatchObject({ reasoning_content: "abWait.", content: "Done" });
+    const off = { thinking_extend: 1, enable_thinking: false } as object;
+    const without = await client.chat.completions.create({ model: "test", messages: user("x"), ...off });
+    expect(without.choices[0]?.message).not.toHaveProperty("reasoning_content");
+  });
+
   test("left to the model it thinks as long as it likes", async () => {
     const { client } = await open({ spoken });
     const answer = await client.chat.completions.create({ model: "test", messages: user("x"), reasoning_effort: "high" });

@@ -31,11 +31,11 @@ const document = openApi(routes, "1.2.3", makeLimits()) as Document;
 test("every route is described, with its body and whether it needs the key", () => {
   expect(document.openapi).toBe("3.1.0");
   for (const { method, path, access, body } of routes) {
-    const operation = document.paths[path.replace(/:(\w+)(?:\{.*\})?/, "{$1}")]?.[method.toLowerCase()];
+    const operation = document.paths[path.replace(/:(\w+)(?:\{[^}]*\})?/g, "{$1}")]?.[method.toLowerCase()];
     expect(operation?.security).toEqual(access === "public" ? [] : [{ key: [] }]);
     expect(operation?.requestBody !== undefined).toBe(body !== undefined);
   }
-  expect(routes.filter(({ access }) => access === "public").map(({ path }) => path)).toEqual(["/health", "/ready"]);
+  expect(routes.filter(({ access }) => access === "public").map(({ path }) => path)).toEqual(["/", "/assets/:file", "/health", "/ready"]);
 });
 
 test("the ranges of the document are those that are checked", () => {

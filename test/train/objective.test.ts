@@ -233,12 +233,15 @@ test("the bias falls for experts above the mean load and rises below it, over al
   const balancer = new BiasBalancer(0.25);
   for (let step = 0; step < 2; step++) {
     balancer.clear();
+    expect(await balancer.loads()).toBeUndefined();
     for (const counts of [
       [9, 1, 0, 2],
       [0, 1, 2, 1],
     ]) {
       scope(() => balancer.add([{ layer: 1, bias, counts: fromArray(model.device, counts, [4]) }]));
     }
+    // What the logs show: this step alone, all microbatches together.
+    expect(await balancer.loads()).toEqual({ 1: [9, 2, 2, 3] });
     balancer.apply();
   }
   expect(Array.from(await read(bias))).toEqual([-0.5, 0.5, 0.5, 0.5]); // sums 9, 2, 2, 3: mean 4

@@ -1,0 +1,71 @@
+// The conversation on show. The page follows an answer to its end as long as the reader is at the end; who scrolls up is left in peace.
+
+import { useEffect, useRef } from "preact/hooks";
+import { client, model, start, trouble } from "../state/app.ts";
+import { current, running } from "../state/chats.ts";
+import type { UserMessage } from "../state/conversation.ts";
+import { Notice } from "../ui/notice.tsx";
+import { t } from "../words/words.ts";
+import { AnswerView } from "./answer-view.tsx";
+import { Composer } from "./composer.tsx";
+import { Opening } from "./opening.tsx";
+import { QuestionView } from "./question-view.tsx";
+
+export function ChatView() {
+  const conversation = current.value;
+  const isBusy = running.value.has(conversation.id);
+  const isSolver = model.value?.solves ?? false;
+  const ref = useFollowing(conversation.messages);
+  return (
+    <div class="chat">
+      <div class="messages" ref={ref}>
+        <div class="column" role="log" aria-live="off">
+          {trouble.value && <Notice trouble={trouble.value} onRetry={() => void start()} />}
+          {conversation.messages.length === 0 &&
+            !trouble.value &&
+            (model.value === undefined && client.value?.place !== "tab" ? <p class="small pulse">{t("loadingModel")}</p> : <Opening />)}
+          {conversation.messages.map((message, i) =>
+            message.role === "user" ? (
+              <QuestionView key={message.id} message={message} isBusy={isBusy} />
+            ) : (
+              <AnswerView
+                key={message.id}
+                message={message}
+                question={(conversation.messages[i - 1] as UserMessage | undefined)?.text ?? ""}
+                questionId={conversation.messages[i - 1]?.id}
+                isSolver={isSolver}
+                isBusy={isBusy}
+              />
+            ),
+          )}
+        </div>
+      </div>
+      <div class="column">
+        <Composer />
+      </div>
+      <p class="unseen" role="status">
+        {isBusy ? t("answer") : ""}
+      </p>
+    </div>
+  );
+}
+
+/** Keeps the end in sight unless the reader left it. */
+function useFollowing(changes: unknown) {
+  const ref = useRef<HTMLDivElement>(null);
+  const isAtEnd = useRef(true);
+  useEffect(() => {
+    const place = ref.current;
+    if (!place) return;
+    const look = () => {
+      isAtEnd.current = place.scrollHeight - place.scrollTop - place.clientHeight < 60;
+    };
+    place.addEventListener("scroll", look, { passive: true });
+    return () => place.removeEventListener("scroll", look);
+  }, []);
+  // each change may be longer
+  useEffect(() => {
+    if (isAtEnd.current) ref.current?.scrollTo({ top: ref.current.scrollHeight });
+  }, [changes]);
+  return ref;
+}

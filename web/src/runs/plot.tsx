@@ -1,0 +1,123 @@
+// One chart, by uPlot. In: a table of lines. Out: a canvas, and the same in one sentence for those who do not see it. Colours are those of the style
+// sheet, taken again when light and dark change; the size follows the card.
+
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { colour, isDark } from "../ui/theme.ts";
+import { t } from "../words/words.ts";
+import { type Chart, short } from "./series.ts";
+
+type Props = { readonly chart: Chart; readonly stages: readonly { readonly step: number; readonly name: string }[] };
+
+export const lineColours = ["line-1", "line-2", "line-3", "line-4", "line-5", "line-6"] as const;
+const height = 180;
+
+export function Plot({ chart, stages }: Props) {
+  const place = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | undefined>(undefined);
+  const now = useRef({ stages });
+  now.current = { stages };
+  const shape = chart.lines.map(({ name, run }) => `${name} ${run}`).join("\n");
+
+  // a new drawing for other lines and colours only
+  useEffect(() => {
+    const target = place.current;
+    if (!target) return;
+    const drawing = new uPlot(
+      options(chart, target.clientWidth, () => now.current.stages),
+      dataOf(chart),
+      target,
+    );
+    plot.current = drawing;
+    const watcher = new ResizeObserver(() => drawing.setSize({ width: target.clientWidth, height }));
+    watcher.observe(target);
+    return () => {
+      watcher.disconnect();
+      drawing.destroy();
+      plot.current = undefined;
+    };
+  }, [shape, isDark.value]);
+  useEffect(() => {
+    plot.current?.setData(dataOf(chart));
+  }, [chart]);
+  return (
+    <figure class="card">
+      <figcaption>{t(chart.kind.name)}</figcaption>
+      <div ref={place} class="plot" role="img" aria-label={summary(chart)} />
+    </figure>
+  );
+}
+
+function dataOf({ x, lines }: Chart): uPlot.AlignedData {
+  return [[...x], ...lines.map(({ values }) => [...values])];
+}
+
+function options(chart: Chart, width: number, stages: () => Props["stages"]): uPlot.Options {
+  const [ink, grid] = [colour("ink-2"), colour("edge")];
+  const axis: uPlot.Axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
+  return {
+    width,
+    height,
+    padding: [10, 12, 0, 0],
+    scales: { x: { time: false } },
+    cursor: { y: false, points: { size: 6 } },
+    legend: { live: true, markers: { width: 2 } },
+    axes: [
+      { ...axis, size: 30, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en-US") : "")) },
+      { ...axis, size: 58, values: (_, ticks) => ticks.map(short) },
+    ],
+    series: [
+      { label: t("step"), value: (_, value) => (value === null ? "–" : value.toLocaleString("en-US")) },
+      ...chart.lines.map(({ name, run }) => ({
+        label: name,
+        stroke: colour(lineColours[run % lineColours.length] ?? "line-1"),
+        width: 1.5,
+        spanGaps: true,
+        points: { show: chart.x.length < 30 },
+        value: (_: uPlot, value: number | null) => (value === null ? "–" : short(value)),
+      })),
+    ],
+    hooks: { draw: [(drawing) => drawStages(drawing, stages(), ink)] },
+  };
+}
+
+/** A thin line where another stage begins, with its name. */
+function drawStages(drawing: uPlot, stages: Props["stages"], ink: string): void {
+  const { ctx, bbox } = drawing;
+  ctx.save();
+  ctx.strokeStyle = ink;
+  ctx.fillStyle = ink;
+  ctx.textAlign = "left";
+  ctx.textBaseline = "top";
+  ctx.globalAlpha = 0.7;
+  ctx.lineWidth = devicePixelRatio;
+  ctx.font = `${10 * devicePixelRatio}px system-ui, sans-serif`;
+  for (const { step, name } of stages.length > 1 ? stages : []) {
+    const x = drawing.valToPos(step, "x", true);
+    // The first stage begins at the axis, where a line would say nothing.
+    if (x < bbox.left + 4 || x > bbox.left + bbox.width) continue;
+    ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+    const space = bbox.left + bbox.width - x;
+    if (ctx.measureText(name).width + 8 < space) ctx.fillText(name, x + 4 * devicePixelRatio, bbox.top);
+  }
+  ctx.restore();
+}
+
+function summary({ kind, x, lines }: Chart): string {
+  const values = lines[0]?.values ?? [];
+  const first = values.findIndex((value) => value !== null);
+  const last = values.findLastIndex((value) => value !== null);
+  if (first < 0) return t(kind.name);
+  return t("chartSummary", {
+    name: t(kind.name),
+    first: short(values[first] ?? 0),
+    from: x[first] ?? 0,
+    last: short(values[last] ?? 0),
+    to: x[last] ?? 0,
+  });
+}

@@ -1,0 +1,29 @@
+// Asks before something that cannot be undone.
+
+import { t } from "../words/words.ts";
+import { Dialog } from "./dialog.tsx";
+
+type Props = { readonly question: string; readonly onYes: () => void; readonly onClose: () => void };
+
+export function Confirm({ question, onYes, onClose }: Props) {
+  return (
+    <Dialog title={t("delete")} onClose={onClose}>
+      <p>{question}</p>
+      <div class="dialog-actions">
+        <button type="button" class="button" onClick={onClose}>
+          {t("cancel")}
+        </button>
+        <button
+          type="button"
+          class="button danger"
+          onClick={() => {
+            onYes();
+            onClose();
+          }}
+        >
+          {t("delete")}
+        </button>
+      </div>
+    </Dialog>
+  );
+}
