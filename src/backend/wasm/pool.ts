@@ -80,6 +80,11 @@ export class Pool {
     return this.#submitted;
   }
 
+  /** Lists so far, whoever recorded them. */
+  get submitted(): number {
+    return this.#submitted;
+  }
+
   isDone(list: number): boolean {
     if (this.#alone) return list <= this.#submitted;
     return Atomics.load(this.#heap.words, done >> 2) >= list;

@@ -64,7 +64,7 @@ export class Recorder {
   /** List being written: address, and the next free word of it. */
   #list: number;
   #next = 0;
-  #lastSubmitted = 0;
+  #lastSubmitted: number;
   readonly #resting: { address: number; busyUntil: number }[] = [];
   /** By the memory that they lie in. */
   readonly #staging = new Map<SharedHeap, StagingBlock[]>();
@@ -73,6 +73,8 @@ export class Recorder {
   constructor(heap: SharedHeap, pool: Pool) {
     this.#heap = heap;
     this.#pool = pool;
+    // Another recorder may have been here: a staging block is busy until a list after those.
+    this.#lastSubmitted = pool.submitted;
     this.#list = heap.fresh(listWords * 4);
   }
 
