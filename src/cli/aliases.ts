@@ -6,6 +6,11 @@ const aliases: readonly (readonly [string, string])[] = [
   ["--reasoning-budget", "--thinking-budget"],
   ["--repetition-penalty", "--repeat-penalty"],
   ["--typical", "--typical-p"],
+  // Keys and values have one type here.
+  ["-ctk", "--cache-type"],
+  ["-ctv", "--cache-type"],
+  ["--cache-type-k", "--cache-type"],
+  ["--cache-type-v", "--cache-type"],
 ];
 
 /** Arguments with the aliases replaced, up to a `--`. */

@@ -9,7 +9,7 @@ import { benchKernels } from "./bench-kernels.ts";
 import { benchModel, type ModelBenchOptions } from "./bench-model.ts";
 import { benchTrain, llamaShape } from "./bench-train.ts";
 import { integer } from "./flags.ts";
-import { addModelFlags, type ModelFlags as CommonFlags, withWeights } from "./model.ts";
+import { addModelFlags, type ModelFlags as CommonFlags, cacheTypeOption, withWeights } from "./model.ts";
 import { formatBytes, progressLine, say, writeJson } from "./output.ts";
 
 type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };
@@ -91,7 +91,7 @@ export function benchCommand(program: Command): void {
     });
 }
 
-type ModelFlags = CommonFlags & ModelBenchOptions & { readonly json?: boolean };
+type ModelFlags = CommonFlags & Omit<ModelBenchOptions, "cacheType"> & { readonly json?: boolean };
 
 function benchModelCommand(bench: Command): void {
   bench
@@ -103,18 +103,23 @@ function benchModelCommand(bench: Command): void {
     .option("-r, --repeats <n>", "repeats; the median is reported", integer(1, 1000), 3)
     .option("--json", "print one JSON document");
   addModelFlags(bench)
+    .addOption(cacheTypeOption())
     .addHelpText(
       "after",
       "\nExamples:\n  $ gradually bench model-q4_0.gguf\n  $ gradually bench model-q4_0.gguf --depth 8192 --gen 32\n  $ gradually bench kernels\n",
     )
     .action(async (reference: string | undefined, flags: ModelFlags) => {
-      await withWeights(reference, flags, async ({ model, host, path }) => {
+      await withWeights(reference, flags, async ({ model, host, path, cacheType }) => {
         const progress = progressLine(host.now);
-        const result = await benchModel(model, flags, host.now, (step, total) => progress.update({ stage: "bench", step, total }));
+        const result = await benchModel(model, { ...flags, cacheType }, host.now, (step, total) =>
+          progress.update({ stage: "bench", step, total }),
+        );
         progress.finish();
         if (flags.json) return writeJson(result);
         const { pp, tg, weights_bytes, read_gb_s, limit_gb_s } = result;
-        say(`${path}, ${result.device}, ${result.threads} threads, ${formatBytes(weights_bytes)} of weights a step`);
+        say(
+          `${path}, ${result.device}, ${result.threads} threads, ${formatBytes(weights_bytes)} of weights a step, cache ${result.cache_type}`,
+        );
         if (pp) say(`pp ${pp.n}   ${pp.tok_s.toFixed(1)} tokens/s`);
         if (tg) {
           const many = tg.parallel > 1 ? `, ${tg.parallel} sequences` : "";

@@ -5,14 +5,16 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Structure } from "../chat/grammar.ts";
 import type { ChatOptions } from "../chat/model.ts";
 import type { ThinkingOptions } from "../chat/thinking.ts";
+import type { CacheType } from "../core/dtype.ts";
 import { ConfigError, quote, RequestError } from "../core/errors.ts";
 import { parseJson } from "../core/json.ts";
 import type { LoadOptions } from "../platform/load.ts";
 import { collect, integer, real } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags } from "./model.ts";
+import { addDeviceFlags, cacheTypeOption, type DeviceFlags } from "./model.ts";
 
 export type GenerationFlags = DeviceFlags & {
   readonly ctxSize?: number;
+  readonly cacheType?: CacheType;
   readonly chatTemplate?: string;
   readonly maxTokens?: number;
   readonly temperature?: number;
@@ -63,6 +65,7 @@ export function addGenerationFlags(command: Command): Command {
     .option("--json-schema <file>", "the answer is JSON of this schema")
     .option("--regex <pattern>", "the answer matches this regular expression")
     .option("-c, --ctx-size <n>", "longest context in tokens, prompt and answer together", integer(2, 2 ** 24))
+    .addOption(cacheTypeOption())
     .option("--chat-template <file>", "a Jinja template in place of the model's");
   return addDeviceFlags(command);
 }
@@ -78,6 +81,7 @@ export async function loadOptions(flags: GenerationFlags, onWarning: (text: stri
     device: flags.device,
     ...(flags.threads !== undefined && { threads: flags.threads }),
     ...(flags.ctxSize !== undefined && { contextLength: flags.ctxSize }),
+    ...(flags.cacheType !== undefined && { cacheType: flags.cacheType }),
     ...(flags.chatTemplate !== undefined && { chatTemplate: await readText("--chat-template", flags.chatTemplate) }),
     parallel: 1,
     onWarning,

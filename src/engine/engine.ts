@@ -109,7 +109,7 @@ export class Engine {
     this.#pool = new PagePool(Math.max(whole, Math.ceil(cacheTokens / pageSize)), pageSize);
     this.#prefixes = prefixCache ? new PrefixCache(this.#pool) : undefined;
     this.#scheduler = new Scheduler({ slots, prefillTokens: rest.prefillTokens, pool: this.#pool, prefixes: this.#prefixes });
-    this.#runner = new StepRunner(model, this.#pool, absorbed);
+    this.#runner = new StepRunner(model, this.#pool, absorbed, rest.cacheType);
   }
 
   /** Rows are what the model computed: prompt ids and decoded ids; the count that a cost is made of. */

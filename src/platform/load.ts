@@ -4,11 +4,14 @@ import { openDevice } from "../backend/open.ts";
 import { ChatModel } from "../chat/model.ts";
 import { openChat } from "../chat/prompt.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
+import type { CacheType } from "../core/dtype.ts";
 import type { Host } from "../core/host.ts";
 import type { EngineOptions } from "../engine/options.ts";
 import { parseHubName } from "../formats/hub-names.ts";
+import { defaultCacheType } from "../models/cache-type.ts";
 import { describeConfig } from "../models/describe.ts";
 import { type ModelFiles, openModelFiles } from "../models/files.ts";
+import { cachedBytes } from "../models/layers.ts";
 import { loadModel } from "../models/load.ts";
 import { packedBytes } from "../models/weights.ts";
 import { findModelPath } from "./find-model.ts";
@@ -24,6 +27,8 @@ export type LoadOptions = {
   readonly contextLength?: number;
   /** Answers that are computed at once; more wait. Default 4. */
   readonly parallel?: number;
+  /** What keys and values in the cache are rounded to; default: q8_0 for block-quantised weights, f16 for 16-bit ones, else f32. */
+  readonly cacheType?: CacheType;
   /** A Jinja template in place of the model's. */
   readonly chatTemplate?: string;
   /** What begins and ends thinking, where it cannot be found; false: the model does not think. */
@@ -94,8 +99,9 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
 const cacheBytes = 2 ** 30;
 const smallestContext = 4096;
 
-function engineOptions({ contextLength, parallel = 4 }: LoadOptions, { config, tensors }: ModelFiles) {
-  const { contextLength: longest, cacheBytesPerToken } = describeConfig(config, {}, new Set(tensors.keys()));
-  const fitting = Math.max(smallestContext, Math.floor(cacheBytes / (parallel * cacheBytesPerToken)));
-  return { slots: parallel, contextLength: contextLength ?? Math.min(longest, fitting) } satisfies EngineOptions;
+function engineOptions({ contextLength, parallel = 4, ...options }: LoadOptions, { config, tensors }: ModelFiles) {
+  const { contextLength: longest, cacheShape } = describeConfig(config, {}, new Set(tensors.keys()));
+  const cacheType = options.cacheType ?? defaultCacheType(tensors.values());
+  const fitting = Math.max(smallestContext, Math.floor(cacheBytes / (parallel * cachedBytes(cacheShape, cacheType))));
+  return { slots: parallel, cacheType, contextLength: contextLength ?? Math.min(longest, fitting) } satisfies EngineOptions;
 }

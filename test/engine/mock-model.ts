@@ -48,7 +48,7 @@ export function mockModel(script: Script, device: Device = openReference()): Mod
       const pick = (rows: typeof ids) => (input.outputRows ? gatherRows(rows, input.outputRows) : rows);
       return { logits: add(gatherRows(positions, pick(input.positions)), gatherRows(ids, pick(input.ids))), routing: [] };
     },
-    makeCache: (slots, length) => ({ slots, length, layers: [], bytesPerToken: 0, dispose: () => {} }),
+    makeCache: (slots, length) => ({ slots, length, type: "f32", layers: [], bytesPerToken: 0, dispose: () => {} }),
     dispose: () => dispose(positions, ids),
   };
 }
