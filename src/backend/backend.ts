@@ -13,7 +13,7 @@
 // on the other rows, on the thread count or on tiling: every sum runs over k in ascending order in one chain (or in the fixed
 // blocks that the kernel names). So a decoded token and a trained token get the same bits.
 
-import type { DType, HostArray, PackedType } from "../core/dtype.ts";
+import type { CacheType, DType, HostArray, PackedType } from "../core/dtype.ts";
 
 /** Device memory; fields beyond these belong to the device. */
 export interface DeviceBuffer {
@@ -47,6 +47,23 @@ export interface Kernels {
   gatherRows(a: { out: View; x: View; index: View; rows: number; width: number; xRows: number }): void;
   /** out[index[r]] = x[r]. Indices must be distinct; those outside 0..outRows-1 are skipped. f32 or i32 alike. */
   scatterRows(a: { out: View; x: View; index: View; rows: number; width: number; outRows: number }): void;
+
+  /**
+   * cache[index[r]] = x[r], rounded: x [rows, width] f32, cache [cacheRows, cacheRowWords(type, width)] i32 words. Indices as for scatterRows. What is stored depends on the row alone:
+   * f16: one f32 factor F, then `width` 16-bit floats h, little-endian; the number is F·2^-112·h. F·2^-112 is the power of two that brings the largest magnitude of the row into 2^14 .. 2^15; h is
+   *   the nearest 16-bit float, ties to even, or 0 where the scaled magnitude is below 2^-14. A row with NaN, an infinity or a magnitude of 2^30 or more has F = NaN.
+   * q8_0: for each block of 32 (the last one filled up with zeros) an f32 scale s, then 32 signed bytes q, rounded as packed products round x; the number is s·q in f32.
+   * In both a row or block whose largest magnitude is below 1e-30 is 0.
+   */
+  cacheWrite(a: {
+    cache: View;
+    x: View;
+    index: View;
+    rows: number;
+    width: number;
+    cacheRows: number;
+    type: Exclude<CacheType, "f32">;
+  }): void;
 
   // ---- elementwise --------------------------------------------------------------------------------------------
   /**
@@ -187,6 +204,9 @@ export interface Kernels {
    * Paged keys (Kwon et al. 2023): with `pages` (i32 [tables, tableStride]) and `slot` (i32 [R]) key j of row r is key row
    * p·pageSize + j mod pageSize, p = pages[slot[r], ⌊j / pageSize⌋]. Then first and last count the keys of a sequence and are clamped to
    * 0..tableStride·pageSize - 1, slot[r] to 0..tables - 1, p to 0..⌊S / pageSize⌋ - 1 (S < pageSize is an empty range). Same bits as without pages.
+   *
+   * Narrow caches: with `cacheType` f16 or q8_0, k and v are rows that cacheWrite stored: row strides count their 32-bit words, head strides count numbers inside a row, and
+   * the views begin at the first word of a row. Same bits as over an f32 cache of the numbers that they stand for.
    */
   attention(a: {
     out: View;
@@ -212,6 +232,7 @@ export interface Kernels {
     tables?: number;
     tableStride?: number;
     pageSize?: number;
+    cacheType?: CacheType;
   }): void;
   /**
    * Gradients of attention; dq [R, H, D] is overwritten, dk and dv (strides as k and v) are added to. Rows and key rows fall into

@@ -1,7 +1,7 @@
 // A quick trial of a device against the reference, in this process, before the experimental wide build is trusted: every kernel once, on sizes that reach the
 // fused paths and their ragged ends. In: an open device, and which packed weights it will hold. Out: the names of the kernels that failed. Takes some tens of milliseconds.
 
-import type { HostArray, PackedType } from "../core/dtype.ts";
+import { cacheRowWords, type HostArray, type PackedType } from "../core/dtype.ts";
 import { Random } from "../core/random.ts";
 import type { Device, KernelName, Kernels, View } from "./backend.ts";
 import { packedSamples } from "./packed-samples.ts";
@@ -32,6 +32,23 @@ const v = (o: Operands, name: string): View => o[name] as View;
 /** One panel of rows and a ragged one; the block of every type divides 256. */
 const [packedN, packedK] = [9, 256];
 
+/** Eight heads over one key head in a narrow cache, written and read: the fused blocks of attention and the ways from and to fewer bits. */
+function sharedKeys(type: "f16" | "q8_0"): Trial {
+  const [S, width] = [39, 64];
+  const rowWords = cacheRowWords(type, width);
+  return {
+    floats: { out: 2 * 8 * width, lse: 2 * 8, q: 2 * 8 * width, x: S * width },
+    indices: { cache: range(S * rowWords, () => 0), index: range(S, (i) => i), first: [0, 0], last: [37, 38] },
+    run: (k, o) => {
+      const cache = v(o, "cache");
+      k.cacheWrite({ cache, x: v(o, "x"), index: v(o, "index"), rows: S, width, cacheRows: S, type });
+      const sizes = { R: 2, S, H: 8, G: 1, D: width, Dv: width, scale: 0.3, cacheType: type };
+      const at = { kRowStride: rowWords, kHeadStride: 0, vRowStride: rowWords, vHeadStride: 0, first: v(o, "first"), last: v(o, "last") };
+      k.attention({ out: v(o, "out"), lse: v(o, "lse"), q: v(o, "q"), k: cache, v: cache, ...sizes, ...at });
+    },
+  };
+}
+
 /** Floats are named with their sizes; what a kernel leaves in any of them is compared. */
 const trials: Readonly<Record<KernelName, Trial | readonly Trial[]>> = {
   fill: { floats: { out: 21 }, run: (k, o) => k.fill({ out: v(o, "out"), n: 19, value: 2.5 }) },
@@ -48,6 +65,12 @@ const trials: Readonly<Record<KernelName, Trial | readonly Trial[]>> = {
     floats: { out: 60, x: 60 },
     indices: { index: [2, 0, 9] },
     run: (k, o) => k.scatterRows({ out: v(o, "out"), x: v(o, "x"), index: v(o, "index"), rows: 3, width: 13, outRows: 4 }),
+  },
+  cacheWrite: {
+    floats: { x: 3 * 37 },
+    indices: { cache: range(4 * cacheRowWords("f16", 37), () => 0), index: [2, 0, 9] },
+    run: (k, o) =>
+      k.cacheWrite({ cache: v(o, "cache"), x: v(o, "x"), index: v(o, "index"), rows: 3, width: 37, cacheRows: 4, type: "f16" }),
   },
   binary: {
     floats: { out: 70, a: 70, b: 70 },
@@ -200,21 +223,25 @@ const trials: Readonly<Record<KernelName, Trial | readonly Trial[]>> = {
     floats: { dx: 5 * C, dy: 5 * C, y: 5 * C },
     run: (k, o) => k.softmaxBackward({ dx: v(o, "dx"), dy: v(o, "dy"), y: v(o, "y"), rows: 5, width: C }),
   },
-  attention: {
-    floats: { out: R * H * D, lse: R * H, q: R * H * D, k: R * H * D, v: R * H * D },
-    indices: causal,
-    run: (k, o) =>
-      k.attention({
-        out: v(o, "out"),
-        lse: v(o, "lse"),
-        q: v(o, "q"),
-        k: v(o, "k"),
-        v: v(o, "v"),
-        first: v(o, "first"),
-        last: v(o, "last"),
-        ...heads,
-      }),
-  },
+  attention: [
+    {
+      floats: { out: R * H * D, lse: R * H, q: R * H * D, k: R * H * D, v: R * H * D },
+      indices: causal,
+      run: (k, o) =>
+        k.attention({
+          out: v(o, "out"),
+          lse: v(o, "lse"),
+          q: v(o, "q"),
+          k: v(o, "k"),
+          v: v(o, "v"),
+          first: v(o, "first"),
+          last: v(o, "last"),
+          ...heads,
+        }),
+    },
+    sharedKeys("f16"),
+    sharedKeys("q8_0"),
+  ],
   attentionBackward: {
     floats: {
       out: R * H * D,

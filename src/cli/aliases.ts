@@ -7,6 +7,11 @@ const aliases: readonly (readonly [string, string])[] = [
   ["--repetition-penalty", "--repeat-penalty"],
   ["--typical", "--typical-p"],
   ["--draft-max", "--draft-tokens"],
+  // Keys and values have one type here.
+  ["-ctk", "--cache-type"],
+  ["-ctv", "--cache-type"],
+  ["--cache-type-k", "--cache-type"],
+  ["--cache-type-v", "--cache-type"],
 ];
 
 /** Arguments with the aliases replaced, up to a `--`. */

@@ -2,7 +2,7 @@
 // after `depth` ids, for one sequence or several at once. Goes through the engine, so that its own cost is in the numbers. Medians
 // of the repeats. Beside them: the bytes of weights that one step reads, and what this machine reads at most, measured between the repeats.
 
-import { isPackedType, packedRowBytes } from "../core/dtype.ts";
+import { type CacheType, isPackedType, packedRowBytes } from "../core/dtype.ts";
 import { ConfigError } from "../core/errors.ts";
 import { Random } from "../core/random.ts";
 import { elementCount } from "../core/shape.ts";
@@ -17,6 +17,7 @@ export type ModelBenchOptions = {
   /** Ids before the generation starts. */
   readonly depth: number;
   readonly parallel: number;
+  readonly cacheType: CacheType;
   readonly repeats: number;
   /** Without: plain decoding. */
   readonly speculation?: SpeculationOptions;
@@ -31,6 +32,7 @@ export type ModelBench = {
   readonly drafts?: { readonly kind: string; readonly n: number; readonly accepted: number };
   readonly threads: number;
   readonly device: string;
+  readonly cache_type: CacheType;
   /** Bytes of weights that one decoding step of one sequence reads. */
   readonly weights_bytes: number;
   /** weights_bytes times steps per second. */
@@ -45,7 +47,7 @@ export async function benchModel(
   now: () => number,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<ModelBench> {
-  const { prompt, gen, depth, parallel, repeats, speculation } = options;
+  const { prompt, gen, depth, parallel, cacheType, repeats, speculation } = options;
   const contextLength = Math.max(prompt + 1, Math.max(depth, 1) + gen);
   if (contextLength > model.contextLength)
     throw new ConfigError({
@@ -56,7 +58,14 @@ export async function benchModel(
     });
   const random = new Random(1);
   const ids = (count: number) => Array.from({ length: count }, () => random.integer(model.vocabSize));
-  const engine = new Engine(model, { slots: parallel, contextLength, prefillTokens: 512, seed: 1, ...(speculation && { speculation }) });
+  const engine = new Engine(model, {
+    slots: parallel,
+    contextLength,
+    prefillTokens: 512,
+    cacheType,
+    seed: 1,
+    ...(speculation && { speculation }),
+  });
   const total = repeats * ((prompt > 0 ? 1 : 0) + (gen > 0 ? 1 : 0)) + 1;
   let done = 0;
 
@@ -107,6 +116,7 @@ export async function benchModel(
       ...(speculation && { drafts: { kind: speculation.kind, n: engine.counts.drafted, accepted: engine.counts.accepted } }),
       threads,
       device: `${name} ${build}`,
+      cache_type: cacheType,
       weights_bytes,
       ...(tok_s !== undefined && { read_gb_s: (weights_bytes * tok_s) / parallel / 1e9 }),
       ...(limits.length > 0 && { limit_gb_s: median(limits) }),

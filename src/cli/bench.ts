@@ -13,6 +13,7 @@ import {
   addModelFlags,
   addSpeculationFlags,
   type ModelFlags as CommonFlags,
+  cacheTypeOption,
   type SpeculationFlags,
   speculationOf,
   withWeights,
@@ -98,7 +99,7 @@ export function benchCommand(program: Command): void {
     });
 }
 
-type ModelFlags = CommonFlags & SpeculationFlags & Omit<ModelBenchOptions, "speculation"> & { readonly json?: boolean };
+type ModelFlags = CommonFlags & SpeculationFlags & Omit<ModelBenchOptions, "speculation" | "cacheType"> & { readonly json?: boolean };
 
 function benchModelCommand(bench: Command): void {
   bench
@@ -111,20 +112,23 @@ function benchModelCommand(bench: Command): void {
     .option("--json", "print one JSON document");
   addSpeculationFlags(bench, "none");
   addModelFlags(bench)
+    .addOption(cacheTypeOption())
     .addHelpText(
       "after",
       "\nExamples:\n  $ gradually bench model-q4_0.gguf\n  $ gradually bench model-q4_0.gguf --depth 8192 --gen 32\n  $ gradually bench kernels\n",
     )
     .action(async (reference: string | undefined, flags: ModelFlags) => {
-      await withWeights(reference, flags, async ({ model, host, path }) => {
+      await withWeights(reference, flags, async ({ model, host, path, cacheType }) => {
         const progress = progressLine(host.now);
         const speculation = speculationOf(flags);
-        const options = { ...flags, ...(speculation && { speculation }) };
+        const options = { ...flags, cacheType, ...(speculation && { speculation }) };
         const result = await benchModel(model, options, host.now, (step, total) => progress.update({ stage: "bench", step, total }));
         progress.finish();
         if (flags.json) return writeJson(result);
         const { pp, tg, drafts, weights_bytes, read_gb_s, limit_gb_s } = result;
-        say(`${path}, ${result.device}, ${result.threads} threads, ${formatBytes(weights_bytes)} of weights a step`);
+        say(
+          `${path}, ${result.device}, ${result.threads} threads, ${formatBytes(weights_bytes)} of weights a step, cache ${result.cache_type}`,
+        );
         if (pp) say(`pp ${pp.n}   ${pp.tok_s.toFixed(1)} tokens/s`);
         if (tg) {
           const many = tg.parallel > 1 ? `, ${tg.parallel} sequences` : "";

@@ -97,7 +97,7 @@ function upTo({ task, testShare }: TrainingTask, most: number, random: Random): 
 }
 
 async function measure(loaded: LoadedModel, task: TrainingTask["task"], rows: readonly unknown[], flags: Flags): Promise<void> {
-  const { model, tokenizer, host, device } = loaded;
+  const { model, tokenizer, host, device, cacheType } = loaded;
   const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
   if (tokenizer.idOf(thinkClose) === undefined && (flags.thinkingBudget?.length ?? 0) > 0) {
     throw new ConfigError({
@@ -120,7 +120,7 @@ async function measure(loaded: LoadedModel, task: TrainingTask["task"], rows: re
   const maxTokens = Math.min(room, flags.maxTokens ?? 4096);
   const slots = Math.min(flags.parallel, rows.length * Math.max(1, flags.samples));
   const vocabLimit = Math.min(tokenizer.vocabSize, model.vocabSize);
-  const engine = new Engine(model, { slots, contextLength: longest + maxTokens, vocabLimit });
+  const engine = new Engine(model, { slots, contextLength: longest + maxTokens, vocabLimit, cacheType });
   const caps = flags.thinkingBudget ?? [];
   const total = rows.length * (1 + flags.samples + caps.length);
   const progress = progressLine(host.now);

@@ -5,15 +5,17 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Structure } from "../chat/grammar.ts";
 import type { ChatOptions } from "../chat/model.ts";
 import type { ThinkingOptions } from "../chat/thinking.ts";
+import type { CacheType } from "../core/dtype.ts";
 import { ConfigError, quote, RequestError } from "../core/errors.ts";
 import { parseJson } from "../core/json.ts";
 import type { LoadOptions } from "../platform/load.ts";
 import { collect, integer, real } from "./flags.ts";
-import { addDeviceFlags, addSpeculationFlags, type DeviceFlags, type SpeculationFlags, speculationOf } from "./model.ts";
+import { addDeviceFlags, addSpeculationFlags, cacheTypeOption, type DeviceFlags, type SpeculationFlags, speculationOf } from "./model.ts";
 
 export type GenerationFlags = DeviceFlags &
   SpeculationFlags & {
     readonly ctxSize?: number;
+    readonly cacheType?: CacheType;
     readonly chatTemplate?: string;
     readonly maxTokens?: number;
     readonly temperature?: number;
@@ -64,6 +66,7 @@ export function addGenerationFlags(command: Command): Command {
     .option("--json-schema <file>", "the answer is JSON of this schema")
     .option("--regex <pattern>", "the answer matches this regular expression")
     .option("-c, --ctx-size <n>", "longest context in tokens, prompt and answer together", integer(2, 2 ** 24))
+    .addOption(cacheTypeOption())
     .option("--chat-template <file>", "a Jinja template in place of the model's");
   addSpeculationFlags(command, "lookup, where it pays");
   return addDeviceFlags(command);
@@ -81,6 +84,7 @@ export async function loadOptions(flags: GenerationFlags, onWarning: (text: stri
     device: flags.device,
     ...(flags.threads !== undefined && { threads: flags.threads }),
     ...(flags.ctxSize !== undefined && { contextLength: flags.ctxSize }),
+    ...(flags.cacheType !== undefined && { cacheType: flags.cacheType }),
     ...(flags.chatTemplate !== undefined && { chatTemplate: await readText("--chat-template", flags.chatTemplate) }),
     ...(speculation && { speculation }),
     parallel: 1,

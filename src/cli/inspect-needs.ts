@@ -6,6 +6,7 @@ import { packedRowBytes } from "../core/dtype.ts";
 import { GraduallyError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { elementCount } from "../core/shape.ts";
+import { defaultCacheType } from "../models/cache-type.ts";
 import type { ModelTensor } from "../models/gguf-map.ts";
 import { familyOf } from "../models/load.ts";
 import { namesOf } from "../models/weight-names.ts";
@@ -60,7 +61,7 @@ export function measureNeeds(config: JsonObject, tensors: ReadonlyMap<string, Mo
     const model = build(device, weights);
     const before = device.memory().used;
     const { total, active } = model.parameterCount;
-    const cache = keep(() => model.makeCache(1, 1));
+    const cache = keep(() => model.makeCache(1, 1, { type: defaultCacheType(tensors.values()) }));
     const { bytesPerToken } = cache;
     cache.dispose();
     const { contextLength } = model;

@@ -6,12 +6,15 @@ import { type Command, Option } from "commander";
 import type { Device } from "../backend/backend.ts";
 import { type DeviceOptions, openDevice } from "../backend/open.ts";
 import { type Chat, openChat } from "../chat/prompt.ts";
+import { type CacheType, cacheTypes } from "../core/dtype.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import type { JsonObject } from "../core/json.ts";
 import type { SpeculationKind, SpeculationOptions } from "../engine/speculation.ts";
+import { defaultCacheType } from "../models/cache-type.ts";
 import { describeConfig } from "../models/describe.ts";
 import { type ModelFiles, openModelFiles, openModelText } from "../models/files.ts";
+import { cachedBytes } from "../models/layers.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import { packedWeights } from "../models/weights.ts";
@@ -21,6 +24,14 @@ import type { TemplateSet } from "../text/chat-template.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { integer } from "./flags.ts";
 import { note } from "./output.ts";
+
+/** --cache-type; llama.cpp's names for it are aliases. */
+export function cacheTypeOption(): Option {
+  return new Option(
+    "--cache-type <name>",
+    "round cached keys and values to this type (default: q8_0 for block-quantised weights, f16 for 16-bit ones, else f32)",
+  ).choices([...cacheTypes]);
+}
 
 export type DeviceFlags = { readonly device: "cpu" | "reference"; readonly threads?: number };
 
@@ -52,7 +63,7 @@ export function speculationOf({ speculate, draftTokens }: SpeculationFlags): Spe
   return { kind: speculate ?? "lookup", ...(draftTokens !== undefined && { tokens: draftTokens }) };
 }
 
-export type ModelFlags = DeviceFlags & { readonly ctxSize?: number };
+export type ModelFlags = DeviceFlags & { readonly ctxSize?: number; readonly cacheType?: CacheType };
 
 /** Device flags, and the context to make room for. */
 export function addModelFlags(command: Command): Command {
@@ -100,6 +111,8 @@ export type LoadedModel = {
   /** As the user could name it. */
   readonly path: string;
   readonly model: Model;
+  /** For engines on it. */
+  readonly cacheType: CacheType;
   readonly tokenizer: Tokenizer;
   /** Special ids and sampling defaults. */
   readonly generationConfig: JsonObject;
@@ -115,7 +128,7 @@ export async function withModel<T>(reference: string | undefined, flags: ModelFl
   });
 }
 
-type Weighted = Pick<LoadedModel, "host" | "device" | "path" | "model"> & { readonly opened: ModelFiles };
+type Weighted = Pick<LoadedModel, "host" | "device" | "path" | "model" | "cacheType"> & { readonly opened: ModelFiles };
 
 /** Loads device and model, weights as the files store them: for verbs that need no text. */
 export async function withWeights<T>(reference: string | undefined, flags: ModelFlags, use: (loaded: Weighted) => Promise<T>): Promise<T> {
@@ -125,11 +138,12 @@ export async function withWeights<T>(reference: string | undefined, flags: Model
   const opened = await openModelFiles(files, path);
   try {
     for (const warning of opened.warnings) note(`note: ${warning}`);
-    const contextLength = chooseContext(opened, flags.ctxSize);
+    const cacheType = flags.cacheType ?? defaultCacheType(opened.tensors.values());
+    const contextLength = chooseContext(opened, flags.ctxSize, cacheType);
     return await withDevice({ ...flags, packed: packedWeights(opened.tensors.values()) }, async (device, host) => {
       const model = await loadModel(device, opened, { weights: "stored", contextLength });
       try {
-        return await use({ host, device, path, model, opened });
+        return await use({ host, device, path, model, opened, cacheType });
       } finally {
         model.dispose();
       }
@@ -144,9 +158,10 @@ const cacheBytes = 2 ** 30;
 const smallestDefault = 4096;
 
 /** The context that the model has, but no longer than a cache of 1 GiB holds; or what --ctx-size asks for. */
-function chooseContext({ config, tensors }: ModelFiles, wanted: number | undefined): number {
-  const { contextLength, cacheBytesPerToken } = describeConfig(config, {}, new Set(tensors.keys()));
-  if (wanted === undefined) return Math.min(contextLength, Math.max(smallestDefault, Math.floor(cacheBytes / cacheBytesPerToken)));
+function chooseContext({ config, tensors }: ModelFiles, wanted: number | undefined, cacheType: CacheType): number {
+  const { contextLength, cacheShape } = describeConfig(config, {}, new Set(tensors.keys()));
+  if (wanted === undefined)
+    return Math.min(contextLength, Math.max(smallestDefault, Math.floor(cacheBytes / cachedBytes(cacheShape, cacheType))));
   if (wanted > contextLength)
     throw new ConfigError({
       operation: "--ctx-size",

@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { CacheType } from "../core/dtype.ts";
 import { ConfigError } from "../core/errors.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
@@ -15,7 +16,15 @@ import type { ReasoningField } from "../server/call.ts";
 import { type Limits, limitTable } from "../server/limits.ts";
 import type { ModelEntry } from "../server/shelf.ts";
 import { collect, integer, real } from "./flags.ts";
-import { addDeviceFlags, addSpeculationFlags, type DeviceFlags, findModel, type SpeculationFlags, speculationOf } from "./model.ts";
+import {
+  addDeviceFlags,
+  addSpeculationFlags,
+  cacheTypeOption,
+  type DeviceFlags,
+  findModel,
+  type SpeculationFlags,
+  speculationOf,
+} from "./model.ts";
 import { note } from "./output.ts";
 
 type Flags = DeviceFlags &
@@ -27,6 +36,7 @@ type Flags = DeviceFlags &
     readonly corsOrigin: readonly string[];
     readonly parallel: number;
     readonly ctxSize?: number;
+    readonly cacheType?: CacheType;
     readonly memory?: number;
     readonly reasoningField: ReasoningField;
     readonly prefixCache: boolean;
@@ -50,6 +60,7 @@ export function serveCommand(program: Command): void {
     .option("--cors-origin <origin>", "a web page's origin, e.g. https://chat.example, that may call; may be repeated", collect, [])
     .option("--parallel <n>", "answers computed at once; more wait in line", integer(1, 1024), 8)
     .option("-c, --ctx-size <n>", "tokens that prompt and answer may have together", integer(2))
+    .addOption(cacheTypeOption())
     .option("--memory <GiB>", "memory for all loaded models together (default: 70 % of the machine's)", real(0, 1e6, true))
     .addOption(
       new Option("--reasoning-field <name>", "where thinking stands in answers")
@@ -182,6 +193,7 @@ async function entriesOf(references: readonly string[], flags: Flags): Promise<M
     device: flags.device,
     threads: flags.threads,
     contextLength: flags.ctxSize,
+    cacheType: flags.cacheType,
     parallel: flags.parallel,
     ...(speculation && { speculation }),
     chatTemplate,

@@ -7,6 +7,16 @@ export type HostArray = Float32Array | Float64Array | Int32Array;
 
 export const bytesPerElement = 4;
 
+/** How keys and values lie in a cache. The narrow types are rounded once, when they are written (backend.ts, cacheWrite). */
+export const cacheTypes = ["f32", "f16", "q8_0"] as const;
+export type CacheType = (typeof cacheTypes)[number];
+
+/** 32-bit words of a cached row of `width` numbers: f16 has one factor for the row, q8_0 a scale for each block of 32. */
+export function cacheRowWords(type: CacheType, width: number): number {
+  if (type === "f32") return width;
+  return type === "f16" ? 1 + Math.ceil(width / 2) : 9 * Math.ceil(width / 32);
+}
+
 /** Weights per block and bytes per block, as they lie in files: ggml's block layouts, little-endian. */
 export const packedTypes = {
   f16: { weights: 1, bytes: 2 },

@@ -123,7 +123,7 @@ export class Engine {
       prefixes: this.#prefixes,
       ...(this.#speculation && { draft: (decoding) => this.#speculation?.draft(decoding) }),
     });
-    this.#runner = new StepRunner(model, this.#pool, absorbed, this.#next !== undefined);
+    this.#runner = new StepRunner(model, this.#pool, absorbed, rest.cacheType, this.#next !== undefined);
     this.#chooseAll = makeChooser({
       vocabSize: model.vocabSize,
       width: this.#width,

@@ -1,6 +1,7 @@
 // One forward pass of a plan on the device: uploads its numbers in one piece, copies shared beginnings of pages, runs the model over the paged
 // cache. In: a plan. Out: logits [M, V] of the sequences that choose, and on demand the losses of what they chose and what the next head says. Owns the cache.
 
+import type { CacheType } from "../core/dtype.ts";
 import type { Cache, Model } from "../models/model.ts";
 import { crossEntropy } from "../ops/cross-entropy.ts";
 import { zeros } from "../ops/fill.ts";
@@ -24,11 +25,11 @@ export class StepRunner {
   #first: Tensor;
 
   /** Allocates the cache: pool.count · pool.pageSize rows. Throws DeviceError when it does not fit. */
-  constructor(model: Model, pool: PagePool, absorbed: boolean, nextHead = false) {
+  constructor(model: Model, pool: PagePool, absorbed: boolean, type: CacheType, nextHead = false) {
     this.#model = model;
     this.#pageSize = pool.pageSize;
     this.#absorbed = absorbed;
-    this.#cache = keep(() => model.makeCache(pool.count, pool.pageSize, { expanded: !absorbed, ...(nextHead && { nextHead }) }));
+    this.#cache = keep(() => model.makeCache(pool.count, pool.pageSize, { expanded: !absorbed, type, ...(nextHead && { nextHead }) }));
     this.#packed = new Int32Array(1024);
     try {
       this.#input = keep(() => empty(model.device, [this.#packed.length], "i32"));

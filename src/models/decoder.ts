@@ -3,10 +3,10 @@
 // DecoderConfig (llama.ts, qwen.ts); what families differ in are its switches.
 
 import type { Device } from "../backend/backend.ts";
-import { attention } from "../ops/attention.ts";
+import { attention, attentionStrided } from "../ops/attention.ts";
 import { add } from "../ops/binary.ts";
+import { cacheWrite } from "../ops/cache-write.ts";
 import { embedding } from "../ops/embedding.ts";
-import { scatterRows } from "../ops/gather-rows.ts";
 import { reshape } from "../ops/reshape.ts";
 import { rmsNorm } from "../ops/rms-norm.ts";
 import { rope } from "../ops/rope.ts";
@@ -15,6 +15,7 @@ import { boolean, chooseContextLength, integer, limits, number, parseRope, type 
 import type { Family, ModelOptions, Plan } from "./family.ts";
 import {
   advance,
+  cachedHeads,
   checkInput,
   countParameters,
   type FeedForward,
@@ -111,17 +112,30 @@ function attend(x: Tensor, w: Attention, { config, tables, input }: Context, sto
     return rope(weight ? rmsNorm(y, weight, eps) : y, input.positions, tables, { offset: 0, dims: D, interleaved: false });
   };
   const q = heads(w.q, H, w.qNorm); // [R, H, D]
-  let k = heads(w.k, G, w.kNorm); // [R, G, D]
-  let v = reshape(project(x, w.v), [R, G, D]);
-  if (stored && input.cache) {
-    const [keys, values] = stored as [Tensor, Tensor];
-    scatterRows(keys, k, input.cache.rows);
-    scatterRows(values, v, input.cache.rows);
-    k = keys; // [S, G, D]
-    v = values;
-  }
+  const k = heads(w.k, G, w.kNorm); // [R, G, D]
+  const v = reshape(project(x, w.v), [R, G, D]);
   const { first, last, parts } = input;
-  const out = attention(q, k, v, { first, last, parts, scale: D ** -0.5, pages: input.cache?.pages }); // [R, H, D]
+  const scale = D ** -0.5;
+  let out: Tensor; // [R, H, D]
+  if (stored && input.cache) {
+    const { cache, rows, pages } = input.cache;
+    const [keys, values] = stored as [Tensor, Tensor];
+    cacheWrite(keys, cache.type, k, rows);
+    cacheWrite(values, cache.type, v, rows);
+    out = attentionStrided({
+      q,
+      k: cachedHeads(keys, D),
+      v: cachedHeads(values, D),
+      first,
+      last,
+      S: keys.shape[0] as number,
+      G,
+      Dv: D,
+      scale,
+      pages,
+      type: cache.type,
+    });
+  } else out = attention(q, k, v, { first, last, parts, scale });
   return project(reshape(out, [R, H * D]), w.o);
 }
 
@@ -201,7 +215,7 @@ function build(device: Device, { modelType, raw, config }: Parts, plan: Omit<Pla
     makeCache: (slots, length, options = {}) => {
       if (options.nextHead)
         refuse("num_nextn_predict_layers", "a cache for multi-token prediction", "none: this model has no such head", "leave nextHead out");
-      return makeCache(device, slots, length, plan.cacheShape);
+      return makeCache(device, slots, length, plan.cacheShape, options.type);
     },
     dispose: () => {
       disposeWeights(weights);

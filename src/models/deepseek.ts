@@ -200,7 +200,7 @@ function build(device: Device, { modelType, raw, config, masked }: Parts, plan: 
       if (options.nextHead && !nextHead)
         refuse("num_nextn_predict_layers", "a cache for multi-token prediction", "a model with that head", "leave nextHead out");
       const rowShapes = cacheRowShapes(config, options.expanded ?? false);
-      return makeCache(device, slots, length, { layers: options.nextHead ? L + 1 : L, rowShapes });
+      return makeCache(device, slots, length, { layers: options.nextHead ? L + 1 : L, rowShapes }, options.type);
     },
     dispose: () => {
       disposeWeights(weights);

@@ -2,10 +2,12 @@
 // normalised latent and one rotated key for all heads. Unusual: two forms beside each other, plain (training, prefill, exact rollouts)
 // and absorbed (decoding over the latent); tests hold them together. The norm covers the latent only, never the rotary part.
 
+import type { CacheType } from "../core/dtype.ts";
+import { ConfigError } from "../core/errors.ts";
 import type { Shape } from "../core/shape.ts";
 import { attention, attentionStrided } from "../ops/attention.ts";
+import { cacheWrite } from "../ops/cache-write.ts";
 import { concat, expand, slice, transpose } from "../ops/copy.ts";
-import { scatterRows } from "../ops/gather-rows.ts";
 import { groupedLinear } from "../ops/grouped-matmul.ts";
 import { headMatmul } from "../ops/matmul.ts";
 import { packedEmbedding } from "../ops/packed-embedding.ts";
@@ -15,7 +17,7 @@ import { rope } from "../ops/rope.ts";
 import { fromArray, type Tensor } from "../tensor/tensor.ts";
 import type { DeepseekConfig } from "./deepseek-config.ts";
 import type { Halves } from "./halves.ts";
-import { type Finder, type Linear, project } from "./layers.ts";
+import { cachedHeads, type Finder, type Linear, project } from "./layers.ts";
 import type { ForwardInput } from "./model.ts";
 import { type RopeTables, softmaxFactor } from "./rope-tables.ts";
 
@@ -87,23 +89,43 @@ export function attend(x: Tensor, w: LatentAttention, context: AttentionContext,
   let out: Tensor; // [R, H, Dv]
   if (stored && input.cache && stored.length === 1) {
     const rows = stored[0] as Tensor; // [S, rank + turned]
-    scatterRows(rows, concat([latent, reshape(kRope, [R, turned])], 1), input.cache.rows);
-    if (input.absorbed) out = attendAbsorbed(q, rows, w, context, scale);
-    else {
+    const { type } = input.cache.cache;
+    cacheWrite(rows, type, concat([latent, reshape(kRope, [R, turned])], 1), input.cache.rows);
+    if (input.absorbed) out = attendAbsorbed(q, rows, type, w, context, scale);
+    else if (type !== "f32") {
+      throw new ConfigError({
+        operation: "latent attention",
+        got: `the plain form over a latent cache of ${type}`,
+        expected: "the absorbed form, an expanded cache or f32",
+        cure: "make the cache with `expanded`, or leave its type out",
+      });
+    } else {
       const kept = slice(rows, 1, rank, rank + turned); // [S, turned]
       const { k, v } = expandLatent(slice(rows, 1, 0, rank), reshape(kept, [rows.shape[0] as number, 1, turned]), w, config);
       out = attention(q, k, v, { first: input.first, last: input.last, scale, pages: input.cache.pages });
     }
   } else {
-    let { k, v } = expandLatent(latent, kRope, w, config); // [R, H, nope + turned], [R, H, Dv]
+    const { k, v } = expandLatent(latent, kRope, w, config); // [R, H, nope + turned], [R, H, Dv]
+    const { first, last, parts } = input;
     if (stored && input.cache) {
+      const { cache, rows, pages } = input.cache;
       const [keys, values] = stored as [Tensor, Tensor];
-      scatterRows(keys, k, input.cache.rows);
-      scatterRows(values, v, input.cache.rows);
-      k = keys; // [S, H, nope + turned]
-      v = values;
-    }
-    out = attention(q, k, v, { first: input.first, last: input.last, parts: input.parts, scale, pages: input.cache?.pages });
+      cacheWrite(keys, cache.type, k, rows);
+      cacheWrite(values, cache.type, v, rows);
+      out = attentionStrided({
+        q,
+        k: cachedHeads(keys, nope + turned),
+        v: cachedHeads(values, Dv),
+        first,
+        last,
+        S: keys.shape[0] as number,
+        G: H,
+        Dv,
+        scale,
+        pages,
+        type: cache.type,
+      });
+    } else out = attention(q, k, v, { first, last, parts, scale });
   }
   return project(reshape(out, [R, H * Dv]), w.o);
 }
@@ -122,16 +144,16 @@ function expandLatent(latent: Tensor, kRope: Tensor, w: LatentAttention, config:
  * Absorbed form: kv_b's nope rows are folded into the query and its v rows into the output, so attention runs over the stored rows
  * [S, rank + turned] as one shared key head, whose first `rank` elements are the value too.
  */
-function attendAbsorbed(q: Tensor, rows: Tensor, w: LatentAttention, context: AttentionContext, scale: number): Tensor {
+function attendAbsorbed(q: Tensor, rows: Tensor, type: CacheType, w: LatentAttention, context: AttentionContext, scale: number): Tensor {
   const { config, input } = context;
   const { qk_nope_head_dim: nope, qk_rope_head_dim: turned, kv_lora_rank: rank, v_head_dim: Dv } = config;
   const qNope = transpose(slice(q, 2, 0, nope), 0, 1); // [H, R, nope]
   const qLatent = transpose(foldKeys(qNope, w.kvUp, Dv, context.headOffsets), 0, 1); // [R, H, rank]
   const folded = concat([qLatent, slice(q, 2, nope, nope + turned)], 2); // [R, H, rank + turned]
-  const store = { tensor: rows, rowStride: rank + turned, headStride: 0, offset: 0 };
+  const store = cachedHeads(rows, 0);
   const { first, last } = input;
   const S = rows.shape[0] as number;
-  const mixed = attentionStrided({ q: folded, k: store, v: store, first, last, S, G: 1, Dv: rank, scale, pages: input.cache?.pages }); // [R, H, rank]
+  const mixed = attentionStrided({ q: folded, k: store, v: store, first, last, S, G: 1, Dv: rank, scale, pages: input.cache?.pages, type }); // [R, H, rank]
   return transpose(foldValues(transpose(mixed, 0, 1), w.kvUp, nope, context.headOffsets), 0, 1);
 }
 

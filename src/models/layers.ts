@@ -2,8 +2,10 @@
 // the freeing of intermediates. Rows are flat: x is [R, C] for R tokens of any number of sequences.
 
 import type { Device } from "../backend/backend.ts";
+import { type CacheType, cacheRowWords } from "../core/dtype.ts";
 import { ConfigError, ShapeError } from "../core/errors.ts";
 import { elementCount, showShape } from "../core/shape.ts";
+import type { Strided } from "../ops/attention.ts";
 import { zeros } from "../ops/fill.ts";
 import { gatherRows } from "../ops/gather-rows.ts";
 import { linear } from "../ops/matmul.ts";
@@ -150,8 +152,9 @@ function checkIndices(operation: string, name: string, tensor: Tensor, rows: num
   }
 }
 
-/** A cache of zeros: for each layer one tensor [slots·length, …rowShape] per row shape. */
-export function makeCache(device: Device, slots: number, length: number, { layers, rowShapes }: CacheShape): Cache {
+/** A cache of zeros: for each layer one tensor per row shape, [slots·length, …rowShape] or narrow rows. */
+export function makeCache(device: Device, slots: number, length: number, shape: CacheShape, type: CacheType = "f32"): Cache {
+  const { layers, rowShapes } = shape;
   for (const [name, value] of Object.entries({ slots, length })) {
     if (!Number.isSafeInteger(value) || value < 1) {
       throw new ConfigError({
@@ -168,18 +171,31 @@ export function makeCache(device: Device, slots: number, length: number, { layer
     for (let layer = 0; layer < layers; layer++) {
       const tensors: Tensor[] = [];
       made.push(tensors);
-      for (const rowShape of rowShapes) tensors.push(keep(() => zeros(device, [slots * length, ...rowShape])));
+      for (const rowShape of rowShapes) {
+        const narrow = () => zeros(device, [slots * length, cacheRowWords(type, elementCount(rowShape))], "i32");
+        tensors.push(keep(() => (type === "f32" ? zeros(device, [slots * length, ...rowShape]) : narrow())));
+      }
     }
   } catch (error) {
     free();
     throw error;
   }
-  return { slots, length, layers: made, bytesPerToken: 4 * cachedNumbers({ layers, rowShapes }), dispose: free };
+  return { slots, length, type, layers: made, bytesPerToken: cachedBytes(shape, type), dispose: free };
+}
+
+/** A layer's cache tensor as attention reads it: heads of `width` numbers side by side in rows of f32 numbers or of words. */
+export function cachedHeads(tensor: Tensor, width: number): Strided {
+  return { tensor, rowStride: elementCount(tensor.shape.slice(1)), headStride: width, offset: 0 };
 }
 
 /** Numbers that a cache holds for one token, over all layers. */
 export function cachedNumbers({ layers, rowShapes }: CacheShape): number {
   return layers * rowShapes.reduce((sum, shape) => sum + elementCount(shape), 0);
+}
+
+/** Bytes that they take. */
+export function cachedBytes({ layers, rowShapes }: CacheShape, type: CacheType): number {
+  return 4 * layers * rowShapes.reduce((sum, shape) => sum + cacheRowWords(type, elementCount(shape)), 0);
 }
 
 /**

@@ -3,6 +3,7 @@
 // batches, ragged prefill and decoding are one thing and nothing is ever padded.
 
 import type { Device } from "../backend/backend.ts";
+import type { CacheType } from "../core/dtype.ts";
 import type { KeyPages } from "../ops/attention.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 
@@ -13,7 +14,12 @@ import type { Tensor } from "../tensor/tensor.ts";
 export type Cache = {
   readonly slots: number;
   readonly length: number;
-  /** Tensors of each layer: [slots·length, …]. K and V for Llama; latent and rope key in one row for MLA. */
+  /** What keys and values are rounded to when they are written. */
+  readonly type: CacheType;
+  /**
+   * Tensors of each layer: K and V for Llama; latent and rope key in one row for MLA. f32 [slots·length, …], or i32 [slots·length, words] where the type is narrow
+   * (core/dtype.ts, cacheRowWords).
+   */
   readonly layers: readonly (readonly Tensor[])[];
   readonly bytesPerToken: number;
   dispose(): void;
@@ -89,6 +95,8 @@ export type ForwardOutput = {
   readonly routing: readonly Routing[];
 };
 
+export type CacheOptions = { readonly expanded?: boolean; readonly nextHead?: boolean; readonly type?: CacheType };
+
 export interface Model {
   readonly device: Device;
   /** config.json, in its checkpoint spelling. */
@@ -108,8 +116,9 @@ export interface Model {
   /**
    * `nextHead` (models with that head only): room for the keys of multi-token prediction, as one layer more. `expanded` (MLA only): keys and values of every head are stored instead of the latent. More memory per token, but the plain form then
    * expands each token once, not the whole cache at every step; the absorbed form needs the latent. Both give the plain form's bits.
+   * `type`: default f32, which alone has the bits of the training pass.
    */
-  makeCache(slots: number, length: number, options?: { readonly expanded?: boolean; readonly nextHead?: boolean }): Cache;
+  makeCache(slots: number, length: number, options?: CacheOptions): Cache;
   /** Parameters that one token uses without multi-token prediction (mixtures: the chosen experts only), and all of them. */
   readonly parameterCount: { readonly total: number; readonly active: number };
   dispose(): void;

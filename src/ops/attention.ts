@@ -2,6 +2,7 @@
 // `attention` is differentiable and takes contiguous keys and values; `attentionStrided` reads them out of a cache or out of rows that
 // hold both (MLA's absorbed form) and has no gradient. Both find keys in the pages of a cache when they are given a table.
 
+import { type CacheType, cacheRowWords } from "../core/dtype.ts";
 import { showShape } from "../core/shape.ts";
 import { addGrad, attach, gradToAddTo } from "../tensor/autograd.ts";
 import { empty, size, type Tensor, view } from "../tensor/tensor.ts";
@@ -117,7 +118,10 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   return out;
 }
 
-/** Rows inside a larger tensor: element (row, head, d) lies at offset + row·rowStride + head·headStride + d. */
+/**
+ * Rows inside a larger tensor: element (row, head, d) lies at offset + row·rowStride + head·headStride + d. In a narrow cache (i32) a row has rowStride words, and
+ * headStride counts numbers in it; offset is 0.
+ */
 export type Strided = { readonly tensor: Tensor; readonly rowStride: number; readonly headStride: number; readonly offset: number };
 
 export type AttentionStridedInput = {
@@ -134,21 +138,21 @@ export type AttentionStridedInput = {
   readonly Dv: number;
   readonly scale: number;
   readonly pages?: KeyPages | undefined;
+  /** What k and v hold. Default f32. */
+  readonly type?: CacheType;
 };
 
 /** Attention over strided keys and values -> [R, H, Dv]. No gradient. */
 export function attentionStrided(input: AttentionStridedInput): Tensor {
-  const { q, k, v, first, last, S, G, Dv, scale } = input;
+  const { q, k, v, first, last, S, G, Dv, scale, type = "f32" } = input;
   expectNumbers("attentionStrided", "q", q);
-  expectNumbers("attentionStrided", "k", k.tensor);
-  expectNumbers("attentionStrided", "v", v.tensor);
   expectRank("attentionStrided", "q", q, 3, "R, H, D");
   const [R, H, D] = q.shape as [number, number, number];
   expectWhole("attentionStrided", "S", S, 0, Number.MAX_SAFE_INTEGER);
   expectWhole("attentionStrided", "Dv", Dv, 0, Number.MAX_SAFE_INTEGER);
   expectHeads("attentionStrided", H, G);
-  expectInside("k", k, S, G, D);
-  expectInside("v", v, S, G, Dv);
+  expectInside("k", k, S, G, D, type);
+  expectInside("v", v, S, G, Dv, type);
   expectIndices("attentionStrided", "first", first, [R]);
   expectIndices("attentionStrided", "last", last, [R]);
   for (const other of [k.tensor, v.tensor, first, last]) expectOneDevice("attentionStrided", q, other);
@@ -176,6 +180,7 @@ export function attentionStrided(input: AttentionStridedInput): Tensor {
     kHeadStride: k.headStride,
     vRowStride: v.rowStride,
     vHeadStride: v.headStride,
+    cacheType: type,
     ...paged,
   });
   lse.storage.free();
@@ -204,7 +209,12 @@ function expectHeads(operation: string, H: number, G: number): void {
     );
 }
 
-function expectInside(name: string, x: Strided, S: number, G: number, D: number): void {
+function expectInside(name: string, x: Strided, S: number, G: number, D: number, type: CacheType): void {
+  if (type !== "f32") {
+    expectNarrow(name, x, S, (G - 1) * x.headStride + D, type);
+    return;
+  }
+  expectNumbers("attentionStrided", name, x.tensor);
   for (const stride of [x.rowStride, x.headStride, x.offset])
     expectWhole("attentionStrided", `a stride or offset of ${name},`, stride, 0, Number.MAX_SAFE_INTEGER);
   const end = S * D === 0 ? 0 : x.offset + (S - 1) * x.rowStride + (G - 1) * x.headStride + D;
@@ -216,4 +226,16 @@ function expectInside(name: string, x: Strided, S: number, G: number, D: number)
       "check S and the strides",
     );
   }
+}
+
+/** `width`: numbers of a row that are read. */
+function expectNarrow(name: string, { tensor, rowStride, headStride, offset }: Strided, S: number, width: number, type: CacheType): void {
+  expectWhole("attentionStrided", `the head stride of ${name},`, headStride, 0, Number.MAX_SAFE_INTEGER);
+  if (tensor.dtype === "i32" && offset === 0 && rowStride >= cacheRowWords(type, width) && S * rowStride <= size(tensor)) return;
+  throw wrong(
+    "attentionStrided",
+    `${name} ${tensor.dtype} ${showShape(tensor.shape)} as ${S} rows of ${rowStride} words, from ${offset}`,
+    `i32 rows of at least ${cacheRowWords(type, width)} words for ${width} numbers of ${type}, from 0`,
+    "use a cache made by this model's makeCache",
+  );
 }

@@ -3,6 +3,7 @@
 import { openDevice, prepareDevice } from "../backend/open.ts";
 import type { ChatModel } from "../chat/model.ts";
 import type { ThinkTags } from "../chat/think-tags.ts";
+import type { CacheType } from "../core/dtype.ts";
 import type { Host } from "../core/host.ts";
 import type { SpeculationOptions } from "../engine/speculation.ts";
 import { parseHubName } from "../formats/hub-names.ts";
@@ -22,6 +23,8 @@ export type LoadOptions = {
   readonly parallel?: number;
   /** Whether and how tokens are foretold, for speed alone. Default: lookups as far as they pay, with models of 64 MiB or more. */
   readonly speculation?: SpeculationOptions;
+  /** What keys and values in the cache are rounded to; default: q8_0 for block-quantised weights, f16 for 16-bit ones, else f32. */
+  readonly cacheType?: CacheType;
   /** A Jinja template in place of the model's. */
   readonly chatTemplate?: string;
   /** What begins and ends thinking, where it cannot be found; false: the model does not think. */

@@ -7,11 +7,14 @@ import { ChatModel, type ChatModelParts } from "../chat/model.ts";
 import { openPlainChat } from "../chat/plain-chat.ts";
 import { openChat } from "../chat/prompt.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
+import type { CacheType } from "../core/dtype.ts";
 import { type PackedType, packedRowBytes } from "../core/dtype.ts";
 import type { Host } from "../core/host.ts";
 import type { SpeculationOptions } from "../engine/speculation.ts";
+import { defaultCacheType } from "../models/cache-type.ts";
 import { describeConfig } from "../models/describe.ts";
 import { openModelFiles } from "../models/files.ts";
+import { cachedBytes } from "../models/layers.ts";
 import { loadModel } from "../models/load.ts";
 import { type CheckpointTensor, packedWeights } from "../models/weights.ts";
 
@@ -20,6 +23,8 @@ export type OpenOptions = {
   readonly contextLength?: number;
   /** Answers that are computed at once; more wait. */
   readonly parallel: number;
+  /** Default: as exact as the weights (models/cache-type.ts). */
+  readonly cacheType?: CacheType;
   /** Default: lookup for models of `drafted` bytes or more, else none. */
   readonly speculation?: SpeculationOptions;
   readonly chatTemplate?: string;
@@ -67,14 +72,16 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     const chat = isPlain ? undefined : openChat(tokenizer, templates, path);
     const { parallel } = options;
     const described = describeConfig(opened.config, {}, new Set(opened.tensors.keys()));
-    const fitting = Math.max(smallestContext, Math.floor(parts.cacheBytes / (parallel * described.cacheBytesPerToken)));
+    const cacheType = options.cacheType ?? defaultCacheType(opened.tensors.values());
+    const perToken = cachedBytes(described.cacheShape, cacheType);
+    const fitting = Math.max(smallestContext, Math.floor(parts.cacheBytes / (parallel * perToken)));
     const contextLength = options.contextLength ?? Math.min(described.contextLength, fitting);
     const weightBytes = bytesInMemory(opened.tensors.values());
     const speculation = options.speculation ?? (weightBytes >= drafted ? ({ kind: "lookup" } as const) : undefined);
     const device = await parts.openDevice({
       packed: packedWeights(opened.tensors.values()),
       weightBytes,
-      cacheBytes: parallel * contextLength * described.cacheBytesPerToken,
+      cacheBytes: parallel * contextLength * perToken,
       contextLength,
       parallel,
     });
@@ -92,7 +99,7 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
       ...(thinkTags && { thinkTags }),
       generationConfig: opened.generationConfig,
       now: host.now,
-      engine: { slots: parallel, contextLength, ...(speculation && { speculation }) },
+      engine: { slots: parallel, contextLength, cacheType, ...(speculation && { speculation }) },
       ...(openGrammars && { openGrammars }),
       close,
     });

@@ -4,8 +4,10 @@
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import { isHubName } from "../formats/hub-names.ts";
+import { defaultCacheType } from "../models/cache-type.ts";
 import { describeConfig } from "../models/describe.ts";
 import { openModelFiles } from "../models/files.ts";
+import { cachedBytes } from "../models/layers.ts";
 import type { ModelEntry } from "../server/shelf.ts";
 import { type LoadOptions, loadPath } from "./load.ts";
 import { bytesInMemory } from "./open-model.ts";
@@ -29,7 +31,7 @@ export async function servedModel(
   const parallel = options.parallel ?? 8;
   return {
     name: chosen,
-    bytes: await bytesOf(files, path, parallel, options.contextLength),
+    bytes: await bytesOf(files, path, parallel, options),
     created: Math.floor(Date.now() / 1000),
     load: async () => {
       const model = await loadPath(host, path, { ...options, parallel });
@@ -48,12 +50,13 @@ function nameOf(files: Files, reference: string | undefined, path: string): stri
 }
 
 /** Weights as they lie in memory (packed types stay packed, all else is f32) and the cache. Reads the header of the files only. */
-async function bytesOf(files: Files, path: string, parallel: number, contextLength?: number): Promise<number> {
+async function bytesOf(files: Files, path: string, parallel: number, { contextLength, cacheType }: ServedOptions): Promise<number> {
   const opened = await openModelFiles(files, path);
   try {
     const description = describeConfig(opened.config, {}, new Set(opened.tensors.keys()));
     const context = contextLength ?? Math.min(description.contextLength, 4096);
-    return bytesInMemory(opened.tensors.values()) + parallel * context * description.cacheBytesPerToken;
+    const perToken = cachedBytes(description.cacheShape, cacheType ?? defaultCacheType(opened.tensors.values()));
+    return bytesInMemory(opened.tensors.values()) + parallel * context * perToken;
   } finally {
     await opened.close();
   }

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Device, KernelName } from "../../src/backend/backend.ts";
 import { Random } from "../../src/core/random.ts";
 import { attentionBackwardCases, attentionCases } from "./cases/attention.ts";
+import { cacheWriteCases, groupedAttentionCases, narrowAttentionCases } from "./cases/cache.ts";
 import * as elementwise from "./cases/elementwise.ts";
 import * as experts from "./cases/experts.ts";
 import { groupedMatmulCases, groupedMatmulWeightGradCases, matmulCases } from "./cases/matmul.ts";
@@ -22,6 +23,7 @@ export const kernelCases: Readonly<Record<KernelName, Cases>> = {
   copy: copyCases,
   gatherRows: gatherRowsCases,
   scatterRows: scatterRowsCases,
+  cacheWrite: cacheWriteCases,
   binary: elementwise.binaryCases,
   unary: elementwise.unaryCases,
   unaryBackward: elementwise.unaryBackwardCases,
@@ -48,7 +50,7 @@ export const kernelCases: Readonly<Record<KernelName, Cases>> = {
   entropy: network.entropyCases,
   softmax: network.softmaxCases,
   softmaxBackward: network.softmaxBackwardCases,
-  attention: attentionCases,
+  attention: (random) => [...attentionCases(random), ...groupedAttentionCases(random), ...narrowAttentionCases(random)],
   attentionBackward: attentionBackwardCases,
   route: experts.routeCases,
   routeBackward: experts.routeBackwardCases,

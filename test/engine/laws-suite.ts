@@ -11,7 +11,7 @@ import type { GenerationRequest, GenerationResult } from "../../src/engine/reque
 import type { Model } from "../../src/models/model.ts";
 import { liveStorageCount } from "../../src/tensor/tensor.ts";
 
-export type LawModel = readonly [label: string, make: (device: Device) => Model, form: Pick<EngineOptions, "absorbed">];
+export type LawModel = readonly [label: string, make: (device: Device) => Model, form: Pick<EngineOptions, "absorbed" | "cacheType">];
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i);
 const stem = range(21).map((t) => (t * 7 + 1) % 40);

@@ -11,6 +11,9 @@ for (const build of ["relaxed", "simd128"] as const) {
       ["llama", tinyLlama, {}],
       ["deepseek, absorbed", tinyDeepseek, { absorbed: true }],
       ["deepseek, plain", tinyDeepseek, { absorbed: false }],
+      ["llama, q8_0", tinyLlama, { cacheType: "q8_0" }],
+      ["deepseek, absorbed, f16", tinyDeepseek, { absorbed: true, cacheType: "f16" }],
+      ["deepseek, plain, q8_0", tinyDeepseek, { absorbed: false, cacheType: "q8_0" }],
     ],
     12,
   );

@@ -13,6 +13,8 @@ lawsSuite(
     ["llama", tinyLlama, {}],
     ["deepseek, absorbed", tinyDeepseek, { absorbed: true }],
     ["deepseek, plain", tinyDeepseek, { absorbed: false }],
+    ["llama, f16", tinyLlama, { cacheType: "f16" }],
+    ["deepseek, absorbed, q8_0", tinyDeepseek, { absorbed: true, cacheType: "q8_0" }],
   ],
   12,
 );

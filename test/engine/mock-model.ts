@@ -59,7 +59,7 @@ export function mockModel(script: Script, device: Device = openReference()): Mod
         return { logits: add(gatherRows(next, pick(positions)), gatherRows(ids, pick(nextIds))), routing: [] };
       },
     }),
-    makeCache: (slots, length) => ({ slots, length, layers: [], bytesPerToken: 0, dispose: () => {} }),
+    makeCache: (slots, length) => ({ slots, length, type: "f32", layers: [], bytesPerToken: 0, dispose: () => {} }),
     dispose: () => dispose(positions, ids, ...(next ? [next] : [])),
   };
 }

@@ -1,9 +1,11 @@
 // attention and attentionBackward: each query row attends to one range of key rows; heads share key heads in groups (GQA; G = 1 is
 // MLA's absorbed form). The backward pass recomputes the probabilities from the stored log-sum-exp, as FlashAttention does.
 
+import type { CacheType } from "../../core/dtype.ts";
 import { ShapeError } from "../../core/errors.ts";
-import type { Kernels } from "../backend.ts";
+import type { Kernels, View } from "../backend.ts";
 import { floats, ints, span } from "./buffer.ts";
+import { type CachedNumber, openCache } from "./cache-write.ts";
 
 type Range = { readonly start: number; readonly end: number };
 
@@ -32,13 +34,20 @@ function keyPlaces(args: AttentionArgs): { readonly keys: number; at(r: number, 
   };
 }
 
+/** Number i of a key or value row, whatever the cache holds it in. */
+function numbersOf(view: View, type: CacheType | undefined, rows: number, length: number, rowStride: number): CachedNumber {
+  if (type && type !== "f32") return openCache(view, rows, rowStride, type);
+  const data = floats(view, length);
+  return (row, i) => data[row * rowStride + i]!;
+}
+
 export const attention: Kernels["attention"] = (args) => {
   const { R, S, H, G, D, Dv, scale, kRowStride, kHeadStride, vRowStride, vHeadStride } = args;
   const out = floats(args.out, R * H * Dv);
   const lse = floats(args.lse, R * H);
   const q = floats(args.q, R * H * D);
-  const k = floats(args.k, span([S, G, D], [kRowStride, kHeadStride, 1]));
-  const v = floats(args.v, span([S, G, Dv], [vRowStride, vHeadStride, 1]));
+  const k = numbersOf(args.k, args.cacheType, S, span([S, G, D], [kRowStride, kHeadStride, 1]), kRowStride);
+  const v = numbersOf(args.v, args.cacheType, S, span([S, G, Dv], [vRowStride, vHeadStride, 1]), vRowStride);
   const first = ints(args.first, R);
   const last = ints(args.last, R);
   const { keys, at } = keyPlaces(args);
@@ -52,7 +61,7 @@ export const attention: Kernels["attention"] = (args) => {
       let max = Number.NEGATIVE_INFINITY;
       for (let j = start; j < end; j++) {
         let dot = 0;
-        for (let d = 0; d < D; d++) dot += q[(r * H + h) * D + d]! * k[rows[j]! * kRowStride + g * kHeadStride + d]!;
+        for (let d = 0; d < D; d++) dot += q[(r * H + h) * D + d]! * k(rows[j]!, g * kHeadStride + d);
         scores[j] = dot * scale;
         max = Math.max(max, scores[j]!);
       }
@@ -64,7 +73,7 @@ export const attention: Kernels["attention"] = (args) => {
       lse[r * H + h] = max + Math.log(sum); // -Infinity for an empty range
       for (let d = 0; d < Dv; d++) {
         let mean = 0;
-        for (let j = start; j < end; j++) mean += (scores[j]! / sum) * v[rows[j]! * vRowStride + g * vHeadStride + d]!;
+        for (let j = start; j < end; j++) mean += (scores[j]! / sum) * v(rows[j]!, g * vHeadStride + d);
         out[(r * H + h) * Dv + d] = mean;
       }
     }

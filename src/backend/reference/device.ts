@@ -12,6 +12,7 @@ import { attention, attentionBackward } from "./attention.ts";
 import { balanceBias } from "./balance-bias.ts";
 import { binary } from "./binary.ts";
 import { type contents, elements, type ReferenceBuffer } from "./buffer.ts";
+import { cacheWrite } from "./cache-write.ts";
 import { clamp, clampBackward } from "./clamp.ts";
 import { clipFactor } from "./clip-factor.ts";
 import { copy } from "./copy.ts";
@@ -46,6 +47,7 @@ const kernels: Kernels = {
   copy,
   gatherRows,
   scatterRows,
+  cacheWrite,
   binary,
   unary,
   unaryBackward,

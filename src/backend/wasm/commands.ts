@@ -70,6 +70,13 @@ export const commands = [
       "?pages ?slot tables tableStride pageSize",
   ),
   command(
+    "attentionGroups",
+    "attention-groups",
+    "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride " +
+      "?pages ?slot tables tableStride pageSize type rowsPerUnit headsPerUnit runKeys wide scratch scratchStride",
+  ),
+  command("cacheWrite", "cache-write", "!out @x @index rows width outRows rowWords type"),
+  command(
     "attentionBackward",
     "attention",
     "!dq !dk !dv @dOut @out @lse @q @k @v @first @last R S H G D Dv ~scale batch kRowStride kHeadStride vRowStride vHeadStride " +
@@ -96,4 +103,14 @@ export const commands = [
 ] as const satisfies readonly Command[];
 
 /** Files whose functions the module exports, for no other reason than that the optimiser then keeps them apart: V8 optimises them function by function. */
-export const keptApart = ["packed-codes", "packed-widen", "packed-q4", "packed-q5", "packed-q6k", "packed-q8", "packed-half"] as const;
+export const keptApart = [
+  "packed-codes",
+  "packed-widen",
+  "packed-q4",
+  "packed-q5",
+  "packed-q6k",
+  "packed-q8",
+  "packed-half",
+  "attention-tiles",
+  "cache-write",
+] as const;

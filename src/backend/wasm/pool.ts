@@ -83,6 +83,11 @@ export class Pool {
     return this.#failure !== undefined;
   }
 
+  /** Lists so far, whoever recorded them. */
+  get submitted(): number {
+    return this.#submitted;
+  }
+
   isDone(list: number): boolean {
     // What ran here ran after all before it was done, so every list after it counts those among the queued ones.
     return list <= this.#lastHere || Atomics.load(this.#heap.words, done >> 2) >= list - this.#ranHere;

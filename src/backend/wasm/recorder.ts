@@ -102,7 +102,7 @@ export class Recorder {
   #next = 0;
   /** Its work beyond what makes it small. */
   #work = -wakingWork;
-  #lastSubmitted = 0;
+  #lastSubmitted: number;
   readonly #resting: { address: number; busyUntil: number }[] = [];
   /** By the memory that they lie in. */
   readonly #staging = new Map<SharedHeap, StagingBlock[]>();
@@ -111,6 +111,8 @@ export class Recorder {
   constructor(heap: SharedHeap, pool: Pool) {
     this.#heap = heap;
     this.#pool = pool;
+    // Another recorder may have been here: a staging block is busy until a list after those.
+    this.#lastSubmitted = pool.submitted;
     this.#list = heap.fresh(listWords * 4);
   }
 

@@ -4,7 +4,7 @@
 // panels of eight that `packKeys` made for a run of queries with the same keys: the lanes and their order are the same, so the bits are too.
 
 import { load4, store4 } from "./lanes";
-import { madd, sumLanes } from "./math";
+import { expNegative4, log, madd, maxLanes, sumLanes } from "./math";
 import { transpose4 } from "./transpose";
 
 /** q·k over D elements. */
@@ -135,6 +135,30 @@ export function mix(out: usize, weights: usize, v: usize, count: i32, stride: us
     }
     store4(o, Dv - d, f32x4.mul(a, f));
   }
+}
+
+/** Scores to weights e^(score - largest) in place; writes the log of their sum and returns the sum, four lanes and then the last one to three in order. */
+export function softmaxRow(scores: usize, count: i32, lse: usize): f64 {
+  let top = f32x4.splat(-Infinity);
+  let j = 0;
+  for (; j + 4 <= count; j += 4) top = f32x4.max(top, v128.load(scores + (<usize>j << 2)));
+  let best = maxLanes(top);
+  for (; j < count; j++) best = max(best, load<f32>(scores + (<usize>j << 2)));
+  const shift = f32x4.splat(best);
+  let sum = f32x4.splat(0);
+  for (j = 0; j + 4 <= count; j += 4) {
+    const e = expNegative4(f32x4.sub(v128.load(scores + (<usize>j << 2)), shift));
+    v128.store(scores + (<usize>j << 2), e);
+    sum = f32x4.add(sum, e);
+  }
+  let total = sumLanes(sum);
+  for (; j < count; j++) {
+    const e = f32x4.extract_lane(expNegative4(f32x4.splat(load<f32>(scores + (<usize>j << 2)) - best)), 0);
+    store<f32>(scores + (<usize>j << 2), e);
+    total += e;
+  }
+  store<f32>(lse, <f32>(<f64>best + log(<f64>total)));
+  return <f64>total;
 }
 
 /** Keys in a panel. */

@@ -4,45 +4,15 @@
 // Arguments: attention(out, lse, q, k, v, first, last, R, S, H, G, D, Dv, scale, kRowStride, kHeadStride, vRowStride, vHeadStride, panelKeys, scratch,
 // scratchStride, pages, slot, tables, tableStride, pageSize); attentionBackward adds dq, dk, dv … as listed there. panelKeys: the longest run of keys that the scratch has room for.
 
-import { dot, mix, packKeys, scoreKeys, scorePanels, spread, spreadPair } from "./attention-rows";
+import { bound, furthest, pagedRow, runEnd } from "./attention-ranges";
+import { dot, mix, packKeys, scoreKeys, scorePanels, softmaxRow, spread, spreadPair } from "./attention-rows";
 import { claim } from "./control";
-import { expNegative4, log, maxLanes, sumLanes } from "./math";
+import { expNegative4 } from "./math";
 
 /** Rows of one unit of work at most. */
 const ROWS: i32 = 32;
 /** Queries that make packing their keys worth while. */
 const FEWEST: i32 = 4;
-
-/** The last row, before `end`, of the run that begins at r: rows with the same first key, in pages of the same slot (slot 0: no pages). */
-function runEnd(first: usize, slot: usize, r: i32, end: i32): i32 {
-  const begin = load<i32>(first + (<usize>r << 2));
-  const owner = slot == 0 ? 0 : load<i32>(slot + (<usize>r << 2));
-  while (++r < end && load<i32>(first + (<usize>r << 2)) == begin) {
-    if (slot != 0 && load<i32>(slot + (<usize>r << 2)) != owner) break;
-  }
-  return r;
-}
-
-/** The largest `last` of rows r..end-1. */
-function furthest(last: usize, r: i32, end: i32): i32 {
-  let to = load<i32>(last + (<usize>r << 2));
-  while (++r < end) to = max(to, load<i32>(last + (<usize>r << 2)));
-  return to;
-}
-
-// @ts-ignore: decorator
-@inline
-function bound(key: i32, low: i32, high: i32): i32 {
-  return max(low, min(high, key));
-}
-
-/** The key row where key j lies, given the page table of its sequence. */
-// @ts-ignore: decorator
-@inline
-function pagedRow(table: usize, j: i32, pageSize: i32, pageCount: i32): usize {
-  const page = bound(load<i32>(table + (<usize>(j / pageSize) << 2)), 0, pageCount - 1);
-  return <usize>(page * pageSize + j % pageSize);
-}
 
 /** Packs `count` keys from key `from` on, page by page; `from` and pageSize are multiples of 8, so every page but the last fills whole panels. */
 function packPages(panels: usize, k: usize, table: usize, from: i32, count: i32, stride: usize, D: i32, pageSize: i32, pageCount: i32): void {
@@ -132,26 +102,8 @@ export function attention(p: usize, thread: i32, threads: i32): void {
           done += run;
         }
       }
-      let top = f32x4.splat(-Infinity);
-      let j = 0;
-      for (; j + 4 <= count; j += 4) top = f32x4.max(top, v128.load(scores + (<usize>j << 2)));
-      let best = maxLanes(top);
-      for (; j < count; j++) best = max(best, load<f32>(scores + (<usize>j << 2)));
-      const shift = f32x4.splat(best);
-      let sum = f32x4.splat(0);
-      for (j = 0; j + 4 <= count; j += 4) {
-        const e = expNegative4(f32x4.sub(v128.load(scores + (<usize>j << 2)), shift));
-        v128.store(scores + (<usize>j << 2), e);
-        sum = f32x4.add(sum, e);
-      }
-      let total = sumLanes(sum);
-      for (; j < count; j++) {
-        const e = f32x4.extract_lane(expNegative4(f32x4.splat(load<f32>(scores + (<usize>j << 2)) - best)), 0);
-        store<f32>(scores + (<usize>j << 2), e);
-        total += e;
-      }
-      store<f32>(lse + (cell << 2), <f32>(<f64>best + log(<f64>total)));
-      const share = <f32>(1.0 / <f64>total);
+      const total = softmaxRow(scores, count, lse + (cell << 2));
+      const share = <f32>(1.0 / total);
       if (pages == 0) mix(target, scores, valueHead + <usize>from * vRow, count, vRow, Dv, share, false);
       else {
         for (let done = 0; done < count; ) {
