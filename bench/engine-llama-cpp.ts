@@ -1,12 +1,9 @@
-// llama.cpp (through node-llama-cpp, its prebuilt CPU library) on one GGUF file. In: MODEL THREADS and a list of tests as JSON. Out: one line of JSON,
-// tokens per second by test. Tests are those of rivals.ts: a prompt from nothing, or generation after `depth` ids by `parallel` sequences.
+// llama.cpp (through node-llama-cpp, its prebuilt CPU library) on one GGUF file. In and out: protocol.ts.
 
 import { getLlama, LlamaLogLevel, type Token } from "node-llama-cpp";
+import { readCall, say, someIds } from "./protocol.ts";
 
-type Test = { readonly name: string; readonly prompt?: number; readonly gen?: number; readonly depth?: number; readonly parallel?: number };
-
-const [path = "", threads = "2", list = "[]"] = process.argv.slice(2);
-const tests = JSON.parse(list) as Test[];
+const { model: path, threads, tests } = readCall();
 const llama = await getLlama({ gpu: false, build: "never", logLevel: LlamaLogLevel.error });
 const model = await llama.loadModel({ modelPath: path, useMmap: true });
 const results: Record<string, number> = {};
@@ -16,24 +13,24 @@ for (const { name, prompt = 0, gen = 0, depth = 0, parallel = 1 } of tests) {
     contextSize: Math.max(prompt, depth + gen) + 16,
     sequences: parallel,
     batchSize: 512,
-    threads: Number(threads),
+    threads,
     flashAttention: true,
   });
   const sequences = Array.from({ length: parallel }, () => context.getSequence());
-  const ids = (count: number) => Array.from({ length: count }, (_, i) => (300 + ((i * 7919) % 30000)) as Token);
+  const ids = (count: number, sequence = 0) => someIds(count, sequence) as Token[];
   if (prompt > 0) {
     const start = performance.now();
     await sequences[0]?.evaluateWithoutGeneratingNewTokens(ids(prompt));
     results[name] = (prompt / (performance.now() - start)) * 1000;
   } else {
-    if (depth > 1) for (const sequence of sequences) await sequence.evaluateWithoutGeneratingNewTokens(ids(depth - 1));
+    if (depth > 1) for (const [i, sequence] of sequences.entries()) await sequence.evaluateWithoutGeneratingNewTokens(ids(depth - 1, i));
     let first = 0;
     let begun = 0;
     let tokens = 0;
     await Promise.all(
       sequences.map(async (sequence) => {
         let count = 0;
-        for await (const _ of sequence.evaluate([1 as Token], { temperature: 0 })) {
+        for await (const _ of sequence.evaluate([1 as Token], { temperature: 0, yieldEogToken: true })) {
           if (count === 0 && ++begun === parallel) first = performance.now();
           else if (first > 0) tokens++;
           if (++count >= gen) break;
@@ -44,6 +41,6 @@ for (const { name, prompt = 0, gen = 0, depth = 0, parallel = 1 } of tests) {
   }
   await context.dispose();
 }
-process.stdout.write(`${JSON.stringify(results)}\n`);
+say(results);
 await llama.dispose();
 process.exit(0);

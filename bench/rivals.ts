@@ -1,33 +1,50 @@
-// The same files, the same threads, one run: gradually beside its rivals. `npm run bench:rivals [-- --repeats 5 --threads 2 MODEL.gguf …]`. Every
-// measurement is a process of its own; engines take turns, so a slow minute of the machine meets all of them. Out: the
-// medians and ratios as a table, and every single number in results/MACHINE.csv.
+// The same models, the same threads, one run: gradually beside its rivals. `npm run bench:rivals [-- --repeats 5 --threads 2 --tests pp512,tg128@128
+// --engines llama-cpp,wllama MODEL.gguf …]`; README.md beside this file says what each engine needs. Every measurement is a process of its own; engines
+// take turns, so a slow minute of the machine meets all of them. Out: medians and ratios as a table, and every single number in results/MACHINE.csv.
+// An engine that cannot run here is left out, and said so at once and again in the end; one that breaks makes the exit status 1.
 
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import { cpus } from "node:os";
 import { basename } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { makeOnnx } from "./onnx-model.ts";
+import { cannotRun, type Test } from "./protocol.ts";
+import { median, table } from "./report.ts";
 
-const tests = [
+const tests: readonly Test[] = [
   { name: "pp512", prompt: 512 },
   { name: "tg128@128", gen: 128, depth: 128 },
   { name: "tg32@8192", gen: 32, depth: 8192 },
   { name: "tg64x8", gen: 64, depth: 128, parallel: 8 },
 ];
-const engines = ["llama-cpp", "gradually"] as const;
+const all = tests.map(({ name }) => name);
+/** Tests by engine. The prompt of 8,192 takes wllama and transformers.js some ten minutes, so they are not asked. */
+const engines: ReadonlyMap<string, readonly string[]> = new Map([
+  ["llama-cpp", all],
+  ["wllama", all.filter((name) => name !== "tg32@8192")],
+  ["transformers-js", all.filter((name) => name !== "tg32@8192")],
+  ["gradually", all],
+]);
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     repeats: { type: "string", default: "5" },
     threads: { type: "string", default: String(cpus().length) },
-    tests: { type: "string", default: tests.map(({ name }) => name).join(",") },
+    tests: { type: "string", default: all.join(",") },
+    engines: { type: "string", default: [...engines.keys()].join(",") },
   },
 });
-const chosen = tests.filter(({ name }) => values.tests.split(",").includes(name));
+const repeats = Number(values.repeats);
+const chosenTests = choose("--tests", values.tests, all);
+const chosenEngines = choose("--engines", values.engines, [...engines.keys()]);
+if (!Number.isSafeInteger(repeats) || repeats < 1) stop(`--repeats ${values.repeats}: a whole number from 1`);
+
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-const models = positionals.length > 0 ? positionals : await makeModels();
+const models = positionals.length > 0 ? positionals : makeModels();
+if (chosenEngines.includes("transformers-js")) for (const model of models) makeOnnx(model);
 const machine = (cpus()[0]?.model ?? "cpu")
   .replaceAll(/[^A-Za-z0-9]+/g, "-")
   .replaceAll(/^-|-$/g, "")
@@ -36,35 +53,21 @@ const csv = here(`results/${machine}-${cpus().length}.csv`);
 mkdirSync(here("results"), { recursive: true });
 if (!existsSync(csv)) appendFileSync(csv, "date,node,engine,model,test,threads,tok_s\n");
 
-/** The random-weight models of the goals, made once. */
-async function makeModels(): Promise<string[]> {
-  const maker = here("../tools/make-model.ts");
-  return ["q4_0", "q8_0", "q4_k_m"].map((type) => {
-    const path = here(`models/llama-1.1b-${type}.gguf`);
-    if (!existsSync(path)) {
-      mkdirSync(here("models"), { recursive: true });
-      execFileSync(process.execPath, [maker, "llama-1.1b", path, "--type", type], { stdio: "inherit" });
-    }
-    return path;
-  });
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1] ?? Number.NaN;
-}
+/** Why an engine is left out, by engine and model; by engine, model and test where it broke. */
+const left = new Map<string, string>();
+/** In ms: an engine that hangs does not keep the others waiting for ever. */
+const patience = 30 * 60 * 1000;
 
 for (const model of models) {
   const measured = new Map<string, number[]>();
-  for (let repeat = 0; repeat < Number(values.repeats); repeat++) {
-    for (const test of chosen) {
-      for (const engine of engines) {
-        process.stderr.write(`${basename(model)} ${test.name} ${engine} ${repeat + 1}/${values.repeats}\n`);
-        const out = execFileSync(process.execPath, [here(`engine-${engine}.ts`), model, values.threads, JSON.stringify([test])], {
-          encoding: "utf8",
-          stdio: ["ignore", "pipe", "ignore"],
-        });
-        const tokensPerSecond = (JSON.parse(out.trim().split("\n").at(-1) as string) as Record<string, number>)[test.name] as number;
+  for (let repeat = 0; repeat < repeats; repeat++) {
+    for (const test of tests.filter(({ name }) => chosenTests.includes(name))) {
+      for (const engine of chosenEngines.filter((name) => engines.get(name)?.includes(test.name))) {
+        const what = `${engine} ${basename(model)}`;
+        if (left.has(what) || left.has(`${what} ${test.name}`)) continue;
+        process.stderr.write(`${basename(model)} ${test.name} ${engine} ${repeat + 1}/${repeats}\n`);
+        const tokensPerSecond = measure(engine, model, test);
+        if (tokensPerSecond === undefined) continue;
         const key = `${test.name} ${engine}`;
         measured.set(key, [...(measured.get(key) ?? []), tokensPerSecond]);
         const row = [
@@ -80,11 +83,52 @@ for (const model of models) {
       }
     }
   }
-  process.stdout.write(`\n${basename(model)}, ${values.threads} threads, median of ${values.repeats}\n`);
-  for (const { name } of chosen) {
-    const [rival, ours] = engines.map((engine) => median(measured.get(`${name} ${engine}`) ?? [])) as [number, number];
-    process.stdout.write(
-      `  ${name.padEnd(12)} llama.cpp ${rival.toFixed(1).padStart(8)}   gradually ${ours.toFixed(1).padStart(8)}   ${(ours / rival).toFixed(2)}x\n`,
-    );
+  process.stdout.write(`\n${basename(model)}, ${values.threads} threads, tokens/s, median of ${repeats}\n`);
+  process.stdout.write(table(chosenTests, chosenEngines, (test, engine) => median(measured.get(`${test} ${engine}`) ?? [])));
+}
+for (const [what, why] of left) process.stdout.write(`\nLEFT OUT: ${what}: ${why}\n`);
+
+/** Nothing where the engine cannot run this model here, or broke; the reason is in `left`. */
+function measure(engine: string, model: string, test: Test): number | undefined {
+  const { status, stdout, stderr, signal } = spawnSync(
+    process.execPath,
+    [here(`engine-${engine}.ts`), model, values.threads, JSON.stringify([test])],
+    { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], timeout: patience, maxBuffer: 2 ** 26 },
+  );
+  if (status === 0) {
+    const result = (JSON.parse(stdout.trim().split("\n").at(-1) ?? "{}") as Record<string, number | null>)[test.name];
+    if (typeof result === "number" && result > 0) return result;
   }
+  const isBroken = status !== cannotRun;
+  const what = `${engine} ${basename(model)}${isBroken ? ` ${test.name}` : ""}`;
+  const why = isBroken ? `broke (${signal ?? `exit ${status}`}): ${stderr.trim().slice(-1000)}` : stderr.trim();
+  left.set(what, why);
+  process.stderr.write(`LEFT OUT: ${what}: ${why}\n`);
+  if (isBroken) process.exitCode = 1;
+  return undefined;
+}
+
+/** The random-weight models of the goals, made once. */
+function makeModels(): string[] {
+  const maker = here("../tools/make-model.ts");
+  return ["q4_0", "q8_0", "q4_k_m"].map((type) => {
+    const path = here(`models/llama-1.1b-${type}.gguf`);
+    if (!existsSync(path)) {
+      mkdirSync(here("models"), { recursive: true });
+      const { status } = spawnSync(process.execPath, [maker, "llama-1.1b", path, "--type", type], { stdio: "inherit" });
+      if (status !== 0) stop(`could not make ${path}`);
+    }
+    return path;
+  });
+}
+
+function choose(flag: string, list: string, known: readonly string[]): string[] {
+  const names = list.split(",").filter((name) => name !== "");
+  for (const name of names) if (!known.includes(name)) stop(`${flag} ${name}: one of ${known.join(", ")}`);
+  return known.filter((name) => names.includes(name));
+}
+
+function stop(message: string): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(2);
 }

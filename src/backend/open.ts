@@ -1,6 +1,7 @@
 // Chooses a device. The only file that names concrete backends, by dynamic import, so a program loads no more than it uses.
 // "cpu" is WebAssembly; GRADUALLY_WASM names a build where the caller did not.
 
+import type { PackedType } from "../core/dtype.ts";
 import { ConfigError, DeviceError } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import type { Device } from "./backend.ts";
@@ -15,13 +16,16 @@ export type DeviceOptions = {
   readonly threads?: number;
   /** Default: the fastest build that this engine runs and that passes its self-test. */
   readonly build?: WasmBuild;
-  /** Bytes of weights that will stay packed: a WebAssembly memory ends at 4 GiB, so more than fits beside the rest takes several. */
-  readonly weightBytes?: number;
+  /**
+   * The weights that will stay packed. `bytes`: a WebAssembly memory ends at 4 GiB, so more than fits beside the rest takes several. `types`: the self-test
+   * tries the products with these; with all when absent.
+   */
+  readonly packed?: { readonly bytes: number; readonly types: ReadonlySet<PackedType> };
 };
 
 /** Throws ConfigError for a name that does not exist, DeviceError when the device cannot be opened. */
 export async function openDevice(host: Host, options: DeviceOptions = {}): Promise<Device> {
-  const { device = "cpu", threads, weightBytes = 0 } = options;
+  const { device = "cpu", threads, packed } = options;
   if (threads !== undefined && (!Number.isSafeInteger(threads) || threads < 1)) {
     throw new ConfigError({
       operation: "open device",
@@ -43,7 +47,7 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
     case "reference":
       return (await import("./reference/open.ts")).openReference({ precision: "f32" });
     case "cpu":
-      return await openTrusted(host, { threads, build, weightBytes });
+      return await openTrusted(host, { threads, build, packed });
     default:
       throw new ConfigError({
         operation: "open device",
@@ -55,18 +59,18 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
 }
 
 /** The fastest build; the experimental wide one only when every kernel agrees with the reference here and now. */
-async function openTrusted(
-  host: Host,
-  { weightBytes, ...given }: { threads?: number; build?: WasmBuild; weightBytes: number },
-): Promise<Device> {
+async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions, "device">): Promise<Device> {
   const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
-  const options = { ...given, farMemories: farMemoriesFor(weightBytes) };
-  const device = await openWasm(host, options);
+  const options = { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) };
+  const opening = openWasm(host, options);
+  // Loaded while the engine compiles.
+  const trial = host.canFuseSimd && (given.build ?? "wide") === "wide" ? import("./self-test.ts") : undefined;
+  const device = await opening;
   if (device.info.build !== "wide") return device;
-  const failed = await (await import("./self-test.ts")).selfTest(device);
+  const failed = await (await (trial ?? import("./self-test.ts"))).selfTest(device, packed?.types);
   if (failed.length === 0) return device;
   await device.close();
-  if (options.build === "wide") {
+  if (given.build === "wide") {
     throw new DeviceError({
       operation: "open the wide build",
       got: `other results than the reference in ${failed.join(", ")}`,

@@ -1,7 +1,7 @@
 // A quick trial of a device against the reference, in this process, before the experimental wide build is trusted: every kernel once, on sizes that reach the
-// fused paths and their ragged ends. In: an open device. Out: the names of the kernels that failed. Takes some tens of milliseconds.
+// fused paths and their ragged ends. In: an open device, and which packed weights it will hold. Out: the names of the kernels that failed. Takes some tens of milliseconds.
 
-import type { PackedType } from "../core/dtype.ts";
+import type { HostArray, PackedType } from "../core/dtype.ts";
 import { Random } from "../core/random.ts";
 import type { Device, KernelName, Kernels, View } from "./backend.ts";
 import { packedSamples } from "./packed-samples.ts";
@@ -353,16 +353,23 @@ const trials: Readonly<Record<KernelName, Trial | readonly Trial[]>> = {
 
 const tolerance = 1e-4;
 
-/** Names of the kernels whose results differ from the reference by more than 1e-4; [] when the device may be trusted. */
-export async function selfTest(device: Device): Promise<KernelName[]> {
+/** Types whose products run the code of another. */
+const codeOf: Readonly<Partial<Record<PackedType, PackedType>>> = { iq4_nl: "q8_0", mxfp4: "iq4_xs" };
+
+/**
+ * Names of the kernels whose results differ from the reference by more than 1e-4; [] when the device may be trusted. `types`: the packed weights that it
+ * will hold; all when absent.
+ */
+export async function selfTest(device: Device, types: Iterable<PackedType> = device.packedTypes): Promise<KernelName[]> {
   const reference = openReference({ precision: "f32" });
+  const tried = new Set([...types].filter((type) => device.packedTypes.has(type)).map((type) => codeOf[type] ?? type));
   const failed: KernelName[] = [];
   for (const name of Object.keys(trials) as KernelName[]) {
     for (const trial of [trials[name]].flat()) {
-      if (Object.values(trial.weights ?? {}).some(([type]) => !device.packedTypes.has(type))) continue;
-      const [got, want] = [await outcome(device, name, trial), await outcome(reference, name, trial)];
-      const same = got.every((value, i) => Math.abs(value - (want[i] as number)) <= tolerance * (1 + Math.abs(want[i] as number)));
-      if (same) continue;
+      if (Object.values(trial.weights ?? {}).some(([type]) => !tried.has(type))) continue;
+      const given = drawOperands(name, trial);
+      const [got, want] = [await outcome(device, trial, given), await outcome(reference, trial, given)];
+      if (got.every((values, i) => areClose(values, want[i] as HostArray))) continue;
       failed.push(name);
       break;
     }
@@ -370,35 +377,59 @@ export async function selfTest(device: Device): Promise<KernelName[]> {
   return failed;
 }
 
-/** All operands after the kernel ran, one after another. The same numbers go in on every device. */
-async function outcome(device: Device, name: KernelName, trial: Trial): Promise<number[]> {
-  const { floats, indices = {}, weights = {}, run } = trial;
-  const random = new Random(5).fork(name);
-  const operands: Record<string, View> = {};
-  for (const [key, length] of Object.entries(floats)) {
-    const buffer = device.allocate("f32", length);
-    // Squares and weights of sums stay in range when small positive and negative numbers alternate.
-    device.write(
-      buffer,
-      0,
-      Float32Array.from({ length }, () => (key === "sumSquares" ? 1 : 0) + random.uniform() - 0.5),
-    );
-    operands[key] = { buffer, offset: 0 };
+function areClose(got: HostArray, want: HostArray): boolean {
+  for (let i = 0; i < want.length; i++) {
+    const value = want[i] as number;
+    // So written that NaN is not close to anything.
+    if (!(Math.abs((got[i] as number) - value) <= tolerance * (1 + Math.abs(value)))) return false;
   }
-  for (const [key, values] of Object.entries(indices)) {
-    const buffer = device.allocate("i32", values.length);
+  return true;
+}
+
+type Given = {
+  readonly numbers: readonly (readonly [name: string, HostArray])[];
+  readonly weights: readonly (readonly [string, Uint8Array])[];
+};
+
+/** The same for every device. */
+function drawOperands(name: KernelName, { floats, indices = {}, weights = {} }: Trial): Given {
+  const random = new Random(5).fork(name);
+  const numbers: [string, HostArray][] = [];
+  for (const [key, length] of Object.entries(floats)) {
+    const values = new Float32Array(length);
+    // Squares and weights of sums stay in range when small positive and negative numbers alternate.
+    const middle = key === "sumSquares" ? 0.5 : -0.5;
+    for (let i = 0; i < length; i++) values[i] = middle + random.uniform();
+    numbers.push([key, values]);
+  }
+  for (const [key, values] of Object.entries(indices)) numbers.push([key, Int32Array.from(values)]);
+  return {
+    numbers,
+    weights: Object.entries(weights).map(([key, [type, matrices, rows, width]]) => [
+      key,
+      packedSamples(random, type, matrices * rows * width),
+    ]),
+  };
+}
+
+/** All numbers after the kernel ran. */
+async function outcome(device: Device, { weights = {}, run }: Trial, given: Given): Promise<HostArray[]> {
+  const operands: Record<string, View> = {};
+  for (const [key, values] of given.numbers) {
+    const buffer = device.allocate(values instanceof Int32Array ? "i32" : "f32", values.length);
     device.write(buffer, 0, values);
     operands[key] = { buffer, offset: 0 };
   }
   const read = Object.values(operands);
-  for (const [key, [type, matrices, rows, width]] of Object.entries(weights)) {
+  for (const [key, bytes] of given.weights) {
+    const [type, matrices, rows, width] = weights[key] as readonly [PackedType, number, number, number];
     const buffer = device.allocatePacked(type, matrices, rows, width);
-    device.writePacked(buffer, 0, packedSamples(random, type, matrices * rows * width));
+    device.writePacked(buffer, 0, bytes);
     operands[key] = { buffer, offset: 0 };
   }
   run(device.kernels, operands);
-  const found: number[] = [];
-  for (const { buffer } of read) found.push(...(await device.read(buffer, 0, buffer.length)));
+  const found: HostArray[] = [];
+  for (const { buffer } of read) found.push(await device.read(buffer, 0, buffer.length));
   for (const { buffer } of Object.values(operands)) device.release(buffer);
   return found;
 }

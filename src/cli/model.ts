@@ -4,7 +4,7 @@
 
 import { type Command, Option } from "commander";
 import type { Device } from "../backend/backend.ts";
-import { openDevice } from "../backend/open.ts";
+import { type DeviceOptions, openDevice } from "../backend/open.ts";
 import { type Chat, openChat } from "../chat/prompt.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
@@ -13,7 +13,7 @@ import { describeConfig } from "../models/describe.ts";
 import { type ModelFiles, openModelFiles, openModelText } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
-import { packedBytes } from "../models/weights.ts";
+import { packedWeights } from "../models/weights.ts";
 import { findModelPath } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import type { TemplateSet } from "../text/chat-template.ts";
@@ -43,7 +43,7 @@ export function addModelFlags(command: Command): Command {
 }
 
 export async function withDevice<T>(
-  flags: DeviceFlags & { readonly weightBytes?: number },
+  flags: DeviceFlags & Pick<DeviceOptions, "packed">,
   use: (device: Device, host: Host) => Promise<T>,
 ): Promise<T> {
   const host = nodeHost();
@@ -105,7 +105,7 @@ export async function withWeights<T>(reference: string | undefined, flags: Model
   try {
     for (const warning of opened.warnings) note(`note: ${warning}`);
     const contextLength = chooseContext(opened, flags.ctxSize);
-    return await withDevice({ ...flags, weightBytes: packedBytes(opened.tensors.values()) }, async (device, host) => {
+    return await withDevice({ ...flags, packed: packedWeights(opened.tensors.values()) }, async (device, host) => {
       const model = await loadModel(device, opened, { weights: "stored", contextLength });
       try {
         return await use({ host, device, path, model, opened });

@@ -72,7 +72,7 @@ export function speedrunRecipe(scale = 1, seed = 1): Recipe {
         data: { examples: 1000, trace: { order: "written", sharpness: 0.5, maxAttempts: 6 } },
       }),
       grpo({
-        steps: Math.round(60 * scale),
+        steps: Math.round(80 * scale),
         promptsPerGeneration: 32,
         numGenerations: 8,
         maxCompletionLength: 240,

@@ -69,10 +69,15 @@ export interface Host {
   spawnWasmWorker?(): WorkerHandle;
   /** False where a WebAssembly memory cannot be shared (a page that is not cross-origin isolated): one thread then. Default true. */
   readonly sharesMemory?: boolean;
+  /** A thread begins to run only while the one that made it gives way, as in browsers: threads must run before anything may block. */
+  readonly startsThreadsLate?: boolean;
   /** Whether the engine can fuse adjacent 128-bit vector operations into 256-bit ones. */
   readonly canFuseSimd?: boolean;
-  /** Fuses them, or no longer, in what is compiled from now on. Only where canFuseSimd. */
-  fuseSimd?(on: boolean): void;
+  /**
+   * Runs `compile`, a WebAssembly.compile, so that all its code is optimised at once, with vectors fused or not: without this code begins slow, is optimised
+   * when it has run for a while, and a self-test would try the slow one.
+   */
+  compileFast?(fused: boolean, compile: () => Promise<WebAssembly.Module>): Promise<WebAssembly.Module>;
   /** An environment variable, or undefined. */
   env(name: string): string | undefined;
 }

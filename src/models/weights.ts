@@ -134,14 +134,17 @@ export async function loadWeights(
   return weights;
 }
 
-/** Bytes of the tensors that may stay packed, as they lie in the file: what openDevice wants to know of a model. */
-export function packedBytes(tensors: Iterable<CheckpointTensor>): number {
+/** Bytes, as they lie in the file, and types of the tensors that may stay packed: what openDevice wants to know of a model. */
+export function packedWeights(tensors: Iterable<CheckpointTensor>): { bytes: number; types: Set<PackedType> } {
   let bytes = 0;
+  const types = new Set<PackedType>();
   for (const { shape, packed } of tensors) {
     const width = shape.at(-1) ?? 0;
-    if (packed && shape.length >= 2 && width > 0) bytes += (elementCount(shape) / width) * packedRowBytes(packed.type, width);
+    if (!packed || shape.length < 2 || width === 0) continue;
+    bytes += (elementCount(shape) / width) * packedRowBytes(packed.type, width);
+    types.add(packed.type);
   }
-  return bytes;
+  return { bytes, types };
 }
 
 /** The packed type that all sources of a parameter share, when it may stay packed. */

@@ -59,7 +59,7 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
     { ...options, parallel },
     {
       cacheBytes,
-      openDevice: ({ packedBytes }) => openDevice(host, { device, threads, weightBytes: packedBytes }),
+      openDevice: ({ packed }) => openDevice(host, { device, threads, packed }),
       openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary, options),
     },
   );

@@ -43,6 +43,24 @@ function canFuseSimd(): boolean {
   return process.arch === "x64" && major >= 24 && build !== "relaxed" && build !== "simd128";
 }
 
+/** For this one module: the engine's flags hold for whatever is compiled while they are set, in all threads. */
+async function compileFast(fused: boolean, compile: () => Promise<WebAssembly.Module>): Promise<WebAssembly.Module> {
+  const set = (on: boolean) => {
+    setFlagsFromString(on ? "--no-liftoff" : "--liftoff");
+    setFlagsFromString(on ? "--no-wasm-lazy-compilation" : "--wasm-lazy-compilation");
+    if (fused) setFlagsFromString(on ? "--experimental-wasm-revectorize" : "--no-experimental-wasm-revectorize");
+  };
+  set(true);
+  // Compiling happens on threads that do not keep the process alive.
+  const alive = setInterval(() => {}, 1000);
+  try {
+    return await compile();
+  } finally {
+    clearInterval(alive);
+    set(false);
+  }
+}
+
 export function nodeHost(): Host {
   return {
     name: "node",
@@ -51,7 +69,7 @@ export function nodeHost(): Host {
     now: () => performance.now() / 1000,
     spawnWasmWorker,
     canFuseSimd: canFuseSimd(),
-    fuseSimd: (on) => setFlagsFromString(`--${on ? "" : "no-"}experimental-wasm-revectorize`),
+    compileFast,
     env: (name) => process.env[name],
   };
 }

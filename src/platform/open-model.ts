@@ -7,12 +7,12 @@ import { ChatModel, type ChatModelParts } from "../chat/model.ts";
 import { openPlainChat } from "../chat/plain-chat.ts";
 import { openChat } from "../chat/prompt.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
-import { packedRowBytes } from "../core/dtype.ts";
+import { type PackedType, packedRowBytes } from "../core/dtype.ts";
 import type { Host } from "../core/host.ts";
 import { describeConfig } from "../models/describe.ts";
 import { openModelFiles } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
-import { type CheckpointTensor, packedBytes } from "../models/weights.ts";
+import { type CheckpointTensor, packedWeights } from "../models/weights.ts";
 
 export type OpenOptions = {
   /** Tokens that prompt and completion may have together; default: the model's context, as far as `cacheBytes` for all parallel answers go. */
@@ -28,8 +28,8 @@ export type OpenOptions = {
 
 /** Bytes, but for the last two. */
 export type ModelNeeds = {
-  /** Of weights that stay packed. */
-  readonly packedBytes: number;
+  /** Weights that stay packed. */
+  readonly packed: { readonly bytes: number; readonly types: ReadonlySet<PackedType> };
   /** Of all weights as they lie in memory. */
   readonly weightBytes: number;
   readonly cacheBytes: number;
@@ -65,7 +65,7 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     const fitting = Math.max(smallestContext, Math.floor(parts.cacheBytes / (parallel * described.cacheBytesPerToken)));
     const contextLength = options.contextLength ?? Math.min(described.contextLength, fitting);
     const device = await parts.openDevice({
-      packedBytes: packedBytes(opened.tensors.values()),
+      packed: packedWeights(opened.tensors.values()),
       weightBytes: bytesInMemory(opened.tensors.values()),
       cacheBytes: parallel * contextLength * described.cacheBytesPerToken,
       contextLength,

@@ -24,11 +24,23 @@ describe("openDevice", () => {
     await device.close();
   });
 
-  test("vectors are fused for the wide build alone", async () => {
-    const asked: boolean[] = [];
-    const host: Host = { ...hostWith({}), canFuseSimd: true, fuseSimd: (on) => asked.push(on) };
+  test("vectors are fused for the wide build alone, whose code is not mistaken for the relaxed build's", async () => {
+    const asked: [fused: boolean, marks: number][] = [];
+    const host: Host = {
+      ...hostWith({}),
+      canFuseSimd: true,
+      compileFast: async (fused, compile) => {
+        const module = await compile();
+        asked.push([fused, WebAssembly.Module.customSections(module, "wide").length]);
+        return module;
+      },
+    };
     for (const build of ["wide", "relaxed", "simd128"] as const) await (await openWasm(host, { threads: 1, build })).close();
-    expect(asked).toEqual([true, false, false]);
+    expect(asked).toEqual([
+      [true, 1],
+      [false, 0],
+      [false, 0],
+    ]);
   });
 
   test("GRADUALLY_WASM names the build unless the caller does", async () => {

@@ -19,6 +19,9 @@ const relaxedProbe = new Uint8Array([
   133, 2, 11,
 ]);
 
+/** A custom section that holds nothing: the engine keeps compiled code by a module's bytes, and the relaxed build must never get the fused code of the wide one. */
+const wideSection = [0, 5, 4, 119, 105, 100, 101];
+
 export function hasRelaxedSimd(): boolean {
   return WebAssembly.validate(relaxedProbe);
 }
@@ -65,20 +68,21 @@ export async function openWasm(host: Host, options: WasmOptions = {}): Promise<W
       cure: "leave the build out",
     });
   }
-  // Off again for the others: whoever falls back from wide must not run fused code after all.
-  if (host.canFuseSimd) host.fuseSimd?.(build === "wide");
-  const compiled = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
+  const kernels = Uint8Array.from(atob(build === "simd128" ? simd128 : relaxed), (c) => c.charCodeAt(0));
   const shared = host.sharesMemory !== false;
-  const module = await WebAssembly.compile(shared ? compiled : withUnsharedMemory(compiled));
+  const bytes = build === "wide" ? new Uint8Array([...kernels, ...wideSection]) : shared ? kernels : withUnsharedMemory(kernels);
+  const compile = () => WebAssembly.compile(bytes);
+  const module = await (host.compileFast?.(build === "wide", compile) ?? compile());
   const heap = new SharedHeap(shared);
   const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap(shared));
-  const pool = await Pool.start(
+  const pool = new Pool(
     host,
     module,
     heap,
     threads,
     far.map(({ memory }) => memory),
   );
+  if (host.startsThreadsLate) await pool.start();
   const dots = build === "simd128" ? "none" : (options.dots ?? (await probeDots(heap, pool)));
   return new WasmDevice(heap, pool, build, dots, far, options.farCapacity ?? mostFarBytes);
 }

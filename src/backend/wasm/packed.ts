@@ -44,12 +44,22 @@ const names = Object.keys(packedTypes) as PackedType[];
 
 export const packedTypeSet: ReadonlySet<PackedType> = new Set(names);
 
+/** Where prepared rows lie, and of what: x and the offsets, at the version that they had. */
+type PreparedRows = {
+  readonly of: readonly ({ readonly buffer: WasmBuffer; readonly offset: number; readonly version: number } | undefined)[];
+  readonly sizes: string;
+  readonly address: number;
+  readonly bytes: number;
+};
+
 type PackedShape = NonNullable<WasmBuffer["packed"]>;
 
 /** Rows of x that are prepared and multiplied at a time. */
 const mostRows = 1024;
 /** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
 const alone = 2;
+/** Scratch of a product with a few strips: 32 tiles, and eight blocks of any type as codes. */
+const fewBytes = 8192 + 8 * 384;
 const headerBytes = 64;
 const [dotWay, pairWay, widenWay] = [0, 1, 2];
 
@@ -66,6 +76,8 @@ export class PackedWeights {
   readonly #threads: number;
   readonly #columns: 8 | 16;
   readonly #dots: DotKind;
+  /** The rows that were made ready last. */
+  #latest: PreparedRows | undefined;
 
   constructor(heap: SharedHeap, recorder: CommandWriter, threads: number, columns: 8 | 16, dots: DotKind) {
     this.#heap = heap;
@@ -200,7 +212,7 @@ export class PackedWeights {
     const rowBlocks = E > 1 ? E : Math.ceil(S / rowBlock);
     const panelBlock = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
     const record = (ready: number) =>
-      this.#withScratch(576 + this.#codesBytes(type, K), this.#threads, (scratch, scratchStride) =>
+      this.#withScratch(576 + Math.max(fewBytes, this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {
           out,
           x: ready,
@@ -225,27 +237,39 @@ export class PackedWeights {
         }),
       );
     if (half && lanes === 1) record(addressOf(x));
-    else
-      this.#withScratch(strips * stripBytes, 1, (target) => {
-        if (half) this.#recorder.record("packedHalfRows", { target, x, offsets, S, E, K });
-        else {
-          const offset = this.#offset(type);
-          this.#recorder.record("packedRows", {
-            target,
-            x,
-            offsets,
-            S,
-            E,
-            K,
-            lanes,
-            wide: way === widenWay,
-            halves,
-            sums: minimum,
-            offset,
-          });
-        }
-        record(target);
+    else {
+      const offset = this.#offset(type);
+      const sizes = { S, E, K, lanes, wide: way === widenWay, halves, sums: minimum, offset };
+      const ready = this.#rowsFor(
+        x,
+        offsets,
+        half ? `half:${S}:${E}:${K}` : Object.values(sizes).join(":"),
+        strips * stripBytes,
+        (target) => {
+          if (half) this.#recorder.record("packedHalfRows", { target, x, offsets, S, E, K });
+          else this.#recorder.record("packedRows", { target, x, offsets, ...sizes });
+        },
+      );
+      record(ready);
+    }
+  }
+
+  /** Address of x's rows made ready: those of the product before when it had the same x, as q, k and v have, and gate and up. */
+  #rowsFor(x: View, offsets: View | undefined, sizes: string, bytes: number, prepare: (target: number) => void): number {
+    const of = [x, offsets].map((view) => view && { buffer: view.buffer as WasmBuffer, offset: view.offset });
+    const latest = this.#latest;
+    const isCurrent =
+      latest?.sizes === sizes &&
+      latest.of.every((was, i) => {
+        const now = of[i];
+        return was?.buffer === now?.buffer && was?.offset === now?.offset && was?.version === now?.buffer.version;
       });
+    if (latest && isCurrent) return latest.address;
+    if (latest) this.#heap.release(latest.address, latest.bytes);
+    const address = this.#heap.allocate(bytes);
+    this.#latest = { of: of.map((view) => view && { ...view, version: view.buffer.version }), sizes, address, bytes };
+    prepare(address);
+    return address;
   }
 
   /** How products of bytes are summed, see assembly/packed-codes.ts. */

@@ -1,5 +1,6 @@
-// The threads and their queue. Lists of commands go in; `settle` waits until all are done. With one thread the lists run at once
-// on the caller, without workers. A worker that dies or falls silent turns into a DeviceError of whoever waits.
+// The threads and their queue. Lists of commands go in; `settle` waits until all are done. A small list runs at once on the caller: to wake threads and
+// to let them meet after every command would take longer than the work. So threads start with the first list that is worth it; one that dies turns into
+// a DeviceError of whoever waits.
 
 import { DeviceError } from "../../core/errors.ts";
 import type { Host, WorkerHandle } from "../../core/host.ts";
@@ -10,69 +11,62 @@ import { instantiate, type KernelExports, type WorkerStart } from "./worker.ts";
 export class Pool {
   readonly threads: number;
   readonly #heap: SharedHeap;
-  readonly #workers: WorkerHandle[];
-  readonly #alone: KernelExports | undefined;
+  /** The kernels on this thread. */
+  readonly #here: KernelExports;
+  readonly #spawn: () => WorkerHandle[];
+  #workers: WorkerHandle[] = [];
+  /** All lists, those among them that ran here, and the number of the last of these. */
   #submitted = 0;
+  #ranHere = 0;
+  #lastHere = 0;
   #failure: Error | undefined;
   readonly #onFailure = new Set<() => void>();
 
-  private constructor(heap: SharedHeap, workers: WorkerHandle[], alone: KernelExports | undefined) {
+  /** `far`: memories of weights beyond the first 4 GiB. */
+  constructor(host: Host, module: WebAssembly.Module, heap: SharedHeap, threads: number, far: readonly WebAssembly.Memory[] = []) {
     this.#heap = heap;
-    this.#workers = workers;
-    this.#alone = alone;
-    this.threads = alone ? 1 : workers.length;
+    this.#here = instantiate(module, heap.memory, far);
+    this.threads = host.spawnWasmWorker ? threads : 1;
+    this.#spawn = () =>
+      Array.from({ length: this.threads }, (_, thread) => {
+        const worker = host.spawnWasmWorker?.() as WorkerHandle;
+        worker.onError((error) => this.#fail(error));
+        worker.post({ module, memory: heap.memory, far, thread, threads: this.threads } satisfies WorkerStart);
+        worker.keepAlive?.(false);
+        return worker;
+      });
   }
 
-  /** `far`: memories of weights beyond the first 4 GiB. */
-  static async start(
-    host: Host,
-    module: WebAssembly.Module,
-    heap: SharedHeap,
-    threads: number,
-    far: readonly WebAssembly.Memory[] = [],
-  ): Promise<Pool> {
-    if (threads === 1 || !host.spawnWasmWorker) return new Pool(heap, [], instantiate(module, heap.memory, far));
-    const workers: WorkerHandle[] = [];
-    const starting: Promise<void>[] = [];
-    for (let thread = 0; thread < threads; thread++) {
-      const worker = host.spawnWasmWorker();
-      workers.push(worker);
-      starting.push(
-        new Promise((resolve, reject) => {
-          worker.onMessage(() => resolve());
-          worker.onError(reject);
-        }),
-      );
-      worker.post({ module, memory: heap.memory, far, thread, threads } satisfies WorkerStart);
-      worker.keepAlive?.(true);
-    }
-    try {
-      await Promise.all(starting);
-    } catch (cause) {
-      await Promise.all(workers.map((worker) => worker.terminate()));
-      throw new DeviceError(
-        { operation: "start threads", got: String(cause), expected: `${threads} running workers`, cure: "use --threads 1" },
-        { cause },
-      );
-    }
-    for (const worker of workers) worker.keepAlive?.(false);
-    const pool = new Pool(heap, workers, undefined);
-    for (const worker of workers) worker.onError((error) => pool.#fail(error));
-    return pool;
+  /** Starts the threads now and waits until they run. Rejects with DeviceError when one does not. */
+  async start(): Promise<void> {
+    if (this.threads === 1 || this.#workers.length > 0) return;
+    const failure = new Promise<void>((resolve) => this.#onFailure.add(resolve));
+    this.#workers = this.#spawn();
+    const running = this.#workers.map((worker) => new Promise<void>((resolve) => worker.onMessage(() => resolve())));
+    await Promise.race([Promise.all(running), failure]);
+    this.#onFailure.clear();
+    if (!this.#failure) return;
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    this.#throwIfFailed();
   }
 
   /** Number of the list, counted from 1: `settle(n)` waits for it. */
-  submit(list: number, end: number): number {
+  submit(list: number, end: number, isSmall: boolean): number {
     this.#throwIfFailed();
+    const isAlone = this.threads === 1 || (isSmall && this.isDone(this.#submitted));
     this.#submitted++;
-    if (this.#alone) {
-      this.#alone.runAlone(list, end);
+    if (isAlone) {
+      this.#here.runAlone(list, end);
+      this.#ranHere++;
+      this.#lastHere = this.#submitted;
       return this.#submitted;
     }
+    if (this.#workers.length === 0) this.#workers = this.#spawn();
     const words = this.#heap.words;
+    const queued = this.#submitted - this.#ranHere;
     // A full queue is rare (64 lists of 16,384 words): wait for a place.
-    while (this.#submitted - Atomics.load(words, done >> 2) > queueSlots) this.#throwIfFailed();
-    const slot = (queue >> 2) + ((this.#submitted - 1) % queueSlots) * 2;
+    while (queued - Atomics.load(words, done >> 2) > queueSlots) this.#throwIfFailed();
+    const slot = (queue >> 2) + ((queued - 1) % queueSlots) * 2;
     words[slot] = list;
     words[slot + 1] = end;
     Atomics.add(words, submitted >> 2, 1);
@@ -81,8 +75,8 @@ export class Pool {
   }
 
   isDone(list: number): boolean {
-    if (this.#alone) return list <= this.#submitted;
-    return Atomics.load(this.#heap.words, done >> 2) >= list;
+    // What ran here ran after all before it was done, so every list after it counts those among the queued ones.
+    return list <= this.#lastHere || Atomics.load(this.#heap.words, done >> 2) >= list - this.#ranHere;
   }
 
   /** Blocks until the list is done: for the rare places where the host must wait without giving way. */
@@ -91,7 +85,7 @@ export class Pool {
     while (!this.isDone(list)) {
       this.#throwIfFailed();
       const seen = Atomics.load(words, done >> 2);
-      if (seen >= list) return;
+      if (this.isDone(list)) return;
       try {
         // The threads may need this core.
         Atomics.wait(words, done >> 2, seen, 20);
@@ -130,7 +124,7 @@ export class Pool {
   }
 
   async close(): Promise<void> {
-    if (this.#alone) return;
+    if (this.#workers.length === 0) return;
     const words = this.#heap.words;
     Atomics.store(words, stop >> 2, 1);
     Atomics.add(words, submitted >> 2, 1);
@@ -150,7 +144,7 @@ export class Pool {
         operation: "run on the wasm device",
         got: `a thread that died: ${this.#failure.message}`,
         expected: "all threads running",
-        cure: "open the device again; report what was running",
+        cure: "open the device again, with one thread where threads cannot start; report what was running",
       },
       { cause: this.#failure },
     );

@@ -33,11 +33,46 @@ const chunkCount = 4;
 const listWords = 16384;
 /** A command in a command, at most. */
 const largestCommand = 48;
-/** Idle threads get their next list when it has grown to so many words (about thirty commands). */
-const earlyWords = 512;
+/**
+ * How many multiply-adds a command takes, roughly: a weight and the arguments to be multiplied by it. Commands that are not here take little. It decides
+ * whether threads share a list.
+ */
+const workOf: Readonly<Partial<Record<CommandName, readonly [weight: number, ...keys: string[]]>>> = {
+  matmul: [1, "batch", "M", "N", "K"],
+  groupedMatmul: [1, "S", "N", "K"],
+  groupedMatmulWeightGrad: [1, "S", "N", "K"],
+  packedMatmul: [1, "S", "N", "K"],
+  packedGroupedMatmul: [1, "S", "N", "K"],
+  packPanels: [8, "count", "K", "N"],
+  packedRepack: [8, "rows", "K"],
+  attention: [128, "R", "H", "D"],
+  attentionBackward: [512, "R", "H", "D"],
+  copy: [8, "n0", "n1", "n2", "n3"],
+  fill: [4, "n"],
+  binary: [8, "n"],
+  unary: [16, "n"],
+  unaryBackward: [16, "n"],
+  swiglu: [16, "n"],
+  swigluBackward: [32, "n"],
+  crossEntropy: [16, "rows", "vocab"],
+  crossEntropyBackward: [16, "rows", "vocab"],
+  entropy: [32, "rows", "vocab"],
+  softmax: [16, "rows", "width"],
+  rmsNorm: [8, "rows", "width"],
+  rmsNormBackward: [16, "rows", "width"],
+  sumSquares: [4, "n"],
+  adamw: [32, "n"],
+  far: [Number.POSITIVE_INFINITY],
+  probeRead: [Number.POSITIVE_INFINITY],
+  probeFma: [Number.POSITIVE_INFINITY],
+};
+
+/** A list is small when its work takes one thread less than two need to wake (0.2 ms) and to meet after each of its commands (some microseconds). */
+const wakingWork = 4e6;
+const meetingWork = 1e5;
 
 type Field = { readonly key: string; readonly mode: "write" | "read" | "optional" | "float" | "integer" };
-type Plan = { readonly number: number; readonly fields: readonly Field[] };
+type Plan = { readonly number: number; readonly fields: readonly Field[]; readonly work: readonly [number, ...string[]] | undefined };
 
 const modes = { "!": "write", "@": "read", "?": "optional", "~": "float" } as const;
 
@@ -46,6 +81,7 @@ const plans: ReadonlyMap<string, Plan> = new Map(
     name,
     {
       number,
+      work: workOf[name],
       fields: args.map((text): Field => {
         const mode = modes[text[0] as keyof typeof modes];
         return mode ? { key: text.slice(1), mode } : { key: text, mode: "integer" };
@@ -64,6 +100,8 @@ export class Recorder {
   /** List being written: address, and the next free word of it. */
   #list: number;
   #next = 0;
+  /** Its work beyond what makes it small. */
+  #work = -wakingWork;
   #lastSubmitted = 0;
   readonly #resting: { address: number; busyUntil: number }[] = [];
   /** By the memory that they lie in. */
@@ -80,7 +118,6 @@ export class Recorder {
   record(name: CommandName, args: object): void {
     if (this.#next + largestCommand > listWords) this.submit();
     this.#next += this.#pack(name, args, (this.#list >>> 2) + this.#next);
-    this.#startEarly();
   }
 
   /** Appends one command for far memory `index`, whose addresses `args` holds; `place` is where the threads put it there (far-calls.ts). */
@@ -90,12 +127,12 @@ export class Recorder {
     const size = 5 + this.#pack(name, args, base + 5);
     this.#heap.words.set([(plans.get("far") as Plan).number, size * 4, index, farRun, place], base);
     this.#next += size;
-    this.#startEarly();
+    this.#work = Number.POSITIVE_INFINITY;
   }
 
   /** Writes a command at word `base`; returns its length in words. */
   #pack(name: CommandName, args: object, base: number): number {
-    const { number, fields } = plans.get(name) as Plan;
+    const { number, fields, work } = plans.get(name) as Plan;
     const words = this.#heap.words;
     const floats = this.#heap.floats;
     const values = args as Readonly<Record<string, Value>>;
@@ -113,18 +150,16 @@ export class Recorder {
         if (mode === "write") ((value as View).buffer as WasmBuffer).version++;
       }
     }
+    if (work) this.#work += work.reduce<number>((product, key) => (typeof key === "string" ? product * (values[key] as number) : key), 1);
+    this.#work -= meetingWork;
     return fields.length + 2;
-  }
-
-  #startEarly(): void {
-    // Threads that have nothing to do begin while JavaScript records the rest of the step.
-    if (this.#next > earlyWords && this.#pool.threads > 1 && this.#pool.isDone(this.#lastSubmitted)) this.submit();
   }
 
   /** Starts what is recorded; returns the number to settle on. */
   submit(): number {
     if (this.#next === 0) return this.#lastSubmitted;
-    this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4);
+    this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4, this.#work < 0);
+    this.#work = -wakingWork;
     this.#resting.push({ address: this.#list, busyUntil: this.#lastSubmitted });
     const oldest = this.#resting[0];
     this.#list =

@@ -147,7 +147,7 @@ async function openModel(
         cacheBytes,
         openDevice: async (needs) => {
           checkMemory(name, needs);
-          const device = await openBrowserDevice(host, options, needs.packedBytes);
+          const device = await openBrowserDevice(host, options, needs.packed.bytes);
           opened = { device, needs };
           return device;
         },

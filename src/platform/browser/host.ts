@@ -19,6 +19,7 @@ export function browserHost(files: Files): Host {
     files,
     now: () => performance.now() / 1000,
     sharesMemory,
+    startsThreadsLate: true,
     ...(sharesMemory && { spawnWasmWorker: () => handleOf(new Worker(new URL("./thread.js", import.meta.url), { type: "module" })) }),
     env: () => undefined,
   };

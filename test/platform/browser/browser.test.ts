@@ -371,7 +371,11 @@ describe.skipIf(!chromium)("in Chromium", { timeout: 120_000 }, () => {
     const siblings = files.map((name) => ({ rfilename: name, size: statSync(path.join(reasoner, name)).size }));
     server.json.set("/hub/api/models/org/tiny/revision/main", { sha: commit, siblings });
     server.mount(`hub/org/tiny/resolve/${commit}`, reasoner);
-    const got = await inPage("hf:org/tiny", problem, { hub: { endpoint: `${server.url}/hub` } });
+    const got = await inPage("hf:org/tiny", problem, { hub: { endpoint: `${server.url}/hub`, token: "secret" } });
+    const tokens = (isHub: boolean) =>
+      new Set(server.asked.filter((asked) => asked.path.startsWith("/hub/") === isHub).map(({ token }) => token));
+    expect(tokens(true)).toEqual(new Set(["Bearer secret"]));
+    expect(tokens(false)).toEqual(new Set([undefined]));
     expect(got).toMatchObject({ name: "hf:org/tiny", isStored: true });
     expect(got.ids).toEqual(await inNode(reasoner, problem));
     server.json.set("/hub/api/models/org/bad/revision/main", { sha: commit, siblings: [{ rfilename: "config.json", size: "many" }] });

@@ -90,7 +90,7 @@ export async function buildPages(): Promise<Built> {
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-export type Asked = { readonly path: string; readonly range: string | undefined };
+export type Asked = { readonly path: string; readonly range: string | undefined; readonly token: string | undefined };
 
 /** Serves folders under their names, on one port of 127.0.0.1. */
 export class PageServer {
@@ -144,7 +144,7 @@ export class PageServer {
     let file = path.join(folder ?? "/nowhere", asked.slice((mount ?? "").length + 1));
     if (existsSync(file) && statSync(file).isDirectory()) file = path.join(file, "index.html");
     const range = request.headers.range;
-    this.asked.push({ path: asked, range });
+    this.asked.push({ path: asked, range, token: request.headers.authorization });
     if (this.isolated) {
       response.setHeader("cross-origin-opener-policy", "same-origin");
       response.setHeader("cross-origin-embedder-policy", "require-corp");
