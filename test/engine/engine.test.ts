@@ -503,6 +503,7 @@ describe("errors", () => {
     { cacheTokens: 1 },
     { cacheTokens: Number.NaN },
     { pageSize: 0 },
+    { cacheType: "q4_0" as "f16" },
     { pageSize: 24 },
     { pageSize: 2048 },
     { vocabLimit: 9 },

@@ -280,6 +280,23 @@ describe("forward refuses", () => {
     for (const one of [cache, latent, expanded]) one.dispose();
   });
 
+  test("narrow caches: their bytes; the plain form over narrow latents is refused", () => {
+    const { rows, ...input } = appended(device, 8, [{ slot: 0, past: 0, ids: [1, 2] }]);
+    const bytes = (["f16", "q8_0"] as const).map((type) => {
+      const [cache, latent] = [llama.makeCache(1, 8, { type }), deepseek.makeCache(1, 8, { type })];
+      expect(() => deepseek.forward({ ...input, cache: { cache: latent, rows } })).toThrow(/plain form over a latent cache/);
+      expect(deepseek.forward({ ...input, cache: { cache: latent, rows }, absorbed: true }).logits.shape).toHaveLength(2);
+      expect(llama.forward({ ...input, cache: { cache, rows } }).logits.shape).toHaveLength(2);
+      for (const one of [cache, latent]) one.dispose();
+      return [cache.type, cache.bytesPerToken, latent.bytesPerToken];
+    });
+    // Rows of 12 and of 17 numbers: a factor and pairs of halves, or blocks of nine words.
+    expect(bytes).toEqual([
+      ["f16", 2 * 2 * 7 * 4, 2 * 10 * 4],
+      ["q8_0", 2 * 2 * 9 * 4, 2 * 9 * 4],
+    ]);
+  });
+
   test("multi-token prediction where there is no head, no room for its keys, or no hidden state of these rows", () => {
     const qwen = createModel(device, readJson("qwen3-tied/config.json"), new Random(1));
     for (const model of [llama, qwen]) {
