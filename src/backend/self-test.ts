@@ -34,11 +34,11 @@ const [packedN, packedK] = [9, 256];
 
 /** Eight heads over one key head in a narrow cache, written and read: the fused blocks of attention and the ways from and to fewer bits. */
 function sharedKeys(type: "f16" | "q8_0"): Trial {
-  const [S, width] = [39, 64];
+  const [S, width] = [19, 64];
   const rowWords = cacheRowWords(type, width);
   return {
     floats: { out: 2 * 8 * width, lse: 2 * 8, q: 2 * 8 * width, x: S * width },
-    indices: { cache: range(S * rowWords, () => 0), index: range(S, (i) => i), first: [0, 0], last: [37, 38] },
+    indices: { cache: range(S * rowWords, () => 0), index: range(S, (i) => i), first: [0, 0], last: [17, 18] },
     run: (k, o) => {
       const cache = v(o, "cache");
       k.cacheWrite({ cache, x: v(o, "x"), index: v(o, "index"), rows: S, width, cacheRows: S, type });

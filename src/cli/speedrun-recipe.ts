@@ -52,7 +52,7 @@ export function speedrunRecipe(scale = 1, seed = 1): Recipe {
     checkpointEvery: 500,
     stages: [
       pretrain({
-        steps: Math.round(1450 * scale),
+        steps: Math.round(1600 * scale),
         // Few long rows: documents fill them to 96 %, rows of 256 to 93 %.
         batchSize: 4,
         sequenceLength: 512,
@@ -72,7 +72,7 @@ export function speedrunRecipe(scale = 1, seed = 1): Recipe {
         data: { examples: 1000, trace: { order: "written", sharpness: 0.5, maxAttempts: 6 } },
       }),
       grpo({
-        steps: Math.round(80 * scale),
+        steps: Math.round(90 * scale),
         promptsPerGeneration: 32,
         numGenerations: 8,
         maxCompletionLength: 240,
