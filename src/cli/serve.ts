@@ -121,7 +121,10 @@ async function serve(references: readonly string[], flags: Flags): Promise<void>
     listener.destroy();
     throw error;
   }
-  if (app.server.state === "ready") note(`ready: ${address}/v1 (models: ${models.map(({ name }) => name).join(", ")})`);
+  if (app.server.state === "ready") {
+    note(`ready: ${address}/v1 (models: ${models.map(({ name }) => name).join(", ")})`);
+    if (page) note(`page: ${address}`);
+  }
   await ended;
 }
 
