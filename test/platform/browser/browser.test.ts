@@ -359,7 +359,7 @@ describe.skipIf(!chromium)("in Chromium", { timeout: 120_000 }, () => {
     const refused = await refusal("/models/countdown-reasoner", { parallel: 16384, contextLength: 512 });
     expect(refused).toMatchObject({ kind: "DeviceError" });
     expect(refused.message).toMatch(
-      /GB of cache \(contextLength 512, parallel 16384\); expected what fits a browser that gave .* parallel: \d+ with contextLength: 512 would fit/,
+      /[GM]B of cache \(contextLength 512, parallel 16384\); expected what fits a browser that gave .* parallel: \d+ with contextLength: 512 would fit/,
     );
   });
 
