@@ -71,10 +71,30 @@ describe("the bundled model", () => {
     for (const kind of ["mtp", "lookup"] as const) {
       const speculated = await run({ kind, adapt: false });
       expect(speculated.answers).toEqual(plain.answers);
-      // The head was trained to foretell this text; lookups find what a search repeats now and then.
-      expect(speculated.accepted).toBeGreaterThan(kind === "mtp" ? 0.4 * speculated.drafted : 10);
+      // How often a lookup comes true here is luck of the text; the next test has text that repeats.
+      expect(speculated.accepted / speculated.drafted).toBeGreaterThan(kind === "mtp" ? 0.4 : 0);
     }
     expect((await run({ kind: "mtp" })).answers).toEqual(plain.answers);
+  }, 120_000);
+
+  test("lookups come true where the text repeats: a problem whose answer stands before it", async () => {
+    const ask = async (ids: number[], speculation?: SpeculationOptions) => {
+      const engine = new Engine(model, { contextLength: 512, ...(speculation && { speculation }) });
+      const result = await engine.submit({ ids, maxTokens: 100, stop: [1], sampling: { temperature: 0 } });
+      await engine.dispose();
+      return result;
+    };
+    let [drafted, accepted] = [0, 0];
+    for (const problem of problems) {
+      const ids = tokenizer.encode(problem);
+      const again = [...ids, ...(await ask(ids)).ids, ...ids];
+      const plain = await ask(again);
+      const speculated = await ask(again, { kind: "lookup", adapt: false });
+      expect(speculated.ids).toEqual(plain.ids);
+      drafted += speculated.drafted ?? 0;
+      accepted += speculated.accepted ?? 0;
+    }
+    expect(accepted / drafted).toBeGreaterThan(0.1);
   }, 120_000);
 });
 
