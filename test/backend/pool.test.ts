@@ -1,6 +1,7 @@
 // Who runs a list: a small one the caller, at once and without threads; a larger one the threads, which start with the first of them. Both see what the other wrote.
 
 import { expect, test } from "vitest";
+import { commands } from "../../src/backend/wasm/commands.ts";
 import { openWasm } from "../../src/backend/wasm/open.ts";
 import type { Host } from "../../src/core/host.ts";
 import { nodeHost } from "../../src/platform/node.ts";
@@ -48,3 +49,13 @@ test("threads start with the first list that is worth it, and small lists before
 });
 
 type Place = { buffer: ReturnType<Awaited<ReturnType<typeof openWasm>>["allocate"]>; offset: number };
+
+test("what a command's work is made of are arguments of it", () => {
+  for (const { name, args, work } of commands) {
+    const names = args.map((text) => text.replace(/^[!@?~]/, ""));
+    for (const factor of work.factors) expect(names, name).toContain(factor);
+    expect(work.weight, name).toBeGreaterThanOrEqual(0);
+  }
+  // Everything that multiplies matrices counts.
+  for (const { name, work } of commands) if (/matmul$|^attention/i.test(name)) expect(work.factors, name).not.toEqual([]);
+});

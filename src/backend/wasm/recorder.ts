@@ -3,7 +3,7 @@
 
 import type { PackedType } from "../../core/dtype.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
-import { commands } from "./commands.ts";
+import { type Command, commands } from "./commands.ts";
 import { farRun } from "./far-calls.ts";
 import type { SharedHeap } from "./memory.ts";
 import type { Pool } from "./pool.ts";
@@ -15,9 +15,9 @@ export type WasmBuffer = DeviceBuffer & {
   version: number;
   packs: Map<string, Pack> | undefined;
   released: boolean;
-  /** Of a packed weight: its type and sizes. */
   /** Of a packed weight in a far memory: which. */
   readonly far?: number;
+  /** Of a packed weight: its type and sizes. */
   readonly packed?: { readonly type: PackedType; readonly matrices: number; readonly rows: number; readonly width: number };
 };
 
@@ -33,55 +33,21 @@ const chunkCount = 4;
 const listWords = 16384;
 /** A command in a command, at most. */
 const largestCommand = 48;
-/**
- * How many multiply-adds a command takes, roughly: a weight and the arguments to be multiplied by it. Commands that are not here take little. It decides
- * whether threads share a list.
- */
-const workOf: Readonly<Partial<Record<CommandName, readonly [weight: number, ...keys: string[]]>>> = {
-  matmul: [1, "batch", "M", "N", "K"],
-  groupedMatmul: [1, "S", "N", "K"],
-  groupedMatmulWeightGrad: [1, "S", "N", "K"],
-  packedMatmul: [1, "S", "N", "K"],
-  packedGroupedMatmul: [1, "S", "N", "K"],
-  packPanels: [8, "count", "K", "N"],
-  packedRepack: [8, "rows", "K"],
-  attention: [128, "R", "H", "D"],
-  attentionBackward: [512, "R", "H", "D"],
-  copy: [8, "n0", "n1", "n2", "n3"],
-  fill: [4, "n"],
-  binary: [8, "n"],
-  unary: [16, "n"],
-  unaryBackward: [16, "n"],
-  swiglu: [16, "n"],
-  swigluBackward: [32, "n"],
-  crossEntropy: [16, "rows", "vocab"],
-  crossEntropyBackward: [16, "rows", "vocab"],
-  entropy: [32, "rows", "vocab"],
-  softmax: [16, "rows", "width"],
-  rmsNorm: [8, "rows", "width"],
-  rmsNormBackward: [16, "rows", "width"],
-  sumSquares: [4, "n"],
-  adamw: [32, "n"],
-  far: [Number.POSITIVE_INFINITY],
-  probeRead: [Number.POSITIVE_INFINITY],
-  probeFma: [Number.POSITIVE_INFINITY],
-};
-
 /** A list is small when its work takes one thread less than two need to wake (0.2 ms) and to meet after each of its commands (some microseconds). */
 const wakingWork = 4e6;
 const meetingWork = 1e5;
 
 type Field = { readonly key: string; readonly mode: "write" | "read" | "optional" | "float" | "integer" };
-type Plan = { readonly number: number; readonly fields: readonly Field[]; readonly work: readonly [number, ...string[]] | undefined };
+type Plan = { readonly number: number; readonly fields: readonly Field[]; readonly work: Command["work"] };
 
 const modes = { "!": "write", "@": "read", "?": "optional", "~": "float" } as const;
 
 const plans: ReadonlyMap<string, Plan> = new Map(
-  commands.map(({ name, args }, number) => [
+  commands.map(({ name, args, work }, number) => [
     name,
     {
       number,
-      work: workOf[name],
+      work,
       fields: args.map((text): Field => {
         const mode = modes[text[0] as keyof typeof modes];
         return mode ? { key: text.slice(1), mode } : { key: text, mode: "integer" };
@@ -152,8 +118,7 @@ export class Recorder {
         if (mode === "write") ((value as View).buffer as WasmBuffer).version++;
       }
     }
-    if (work) this.#work += work.reduce<number>((product, key) => (typeof key === "string" ? product * (values[key] as number) : key), 1);
-    this.#work -= meetingWork;
+    this.#work += work.factors.reduce((product, key) => product * (values[key] as number), work.weight) - meetingWork;
     return fields.length + 2;
   }
 
