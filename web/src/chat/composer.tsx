@@ -1,6 +1,6 @@
 // Where one writes. Enter sends, Escape stops, the arrow up edits the last message when the field is empty.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { model } from "../state/app.ts";
 import { current, running, send, stop } from "../state/chats.ts";
 import { Icon } from "../ui/icon.tsx";
@@ -19,14 +19,14 @@ export function Composer() {
   const canSend = text.trim() !== "" && model.value !== undefined;
 
   // the height follows the text
-  useEffect(() => {
+  useLayoutEffect(() => {
     const field = ref.current;
     if (!field) return;
     field.style.height = "auto";
     field.style.height = `${Math.min(field.scrollHeight, 240)}px`;
   }, [text]);
   // another conversation, another beginning
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (matchMedia("(hover: hover)").matches) ref.current?.focus();
   }, [current.value.id]);
 

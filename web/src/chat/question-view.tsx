@@ -1,7 +1,7 @@
 // What the user said; editing it asks again in its place. `editing` is shared, so that the arrow key in an empty field can open the last one.
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { send } from "../state/chats.ts";
 import type { UserMessage } from "../state/conversation.ts";
 import { CopyButton } from "../ui/copy-button.tsx";
@@ -35,7 +35,8 @@ export function QuestionView({ message, isBusy }: { readonly message: UserMessag
 function Editor({ message }: { readonly message: UserMessage }) {
   const [text, setText] = useState(message.text);
   const ref = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  // Before anything is painted: what is typed on at once belongs here, not to the shortcuts.
+  useLayoutEffect(() => {
     ref.current?.focus();
     ref.current?.select();
   }, []);

@@ -1,7 +1,7 @@
 // A window over the page: the browser's own <dialog>, which keeps the focus inside, closes with Escape and gives the focus back.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { t } from "../words/words.ts";
 import { IconButton } from "./icon-button.tsx";
 
@@ -9,7 +9,7 @@ type Props = { readonly title: string; readonly onClose: () => void; readonly ch
 
 export function Dialog({ title, onClose, children }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     ref.current?.showModal();
   }, []);
   return (
