@@ -63,18 +63,16 @@ describe.skipIf(!chromium)("chat", () => {
     await page.keyboard.press("Enter");
     await answered(page);
     // In the moment in which the field appears it has the keyboard: keys typed on would else be shortcuts of the page.
-    const hasKeyboard = page.evaluate(
-      () =>
-        new Promise<boolean>((resolve) => {
-          const look = () => {
-            const field = document.querySelector(".editor textarea");
-            if (field) resolve(document.activeElement === field);
-          };
-          new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
-        }),
-    );
+    await page.evaluate(() => {
+      const look = () => {
+        const field = document.querySelector(".editor textarea");
+        if (field) document.body.dataset.hadKeyboard ??= String(document.activeElement === field);
+      };
+      new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+    });
     await page.keyboard.press("ArrowUp");
-    expect(await hasKeyboard).toBe(true);
+    await page.locator(".editor textarea").waitFor();
+    expect(await page.locator("body").getAttribute("data-had-keyboard")).toBe("true");
     expect(await page.locator(".editor textarea").inputValue()).toBe("6 7 8=50");
     await page.keyboard.type("3 5 7=22");
     await page.keyboard.press("Enter");
