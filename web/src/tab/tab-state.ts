@@ -52,6 +52,7 @@ export async function open(source: BrowserSource, what: string): Promise<void> {
   opening.value = { what, stop };
   tabTrouble.value = undefined;
   warning.value = undefined;
+  let trouble: Trouble | undefined;
   try {
     await opened.value?.close();
     opened.value = undefined;
@@ -65,12 +66,13 @@ export async function open(source: BrowserSource, what: string): Promise<void> {
       },
     });
   } catch (error) {
-    if (!stop.signal.aborted) tabTrouble.value = troubleOf((await import("../client/tab-client.ts")).explain(error));
-  } finally {
-    if (opening.value?.stop === stop) opening.value = undefined;
-    await refreshModels();
-    await refreshStored();
+    trouble = troubleOf((await import("../client/tab-client.ts")).explain(error));
   }
+  if (opening.value?.stop === stop) opening.value = undefined;
+  await refreshModels();
+  await refreshStored();
+  // Last, so that whoever reads it sees a list in which what was broken off already stands.
+  if (trouble && !stop.signal.aborted) tabTrouble.value = trouble;
 }
 
 export async function forget(name: string): Promise<void> {
