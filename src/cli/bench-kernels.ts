@@ -30,19 +30,26 @@ type Case = {
 
 const rounds = 9;
 
-export async function benchKernels(device: Device, limits: Limits, now: () => number): Promise<KernelTime[]> {
+/** `onStep` hears how many of the samples are taken. */
+export async function benchKernels(
+  device: Device,
+  limits: Limits,
+  now: () => number,
+  onStep: (step: number, total: number) => void,
+): Promise<KernelTime[]> {
   const buffers: DeviceBuffer[] = [];
   const cases = makeCases(device, (buffer) => buffers.push(buffer));
   const times = cases.map((): number[] => []);
   for (let round = 0; round < rounds; round++) {
     for (const [i, { run }] of cases.entries()) {
-      // Enough repeats for 5 ms: waking the threads then costs nothing.
+      // Enough repeats for 50 ms: waking the threads and cold caches then cost less than a hundredth.
       const once = times[i]?.[0] ?? 1e-3;
-      const repeats = round === 0 ? 1 : Math.max(1, Math.min(200, Math.ceil(5e-3 / once)));
+      const repeats = round === 0 ? 1 : Math.max(1, Math.min(200, Math.ceil(50e-3 / once)));
       const start = now();
       for (let repeat = 0; repeat < repeats; repeat++) run();
       await device.finish();
       times[i]?.push((now() - start) / repeats);
+      onStep(round * cases.length + i + 1, rounds * cases.length);
     }
   }
   for (const buffer of buffers) device.release(buffer);

@@ -46,7 +46,9 @@ export function benchCommand(program: Command): void {
             cure: "leave --device out",
           });
         const limits = await device.measureLimits(host.now);
-        const kernels = await benchKernels(device, limits, host.now);
+        const progress = progressLine(host.now);
+        const kernels = await benchKernels(device, limits, host.now, (step, total) => progress.update({ stage: "bench", step, total }));
+        progress.finish();
         const { name, build, threads } = device.info;
         if (options.json) process.stdout.write(`${JSON.stringify({ device: `${name} ${build}`, threads, limits, kernels })}\n`);
         else {

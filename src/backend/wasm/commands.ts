@@ -42,7 +42,7 @@ export const commands = [
   command(
     "matmul",
     "matmul",
-    "!out @a packed M N K mStride kStride columns accumulate batch outBatchStride aBatchStride packedBatchStride rowBlock panelBlock scratch scratchStride",
+    "!out @a packed M N K mStride kStride columns accumulate batch outBatchStride aBatchStride packedBatchStride rowBlocks panelBlock scratch scratchStride",
     "1 batch M N K",
   ),
   command("groupedMatmul", "matmul", "!out @x packed @offsets S E N K columns rowBlock scratch scratchStride", "1 S N K"),
@@ -113,7 +113,7 @@ export const commands = [
   command("probeDot", "probe", "out"),
   command("far", "far", "memory kind a b c", "Infinity"),
   command("probeRead", "probe", "x bytes out", "Infinity"),
-  command("probeFma", "probe", "out rounds", "Infinity"),
+  command("probeFma", "probe", "out rounds chains", "Infinity"),
 ] as const satisfies readonly Command[];
 
 /** Files whose functions the module exports, for no other reason than that the optimiser then keeps them apart: V8 optimises them function by function. */

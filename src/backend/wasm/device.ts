@@ -143,7 +143,8 @@ export class WasmDevice implements Device {
   }
 
   async measureLimits(now: () => number, bytes: number = 2 ** 26): Promise<{ read_gb_s: number; fma_gflop_s: number }> {
-    const rounds = 2_000_000;
+    const rounds = 8_000_000;
+    const chains = this.info.build === "wide" ? 24 : 12;
     const x = this.#heap.allocate(bytes);
     const out = this.#heap.allocate(512 * this.info.threads);
     const best = async (run: () => void): Promise<number> => {
@@ -159,10 +160,10 @@ export class WasmDevice implements Device {
     this.#heap.words.fill(1, x >>> 2, (x + bytes) >>> 2);
     const read = await best(() => this.#recorder.record("probeRead", { x, bytes, out }));
     this.#heap.words.fill(0, out >>> 2, (out >>> 2) + 128 * this.info.threads);
-    const fma = await best(() => this.#recorder.record("probeFma", { out, rounds }));
+    const fma = await best(() => this.#recorder.record("probeFma", { out, rounds, chains }));
     this.#heap.release(x, bytes);
     this.#heap.release(out, 512 * this.info.threads);
-    return { read_gb_s: bytes / read / 1e9, fma_gflop_s: (24 * 8 * rounds * this.info.threads) / fma / 1e9 };
+    return { read_gb_s: bytes / read / 1e9, fma_gflop_s: (chains * 8 * rounds * this.info.threads) / fma / 1e9 };
   }
 
   memory(): { used: number; reserved: number } {

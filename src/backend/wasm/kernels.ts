@@ -176,8 +176,9 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: Packed
       const shape = { K, N, kStride: transposeB ? 1 : N, nStride: transposeB ? K : 1, count, bStride: bBatchStride };
       const panels = Math.ceil(N / columns);
       const rowBlock = rowBlockFor(M * batch, K);
-      const rowBlocks = Math.ceil(M / rowBlock) * batch;
-      const panelBlock = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * threads))));
+      // Blocks of nearly equal numbers of strips, so that no thread waits for one that has a strip more in each of its blocks.
+      const rowBlocks = Math.ceil(M / rowBlock);
+      const panelBlock = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks * batch) / (16 * threads))));
       withPacked(a.b, shape, a.cacheB === true, (packed) => {
         withScratch(scratchFor(rowBlock, K), (scratch, scratchStride) => {
           record("matmul", {
@@ -195,7 +196,7 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: Packed
             outBatchStride,
             aBatchStride,
             packedBatchStride: bBatchStride === 0 ? 0 : panels * columns * K * 4,
-            rowBlock,
+            rowBlocks,
             panelBlock,
             scratch,
             scratchStride,

@@ -79,3 +79,15 @@ export function claim(): i32 {
 export function share(units: i32, thread: i32, threads: i32): i32 {
   return <i32>((<i64>units * thread) / threads);
 }
+
+/**
+ * The unit that `thread` takes at its `turn`: first those of its own share, the same ones each time the command runs, so that what it wrote there last is in
+ * its own cache; the last `threads` units go to whoever is free. `units` or more: none is left.
+ */
+// @ts-ignore: decorator
+@inline
+export function own(units: i32, thread: i32, threads: i32, turn: i32): i32 {
+  const kept = max(0, units - max(threads, units >> 2));
+  const first = share(kept, thread, threads);
+  return turn < share(kept, thread + 1, threads) - first ? first + turn : kept + claim();
+}

@@ -1,9 +1,9 @@
 // Matrix product in three steps: B is packed into panels of `columns` (8, or 16 in the wide build) columns, [panel][K][columns], zero-padded (a
-// command of its own, skipped while a weight's packed copy is current); threads claim blocks of rows; each packs its rows of A into
-// strips of 6, [K][6], in its own scratch and runs the register blocks of matmul-tiles.ts. Called by linear, matmul and the grouped products.
-// Measured: see `gradually bench kernels`.
+// command of its own, skipped while a weight's packed copy is current); threads take blocks of rows and panels; each runs the register blocks of
+// matmul-tiles.ts over the rows of A as they lie, or over strips of 6, [K][6], which it packs in its own scratch where they do not lie along k or
+// are fewer than six. Called by linear, matmul and the grouped products. Measured: see `gradually bench kernels`.
 
-import { claim } from "./control";
+import { claim, own, share } from "./control";
 import { packRows, ROWS } from "./matmul-pack";
 import { tile1x16, tile1x8, tile6x16, tile6x8 } from "./matmul-tiles";
 
@@ -24,7 +24,11 @@ function block(
         store<f32>(strips + ((<usize>m * <usize>K + <usize>k) << 2), load<f32>(a + <usize>m * mStride + <usize>k * kStride));
       }
     }
-  } else if (!single) packRows(strips, a, rows, K, mStride, kStride);
+  }
+  // Rows that lie along k are read as they are; only a strip with fewer than six of them is packed, with zeros.
+  const along = kStride == 4 && !single;
+  const whole = along ? rows - (rows % ROWS) : 0;
+  if (!single && whole < rows) packRows(strips, a + <usize>whole * mStride, rows - whole, K, mStride, kStride);
   const wide = columns == 16;
   for (let panel = fromPanel; panel < toPanel; panel++) {
     const b = packed + <usize>panel * panelStride;
@@ -46,18 +50,20 @@ function block(
       }
       continue;
     }
-    let strip = strips;
     for (let m = 0; m < rows; m += ROWS) {
+      const lies = m < whole;
+      const rowStride = lies ? mStride : 4;
+      const step: usize = lies ? 4 : 24;
+      const strip = lies ? a + <usize>m * mStride : strips + <usize>((m - whole) / ROWS) * <usize>K * 24;
       const o = target + <usize>m * outStride;
       if (valid == columns && m + ROWS <= rows && !accumulate) {
-        if (wide) tile6x16(strip, b, K, o, outStride);
-        else tile6x8(strip, b, K, o, outStride);
+        if (wide) tile6x16(strip, rowStride, step, b, K, o, outStride);
+        else tile6x8(strip, rowStride, step, b, K, o, outStride);
       } else {
-        if (wide) tile6x16(strip, b, K, tile, 64);
-        else tile6x8(strip, b, K, tile, 64);
+        if (wide) tile6x16(strip, rowStride, step, b, K, tile, 64);
+        else tile6x8(strip, rowStride, step, b, K, tile, 64);
         copyTile(o, outStride, tile, min(ROWS, rows - m), valid, accumulate);
       }
-      strip += <usize>K * 24;
     }
   }
 }
@@ -80,7 +86,7 @@ function copyTile(out: usize, outStride: usize, tile: usize, rows: i32, columns:
 
 /**
  * Arguments: out, a, packed, M, N, K, mStride, kStride (elements), columns, accumulate, batch, outBatchStride, aBatchStride (elements),
- * packedBatchStride (bytes), rowBlock, panelBlock, scratch, scratchStride (bytes).
+ * packedBatchStride (bytes), rowBlocks, panelBlock, scratch, scratchStride (bytes).
  */
 export function matmul(p: usize, thread: i32, threads: i32): void {
   const out = <usize>load<u32>(p);
@@ -97,22 +103,23 @@ export function matmul(p: usize, thread: i32, threads: i32): void {
   const outBatch = <usize>load<i32>(p, 44) << 2;
   const aBatch = <usize>load<i32>(p, 48) << 2;
   const packedBatch = <usize>load<u32>(p, 52);
-  const rowBlock = load<i32>(p, 56);
+  const rowBlocks = load<i32>(p, 56);
   const panelBlock = load<i32>(p, 60);
   const scratch = <usize>load<u32>(p, 64) + <usize>thread * <usize>load<u32>(p, 68);
   const panels = (N + columns - 1) / columns;
-  const rowBlocks = (M + rowBlock - 1) / rowBlock;
+  const strips = (M + ROWS - 1) / ROWS;
   const panelBlocks = (panels + panelBlock - 1) / panelBlock;
   const perBatch = rowBlocks * panelBlocks;
   const units = perBatch * batch;
-  for (let unit = claim(); unit < units; unit = claim()) {
+  for (let turn = 0, unit = own(units, thread, threads, 0); unit < units; unit = own(units, thread, threads, ++turn)) {
     const z = unit / perBatch;
     const inner = unit % perBatch;
-    const m0 = (inner / panelBlocks) * rowBlock;
+    const m0 = share(strips, inner / panelBlocks, rowBlocks) * ROWS;
+    const m1 = min(M, share(strips, inner / panelBlocks + 1, rowBlocks) * ROWS);
     const panel0 = (inner % panelBlocks) * panelBlock;
     block(
       out + <usize>z * outBatch + <usize>m0 * (<usize>N << 2), <usize>N << 2,
-      a + <usize>z * aBatch + <usize>m0 * mStride, min(rowBlock, M - m0), mStride, kStride,
+      a + <usize>z * aBatch + <usize>m0 * mStride, m1 - m0, mStride, kStride,
       packed + <usize>z * packedBatch, <usize>K * <usize>columns << 2, K, N, columns, panel0, min(panels, panel0 + panelBlock), accumulate, scratch,
     );
   }

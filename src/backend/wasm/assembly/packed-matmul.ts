@@ -212,10 +212,10 @@ function halfProducts(
     for (let r = 0; r < rows; r += lanes) {
       const at = x + <usize>r * <usize>K * 4;
       if (lanes > 1) {
-        if (columns == 16) tile6x16(at, unpacked, K, tile, 64);
+        if (columns == 16) tile6x16(at, 4, 24, unpacked, K, tile, 64);
         else {
-          tile6x8(at, unpacked, K, tile, 64);
-          tile6x8(at, upper, K, tile + 32, 64);
+          tile6x8(at, 4, 24, unpacked, K, tile, 64);
+          tile6x8(at, 4, 24, upper, K, tile + 32, 64);
         }
       } else if (columns == 16) tile1x16(at, unpacked, K, tile, 64);
       else {

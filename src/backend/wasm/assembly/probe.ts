@@ -1,5 +1,6 @@
 // What this machine can do at most, measured with the same threads and the same build as the kernels: bytes read, and multiply-adds on registers alone.
-// probeRead(x, bytes, out): each thread reads its share. probeFma(out, rounds): 24 independent chains (12 pairs, which the wide build fuses) of `rounds` multiply-adds.
+// probeRead(x, bytes, out): each thread reads its share. probeFma(out, rounds, chains): 24 or 12 independent
+// chains of `rounds` multiply-adds; more than 16 registers hold would measure the stack.
 
 import { share } from "./control";
 import { madd } from "./math";
@@ -27,6 +28,12 @@ export function probeRead(p: usize, thread: i32, threads: i32): void {
 export function probeFma(p: usize, thread: i32, threads: i32): void {
   const out = <usize>load<u32>(p) + (<usize>thread << 9);
   const rounds = load<i32>(p, 4);
+  if (load<i32>(p, 8) == 24) chains24(out, rounds);
+  else chains12(out, rounds);
+}
+
+/** 12 pairs, which the wide build fuses: 12 chains of 8 lanes. */
+function chains24(out: usize, rounds: i32): void {
   const x0 = v128.load(out);
   const x1 = v128.load(out, 16);
   const y0 = v128.load(out, 32);
@@ -105,6 +112,52 @@ export function probeFma(p: usize, thread: i32, threads: i32): void {
   v128.store(out, c21, 336);
   v128.store(out, c22, 352);
   v128.store(out, c23, 368);
+}
+
+/** As many as 16 registers hold beside the factors. */
+function chains12(out: usize, rounds: i32): void {
+  const x0 = v128.load(out);
+  const x1 = v128.load(out, 16);
+  const y0 = v128.load(out, 32);
+  const y1 = v128.load(out, 48);
+  let c0 = f32x4.splat(0);
+  let c1 = f32x4.splat(0);
+  let c2 = f32x4.splat(0);
+  let c3 = f32x4.splat(0);
+  let c4 = f32x4.splat(0);
+  let c5 = f32x4.splat(0);
+  let c6 = f32x4.splat(0);
+  let c7 = f32x4.splat(0);
+  let c8 = f32x4.splat(0);
+  let c9 = f32x4.splat(0);
+  let c10 = f32x4.splat(0);
+  let c11 = f32x4.splat(0);
+  for (let k = 0; k < rounds; k++) {
+    c0 = madd(x0, y0, c0);
+    c1 = madd(x1, y1, c1);
+    c2 = madd(x0, y0, c2);
+    c3 = madd(x1, y1, c3);
+    c4 = madd(x0, y0, c4);
+    c5 = madd(x1, y1, c5);
+    c6 = madd(x0, y0, c6);
+    c7 = madd(x1, y1, c7);
+    c8 = madd(x0, y0, c8);
+    c9 = madd(x1, y1, c9);
+    c10 = madd(x0, y0, c10);
+    c11 = madd(x1, y1, c11);
+  }
+  v128.store(out, c0, 0);
+  v128.store(out, c1, 16);
+  v128.store(out, c2, 32);
+  v128.store(out, c3, 48);
+  v128.store(out, c4, 64);
+  v128.store(out, c5, 80);
+  v128.store(out, c6, 96);
+  v128.store(out, c7, 112);
+  v128.store(out, c8, 128);
+  v128.store(out, c9, 144);
+  v128.store(out, c10, 160);
+  v128.store(out, c11, 176);
 }
 
 /** probeDot(out): what a relaxed dot product of 4 × -127 and 4 bytes of 255 gives. */
