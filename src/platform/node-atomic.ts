@@ -6,6 +6,7 @@
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
 import { fileError, hasCode } from "./node-errors.ts";
+import { makeFolders } from "./node-folders.ts";
 
 let counter = 0;
 const inUse = new Set<string>();
@@ -79,7 +80,7 @@ export async function writeFolderAtomic(target: string, fill: (folder: string) =
   const temporary = `${target}.tmp-${token}`;
   const aside = `${target}.old-${token}`;
   try {
-    await fs.mkdir(parent, { recursive: true });
+    await makeFolders(parent);
     await sweep(parent, path.basename(target));
     await fs.mkdir(temporary);
     await fill(temporary);

@@ -8,6 +8,7 @@ type Cause = { readonly kind: "config" | "device"; readonly got: string; readonl
 const causes: Readonly<Record<string, Cause>> = {
   ENOENT: { kind: "config", got: "no such file or folder", expected: "an existing path", cure: "check the path" },
   ENOTDIR: { kind: "config", got: "a file where a folder is named", expected: "folders along the path", cure: "check the path" },
+  EEXIST: { kind: "config", got: "a file where a folder is named", expected: "a folder, or nothing yet", cure: "check the path" },
   EISDIR: { kind: "config", got: "a folder", expected: "a file", cure: "name a file" },
   ENAMETOOLONG: {
     kind: "config",

@@ -9,6 +9,7 @@ import { ConfigError, DeviceError, FormatError, quote } from "../core/errors.ts"
 import type { Appender, FileSource, Files } from "../core/host.ts";
 import { healFolder, removeWhole, writeAtomic, writeFolderAtomic } from "./node-atomic.ts";
 import { hasCode, translated } from "./node-errors.ts";
+import { makeFolders } from "./node-folders.ts";
 import { lockFile } from "./node-lock.ts";
 
 const chunk = 2 ** 28;
@@ -237,7 +238,7 @@ export const nodeFiles: Files = {
   exists: async (target) => (await look(target)) !== undefined,
   isFolder: async (target) => (await look(target))?.isDirectory() ?? false,
   makeFolder: async (folder) => {
-    await translated("make folder", folder, () => fs.mkdir(folder, { recursive: true }));
+    await translated("make folder", folder, () => makeFolders(folder));
   },
   remove: removeWhole,
   lock: lockFile,

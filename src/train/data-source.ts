@@ -76,6 +76,14 @@ export function checkDataConfig(operation: string, config: unknown, taskName: st
   if (values.kind === "file" && values.path === null) {
     throw new ConfigError({ operation, got: "kind file without a path", expected: "a JSONL file", cure: "set path" });
   }
+  if (values.kind === "task" && values.path !== null) {
+    throw new ConfigError({
+      operation,
+      got: "a path beside kind task",
+      expected: "kind file with a path",
+      cure: "set kind to file, or leave path out",
+    });
+  }
   if (values.kind === "task" && taskName !== undefined) checkTraceOptions(`${operation}.trace`, taskName, values.trace);
   return values;
 }

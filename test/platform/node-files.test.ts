@@ -97,6 +97,16 @@ test("text must be UTF-8; a byte order mark is kept", async () => {
   expect(await files.readText(target)).toBe("\ufeffå");
 });
 
+test("makeFolder refuses what cannot be, and returns", async () => {
+  await fs.writeFile(files.join(folder, "file"), "");
+  await expect(files.makeFolder(files.join(folder, "file"))).rejects.toThrow(/a file where a folder is named/);
+  await expect(files.makeFolder(files.join(folder, "file", "below"))).rejects.toThrow(/a file where a folder is named/);
+  // The system answers "no such file" for a new name there, though the parent exists; Node's own recursive mkdir never returns from that.
+  if (process.platform === "linux") await expect(files.makeFolder("/proc/gradually/run")).rejects.toThrow(/no such file or folder/);
+  await Promise.all([1, 2, 3].map(() => files.makeFolder(files.join(folder, "at", "once"))));
+  expect(await files.isFolder(files.join(folder, "at", "once"))).toBe(true);
+});
+
 test("list, exists, isFolder, remove, makeFolder", async () => {
   await files.makeFolder(files.join(folder, "b", "c"));
   await files.writeAtomic(files.join(folder, "a"), "");

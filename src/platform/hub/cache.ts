@@ -12,6 +12,7 @@ import { cacheFolderOf, type HubName, isCommit, isRevision, repositoryOf } from 
 import { syncPath, writeAtomic } from "../node-atomic.ts";
 import { hasCode, translated } from "../node-errors.ts";
 import { nodeFiles } from "../node-files.ts";
+import { makeFolders } from "../node-folders.ts";
 import type { HubSettings } from "./settings.ts";
 
 const indexBytes = 100_000_000;
@@ -105,7 +106,7 @@ export async function linkBlob(folder: string, commit: string, file: string, has
   const target = path.relative(path.dirname(link), blob);
   await translated("link", link, async () => {
     if ((await fs.readlink(link).catch(() => undefined)) === target) return;
-    await fs.mkdir(path.dirname(link), { recursive: true });
+    await makeFolders(path.dirname(link));
     const temporary = `${link}.tmp-${process.pid}-${++counter}`;
     try {
       await fs.symlink(target, temporary).catch(async (thrown: unknown) => {
