@@ -7,7 +7,7 @@ import type { JsonObject } from "../core/json.ts";
 import type { GgufValue } from "../formats/gguf-values.ts";
 import { type RopeConfig, show } from "./config.ts";
 import type { DecoderConfig } from "./decoder.ts";
-import { parseDeepseek } from "./deepseek-config.ts";
+import { type DeepseekConfig, parseDeepseek } from "./deepseek-config.ts";
 import type { Architecture } from "./gguf-config.ts";
 import { parseLlama } from "./llama.ts";
 import { parseQwen2, parseQwen3, parseQwen3Moe } from "./qwen.ts";
@@ -65,16 +65,10 @@ function decoder(raw: JsonObject, architecture: Exclude<Architecture, "deepseek2
     if (!mixture.moe.norm_topk_prob) refuse("norm_topk_prob", "false", "true, as llama.cpp's qwen3moe computes");
   }
   return [
-    ["vocab_size", u32(config.vocab_size)],
-    ["context_length", u32(config.max_position_embeddings)],
-    ["embedding_length", u32(config.hidden_size)],
-    ["block_count", u32(config.num_hidden_layers)],
-    ["feed_forward_length", u32(config.intermediate_size)],
-    ["attention.head_count", u32(config.num_attention_heads)],
+    ...shapeEntries(config),
     ["attention.head_count_kv", u32(config.num_key_value_heads)],
     ["attention.key_length", u32(config.head_dim)],
     ["attention.value_length", u32(config.head_dim)],
-    ["attention.layer_norm_rms_epsilon", f32(config.rms_norm_eps)],
     ["rope.dimension_count", u32(config.head_dim)],
     ...ropeEntries(config.rope, notes),
     ...(mixture
@@ -84,6 +78,19 @@ function decoder(raw: JsonObject, architecture: Exclude<Architecture, "deepseek2
           ["expert_feed_forward_length", u32(mixture.moe.moe_intermediate_size)] as [string, GgufValue],
         ]
       : []),
+  ];
+}
+
+/** What every architecture has. */
+function shapeEntries(config: DecoderConfig | DeepseekConfig): [string, GgufValue][] {
+  return [
+    ["vocab_size", u32(config.vocab_size)],
+    ["context_length", u32(config.max_position_embeddings)],
+    ["embedding_length", u32(config.hidden_size)],
+    ["block_count", u32(config.num_hidden_layers)],
+    ["feed_forward_length", u32(config.intermediate_size)],
+    ["attention.head_count", u32(config.num_attention_heads)],
+    ["attention.layer_norm_rms_epsilon", f32(config.rms_norm_eps)],
   ];
 }
 
@@ -125,19 +132,13 @@ function deepseek(raw: JsonObject, notes: string[]): [string, GgufValue][] {
   const isV3 = moe.scoring_func === "sigmoid";
   const { kv_lora_rank: rank, qk_rope_head_dim: turned, qk_nope_head_dim: nope, v_head_dim } = config;
   return [
-    ["vocab_size", u32(config.vocab_size)],
-    ["context_length", u32(config.max_position_embeddings)],
-    ["embedding_length", u32(config.hidden_size)],
-    ["block_count", u32(config.num_hidden_layers)],
-    ["feed_forward_length", u32(config.intermediate_size)],
-    ["attention.head_count", u32(config.num_attention_heads)],
+    ...shapeEntries(config),
     // The absorbed form is attention with one shared key of width rank + turned.
     ["attention.head_count_kv", u32(1)],
     ["attention.key_length", u32(rank + turned)],
     ["attention.value_length", u32(rank)],
     ["attention.key_length_mla", u32(nope + turned)],
     ["attention.value_length_mla", u32(v_head_dim)],
-    ["attention.layer_norm_rms_epsilon", f32(config.rms_norm_eps)],
     ["attention.kv_lora_rank", u32(rank)],
     ...(config.q_lora_rank ? [["attention.q_lora_rank", u32(config.q_lora_rank)] as [string, GgufValue]] : []),
     ["rope.dimension_count", u32(turned)],

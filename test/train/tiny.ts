@@ -1,5 +1,6 @@
 // Small models, batches and hosts for the training tests.
 
+import { recipe } from "../../recipes/tiny.ts";
 import { openReference } from "../../src/backend/reference/open.ts";
 import type { Files, Host } from "../../src/core/host.ts";
 import { Random } from "../../src/core/random.ts";
@@ -24,35 +25,8 @@ export const llamaConfig = {
   tie_word_embeddings: false,
 };
 
-export const deepseekConfig = {
-  model_type: "deepseek_v3",
-  vocab_size: 13,
-  hidden_size: 16,
-  intermediate_size: 24,
-  moe_intermediate_size: 8,
-  num_hidden_layers: 2,
-  num_attention_heads: 2,
-  num_key_value_heads: 2,
-  n_routed_experts: 4,
-  n_shared_experts: 1,
-  num_experts_per_tok: 2,
-  n_group: 1,
-  topk_group: 1,
-  norm_topk_prob: true,
-  routed_scaling_factor: 1,
-  first_k_dense_replace: 1,
-  num_nextn_predict_layers: 1,
-  q_lora_rank: null,
-  kv_lora_rank: 8,
-  qk_nope_head_dim: 4,
-  qk_rope_head_dim: 4,
-  v_head_dim: 4,
-  max_position_embeddings: 64,
-  rms_norm_eps: 1e-6,
-  initializer_range: 0.2,
-  rope_theta: 10000,
-  tie_word_embeddings: false,
-};
+/** The shape of the tiny recipe: mixture, gate bias, prediction head. */
+export const deepseekConfig = { ...recipe.model.config, vocab_size: 13, initializer_range: 0.2, tie_word_embeddings: false };
 
 export function tinyModel(config: object, precision: "f32" | "f64" = "f32", seed = 1): Model {
   return createModel(openReference({ precision }), config, new Random(seed));
