@@ -63,11 +63,11 @@ async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions,
   const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
   const options = { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) };
   const opening = openWasm(host, options);
-  // Loaded while the engine compiles.
-  const trial = host.canFuseSimd && (given.build ?? "wide") === "wide" ? import("./self-test.ts") : undefined;
+  // While the engine compiles.
+  if (host.canFuseSimd && (given.build ?? "wide") === "wide") await prepareTrial();
   const device = await opening;
   if (device.info.build !== "wide") return device;
-  const failed = await (await (trial ?? import("./self-test.ts"))).selfTest(device, packed?.types);
+  const failed = await (await import("./self-test.ts")).selfTest(device, packed?.types);
   if (failed.length === 0) return device;
   await device.close();
   if (given.build === "wide") {
@@ -79,6 +79,10 @@ async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions,
     });
   }
   return await openWasm(host, { ...options, build: "relaxed" });
+}
+
+async function prepareTrial(): Promise<void> {
+  (await import("./self-test.ts")).prepareSelfTest();
 }
 
 /** WebAssembly builds that this engine can run, fastest first. */
@@ -95,6 +99,8 @@ function isBuild(name: string): name is WasmBuild {
  * will.
  */
 export async function prepareDevice(host: Host): Promise<void> {
-  const [{ prepareKernels }] = await Promise.all([import("./wasm/open.ts"), host.canFuseSimd ? import("./self-test.ts") : undefined]);
-  prepareKernels(host, host.env("GRADUALLY_WASM"));
+  const { prepareKernels } = await import("./wasm/open.ts");
+  const wanted = host.env("GRADUALLY_WASM");
+  prepareKernels(host, wanted);
+  if (host.canFuseSimd && (wanted || "wide") === "wide") await prepareTrial();
 }
