@@ -121,6 +121,7 @@ export const keptApart = [
   "packed-codes",
   "packed-widen",
   "packed-q4",
+  "packed-few",
   "packed-q5",
   "packed-q6k",
   "packed-q8",

@@ -7,15 +7,17 @@
 
 import { claim } from "./control";
 import { HALF_FACTOR, HALF_MASK } from "./half";
+import { storeRow } from "./lanes";
 import { tile1x16, tile1x8, tile6x16, tile6x8 } from "./matmul-tiles";
-import { codesProduct, WIDEN } from "./packed-codes";
-import { codesBlockBytes } from "./packed-sums";
+import { codesProduct, PAIR, WIDEN } from "./packed-codes";
+import { BYTES, FEW, fewProducts } from "./packed-few";
 import { bf16Product, f16Product, halfUnpack } from "./packed-half";
 import { MINIMUM, PLAIN, q4Product, q4Unpack, SUPER } from "./packed-q4";
 import { q5Product, q5Unpack } from "./packed-q5";
 import { q6kProduct, q6kUnpack } from "./packed-q6k";
 import { q8Product, q8Unpack, q8Widen } from "./packed-q8";
 import { expertOffset, stripBlockBytes } from "./packed-rows";
+import { codesBlockBytes } from "./packed-sums";
 
 /** Numbers of the types: their order in core/dtype.ts. */
 export const F16: i32 = 0;
@@ -38,8 +40,7 @@ export const MXFP4: i32 = 14;
 const TOGETHER: i32 = 8;
 const TILE: usize = 64;
 const PANEL: usize = 576;
-/** Strips up to which panels are unpacked piece by piece, and the bytes of their tiles. */
-const FEW: i32 = 4;
+/** Bytes of the tiles of a few strips. */
 const FEW_TILES: usize = 8192;
 
 /** 0, 1, 2 for PLAIN, MINIMUM and SUPER of the 4- and 5-bit types. */
@@ -53,6 +54,13 @@ function kindOf(type: i32): i32 {
 @inline
 function liesAsCodes(type: i32): bool {
   return type == Q2_K || type == Q3_K || type == IQ4_XS || type == MXFP4;
+}
+
+/** True for types whose panels a few rows multiply as they lie (packed-few.ts). */
+// @ts-ignore: decorator
+@inline
+function liesForFew(type: i32): bool {
+  return type == Q4_0 || type == Q4_1 || type == Q4_K || type == Q8_0 || type == IQ4_NL;
 }
 
 /** A panel as codes: where it lies, or unpacked to `target`. */
@@ -90,15 +98,6 @@ function directProduct(
   else q8Product(x, w, stride, panels, blocks, tile, constants);
 }
 
-/** The first `valid` columns of a tile's row. */
-// @ts-ignore: decorator
-@inline
-function storeRow(out: usize, tile: usize, valid: i32): void {
-  let n = 0;
-  for (; n + 4 <= valid; n += 4) v128.store(out + (<usize>n << 2), v128.load(tile + (<usize>n << 2)));
-  for (; n < valid; n++) store<f32>(out + (<usize>n << 2), load<f32>(tile + (<usize>n << 2)));
-}
-
 /** `rows` prepared rows of x by panels from..to-1 of block types; out is the first row's. */
 function blockProducts(
   out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, lanes: i32, way: i32, halves: i32,
@@ -118,8 +117,12 @@ function blockProducts(
     }
     return;
   }
+  if (rows <= FEW * lanes && way != WIDEN && !careful && liesForFew(type)) {
+    fewProducts(out, x, w, rows, N, blocks, from, to, type == Q8_0 || type == IQ4_NL ? BYTES : kindOf(type), way == PAIR, panelBytes, scratch + PANEL, scratch);
+    return;
+  }
   if (rows <= FEW * lanes && (blocks & 7) == 0) {
-    fewProducts(
+    pieceProducts(
       out, x, w, rows, N, blocks, from, to, type, lanes, way, halves, minimum, careful, panelBytes, stripBytes, scratch,
     );
     return;
@@ -144,7 +147,7 @@ function blockProducts(
  * A few strips: panels are unpacked eight together and eight blocks at a time, so that the weights come from memory while the piece before is multiplied. With
  * whole panels one thing waits for the other: 8 rows by 5,632 × 2,048 of Q4_0, two threads, 200 GOP/s, so FILL_IN.
  */
-function fewProducts(
+function pieceProducts(
   out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, lanes: i32, way: i32, halves: i32,
   minimum: bool, careful: bool, panelBytes: usize, stripBytes: usize, scratch: usize,
 ): void {
