@@ -58,10 +58,8 @@ type PackedShape = NonNullable<WasmBuffer["packed"]>;
 const mostRows = 1024;
 /** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
 const alone = 2;
-/** Rows up to which they run through `together` panels side by side, whether the panels lie or are unpacked piece by piece: FEW strips of assembly/packed-few.ts. */
-const fewRows = 32;
 /**
- * Bytes of panels that a thread claims at a time for few rows, 10 microseconds of reading: what the other thread may have to wait for at the end. A thread runs through
+ * Bytes of panels that a thread claims at a time, for one row 10 microseconds of reading: what the other thread may have to wait for at the end. A thread runs through
  * so many panels `together`, and slower through fewer.
  */
 const unitBytes = 131072;
@@ -220,7 +218,7 @@ export class PackedWeights {
     const rowBlocks = E > 1 ? E : Math.ceil(S / rowBlock);
     const fair = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
     const unit = Math.min(fair, Math.max(together, unitBytes / panelBytes(type, K)));
-    const panelBlock = (a.lanes > 1 && S > fewRows) || unit < together ? fair : together * Math.floor(unit / together);
+    const panelBlock = unit < together ? fair : together * Math.floor(unit / together);
     const record = (ready: number) =>
       this.#withScratch(576 + Math.max(fewBytes, this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {

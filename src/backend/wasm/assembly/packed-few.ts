@@ -230,30 +230,40 @@ export function fewPairSuper(x: usize, strip: usize, quads: i32, w: usize, strid
   product(SUPER, true, x, strip, quads, w, stride, panels, blocks, out, constants);
 }
 
-/** `rows` prepared rows of x, at most FEW strips, by panels from..to-1; out is the first row's. tiles: FEW times 2,048 bytes. */
+/** At most 32 prepared rows of x by `panels` panels. */
+function someProducts(
+  x: usize, strip: usize, rows: i32, w: usize, stride: usize, panels: i32, blocks: i32, kind: i32, pair: bool, tiles: usize, constants: usize,
+): void {
+  const quads = (rows + 3) >> 2;
+  memory.fill(tiles, 0, <usize>((panels + 1) & ~1) * <usize>quads * TILE);
+  if (kind == BYTES) fewBytes(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+  else if (pair) {
+    if (kind == PLAIN) fewPairPlain(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+    else if (kind == MINIMUM) fewPairMinimum(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+    else fewPairSuper(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+  } else if (kind == PLAIN) fewPlain(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+  else if (kind == MINIMUM) fewMinimum(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+  else fewSuper(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+}
+
+/** `rows` prepared rows of x by panels from..to-1; out is the first row's. tiles: FEW times 2,048 bytes. */
 export function fewProducts(
   out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, kind: i32, pair: bool, panelBytes: usize, tiles: usize,
   constants: usize,
 ): void {
   const strip = <usize>blocks * stripBlockBytes(8, false);
-  const quads = (rows + 3) >> 2;
   for (let first = from; first < to; first += TOGETHER) {
-    const count = min(TOGETHER, to - first);
-    const at = w + <usize>first * panelBytes;
-    memory.fill(tiles, 0, <usize>((count + 1) & ~1) * <usize>quads * TILE);
-    if (kind == BYTES) fewBytes(x, strip, quads, at, panelBytes, count, blocks, tiles, constants);
-    else if (pair) {
-      if (kind == PLAIN) fewPairPlain(x, strip, quads, at, panelBytes, count, blocks, tiles, constants);
-      else if (kind == MINIMUM) fewPairMinimum(x, strip, quads, at, panelBytes, count, blocks, tiles, constants);
-      else fewPairSuper(x, strip, quads, at, panelBytes, count, blocks, tiles, constants);
-    } else if (kind == PLAIN) fewPlain(x, strip, quads, at, panelBytes, count, blocks, tiles, constants);
-    else if (kind == MINIMUM) fewMinimum(x, strip, quads, at, panelBytes, count, blocks, tiles, constants);
-    else fewSuper(x, strip, quads, at, panelBytes, count, blocks, tiles, constants);
-    let tile = tiles;
-    for (let panel = first; panel < first + count; panel++) {
-      const valid = min(8, N - panel * 8);
-      for (let t = 0; t < rows; t++) storeRow(out + (<usize>panel << 5) + (<usize>t * <usize>N << 2), tile + (<usize>t << 5), valid);
-      tile += <usize>quads * TILE;
+    const panels = min(TOGETHER, to - first);
+    for (let row = 0; row < rows; row += 8 * FEW) {
+      const count = min(8 * FEW, rows - row);
+      someProducts(x + <usize>(row >> 3) * strip, strip, count, w + <usize>first * panelBytes, panelBytes, panels, blocks, kind, pair, tiles, constants);
+      let tile = tiles;
+      for (let panel = first; panel < first + panels; panel++) {
+        const valid = min(8, N - panel * 8);
+        const column = out + (<usize>panel << 5) + (<usize>row * <usize>N << 2);
+        for (let t = 0; t < count; t++) storeRow(column + (<usize>t * <usize>N << 2), tile + (<usize>t << 5), valid);
+        tile += <usize>((count + 3) >> 2) * TILE;
+      }
     }
   }
 }

@@ -117,7 +117,7 @@ function blockProducts(
     }
     return;
   }
-  if (rows <= FEW * lanes && way != WIDEN && !careful && liesForFew(type)) {
+  if (lanes > 1 && way != WIDEN && !careful && liesForFew(type)) {
     fewProducts(out, x, w, rows, N, blocks, from, to, type == Q8_0 || type == IQ4_NL ? BYTES : kindOf(type), way == PAIR, panelBytes, scratch + PANEL, scratch);
     return;
   }
