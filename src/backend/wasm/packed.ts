@@ -56,8 +56,8 @@ type PackedShape = NonNullable<WasmBuffer["packed"]>;
 
 /** Rows of x that are prepared and multiplied at a time. */
 const mostRows = 1024;
-/** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
-const alone = 2;
+/** Types whose panels the register blocks of assembly/packed-tiles.ts multiply as they lie. */
+const tileTypes: ReadonlySet<PackedType> = new Set(["q8_0", "q4_0", "q4_1", "q4_k", "iq4_nl"]);
 /**
  * Bytes of panels that a thread claims at a time, for one row 10 microseconds of reading: what the other thread may have to wait for at the end. A thread runs through
  * so many panels `together`, and slower through fewer.
@@ -169,12 +169,12 @@ export class PackedWeights {
       for (let row = 0; row < M; row += mostRows) {
         const S = Math.min(mostRows, M - row);
         const [rowsOut, rowsX] = [shift(out, row * N), shift(x, row * K)];
-        this.#product({ out: rowsOut, x: rowsX, w, offsets: undefined, S, E: 1, N, K, lanes: S <= alone ? 1 : 8 });
+        this.#product({ out: rowsOut, x: rowsX, w, offsets: undefined, S, E: 1, N, K, lanes: S <= this.#alone(w) ? 1 : 8 });
       }
     },
     packedGroupedMatmul: ({ out, x, w, offsets, S, E, N, K }) => {
       this.#check(w, "packedGroupedMatmul", { matrices: E, rows: N, width: K });
-      this.#product({ out, x, w, offsets, S, E, N, K, lanes: S <= alone * E ? 1 : 8 });
+      this.#product({ out, x, w, offsets, S, E, N, K, lanes: S <= this.#alone(w) * E ? 1 : 8 });
     },
     packedEmbedding: ({ out, table, ids, rows, width, vocab }) => {
       const { type, matrices, rows: N } = this.#packed(table.buffer as WasmBuffer, "packedEmbedding");
@@ -236,6 +236,7 @@ export class PackedWeights {
           halves,
           minimum,
           codesOnly: this.#dots === "none",
+          inTiles: lanes > 1 && this.#inTiles(type),
           panelBytes: panelBytes(type, K),
           rowBlock,
           panelBlock,
@@ -278,6 +279,16 @@ export class PackedWeights {
     this.#latest = { of: of.map((view) => view && { ...view, version: view.buffer.version }), sizes, address, bytes };
     prepare(address);
     return address;
+  }
+
+  #inTiles(type: PackedType): boolean {
+    return tileTypes.has(type) && this.#way(type) !== widenWay;
+  }
+
+  /** Up to so many rows by one matrix it costs less to multiply each alone, by panels as they lie. */
+  #alone({ buffer }: View): number {
+    const { type } = this.#packed(buffer as WasmBuffer, "packed product");
+    return this.#inTiles(type) ? 1 : 2;
   }
 
   /** How products of bytes are summed, see assembly/packed-codes.ts. */

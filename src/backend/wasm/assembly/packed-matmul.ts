@@ -1,16 +1,16 @@
 // Products with packed weights. A weight lies as panels of 8 rows (16 of F16 and BF16; packed-q4.ts, -q5, -q6k, -q8, -half, -codes say how), after 64 bytes that count
 // the f16 scales that are not finite, and those that are denormal. x was made ready before (packed-rows.ts; strips of 6 for the 16-bit types). Threads claim chunks of panels. One
-// row of x runs through the panel as it lies, which costs least per byte; more rows share a panel that is unpacked into the thread's scratch (codes, or f32)
-// and stays in the cache. The sums and their order are the same, so a row's bits do not depend on the number of rows.
+// row of x runs through the panel as it lies, which costs least per byte; more rows do so too where 4- and 8-bit codes need little to be ready (packed-tiles.ts), else
+// they share a panel that is unpacked into the thread's scratch (codes, or f32) and stays in the cache. The sums and their order are the same, so a row's bits do
+// not depend on the number of rows.
 //
-// Scratch of a thread: 64 bytes of constants, 512 bytes for a tile of results, a panel (or the tiles of a few strips and a piece of a panel).
+// Scratch of a thread: 64 bytes of constants, 512 bytes for a tile of results or scales, a panel (or the tiles of a few strips and a piece of a panel).
 
 import { claim } from "./control";
 import { HALF_FACTOR, HALF_MASK } from "./half";
 import { storeRow } from "./lanes";
 import { tile1x16, tile1x8, tile6x16, tile6x8 } from "./matmul-tiles";
 import { codesProduct, PAIR, WIDEN } from "./packed-codes";
-import { BYTES, FEW, fewProducts } from "./packed-few";
 import { bf16Product, f16Product, halfUnpack } from "./packed-half";
 import { MINIMUM, PLAIN, q4Product, q4Unpack, SUPER } from "./packed-q4";
 import { q5Product, q5Unpack } from "./packed-q5";
@@ -18,6 +18,7 @@ import { q6kProduct, q6kUnpack } from "./packed-q6k";
 import { q8Product, q8Unpack, q8Widen } from "./packed-q8";
 import { expertOffset, stripBlockBytes } from "./packed-rows";
 import { codesBlockBytes } from "./packed-sums";
+import { BYTES, tileProducts } from "./packed-tiles";
 
 /** Numbers of the types: their order in core/dtype.ts. */
 export const F16: i32 = 0;
@@ -40,7 +41,8 @@ export const MXFP4: i32 = 14;
 const TOGETHER: i32 = 8;
 const TILE: usize = 64;
 const PANEL: usize = 576;
-/** Bytes of the tiles of a few strips. */
+/** Strips up to which panels are unpacked piece by piece, and the bytes of their tiles (and of those of packed-tiles.ts). */
+const FEW: i32 = 4;
 const FEW_TILES: usize = 8192;
 
 /** 0, 1, 2 for PLAIN, MINIMUM and SUPER of the 4- and 5-bit types. */
@@ -54,13 +56,6 @@ function kindOf(type: i32): i32 {
 @inline
 function liesAsCodes(type: i32): bool {
   return type == Q2_K || type == Q3_K || type == IQ4_XS || type == MXFP4;
-}
-
-/** True for types whose panels a few rows multiply as they lie (packed-few.ts). */
-// @ts-ignore: decorator
-@inline
-function liesForFew(type: i32): bool {
-  return type == Q4_0 || type == Q4_1 || type == Q4_K || type == Q8_0 || type == IQ4_NL;
 }
 
 /** A panel as codes: where it lies, or unpacked to `target`. */
@@ -101,7 +96,7 @@ function directProduct(
 /** `rows` prepared rows of x by panels from..to-1 of block types; out is the first row's. */
 function blockProducts(
   out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, lanes: i32, way: i32, halves: i32,
-  minimum: bool, direct: bool, careful: bool, panelBytes: usize, scratch: usize,
+  minimum: bool, direct: bool, inTiles: bool, careful: bool, panelBytes: usize, scratch: usize,
 ): void {
   const tile = scratch + TILE;
   const stripBytes = <usize>blocks * stripBlockBytes(lanes, way == WIDEN);
@@ -117,8 +112,9 @@ function blockProducts(
     }
     return;
   }
-  if (lanes > 1 && way != WIDEN && !careful && liesForFew(type)) {
-    fewProducts(out, x, w, rows, N, blocks, from, to, type == Q8_0 || type == IQ4_NL ? BYTES : kindOf(type), way == PAIR, panelBytes, scratch + PANEL, scratch);
+  if (inTiles && !careful) {
+    const kind = type == Q8_0 || type == IQ4_NL ? BYTES : kindOf(type);
+    tileProducts(out, x, w, rows, N, blocks, from, to, kind, way == PAIR, panelBytes, scratch + PANEL, scratch);
     return;
   }
   if (rows <= FEW * lanes && (blocks & 7) == 0) {
@@ -233,7 +229,7 @@ function halfProducts(
 
 /**
  * Arguments: out, x (prepared), w, offsets (0: one matrix for all S rows), S, E, N, K, type, lanes, way, halves, minimum, codesOnly (never multiply the panel as it
- * lies), panelBytes, rowBlock (a multiple of lanes), panelBlock, columns, scratch, scratchStride.
+ * lies), inTiles (more rows by the panel as it lies), panelBytes, rowBlock (a multiple of lanes), panelBlock, columns, scratch, scratchStride.
  */
 export function packedMatmul(p: usize, thread: i32, threads: i32): void {
   products(p, thread);
@@ -259,11 +255,12 @@ function products(p: usize, thread: i32): void {
   const halves = load<i32>(p, 44);
   const minimum = load<i32>(p, 48) != 0;
   const codesOnly = load<i32>(p, 52) != 0;
-  const panelBytes = <usize>load<u32>(p, 56);
-  const rowBlock = load<i32>(p, 60);
-  const panelBlock = load<i32>(p, 64);
-  const columns = load<i32>(p, 68);
-  const scratch = <usize>load<u32>(p, 72) + <usize>thread * <usize>load<u32>(p, 76);
+  const inTiles = load<i32>(p, 56) != 0;
+  const panelBytes = <usize>load<u32>(p, 60);
+  const rowBlock = load<i32>(p, 64);
+  const panelBlock = load<i32>(p, 68);
+  const columns = load<i32>(p, 72);
+  const scratch = <usize>load<u32>(p, 76) + <usize>thread * <usize>load<u32>(p, 80);
   const isHalf = type == F16 || type == BF16;
   const panelRows = isHalf ? 16 : 8;
   const panels = (N + panelRows - 1) / panelRows;
@@ -292,8 +289,8 @@ function products(p: usize, thread: i32): void {
           halfProducts(target, ready, matrix, rows, N, K, b * panelBlock, last, type == F16, lanes, awkward, columns, panelBytes, scratch);
         } else {
           blockProducts(
-            target, ready, matrix, rows, N, blocks, b * panelBlock, last, type, lanes, way, halves, minimum, direct, awkward, panelBytes,
-            scratch,
+            target, ready, matrix, rows, N, blocks, b * panelBlock, last, type, lanes, way, halves, minimum, direct, inTiles, awkward,
+            panelBytes, scratch,
           );
         }
         mine = claim();

@@ -1,8 +1,9 @@
-// A few rows of x (3 to 32, strips of 8 lanes of packed-rows.ts) by panels of 4- and 8-bit codes as they lie (packed-q4.ts, packed-q8.ts): unpacking a panel for them first
-// costs half as much again as multiplying by it. Four rows of x meet 16 rows of weights: 8 pairs of vectors hold their sums, and a splat of x serves four vectors. Block by
-// block through eight panels, so that the weights come from memory as fast as one row draws them, and the other rows find them in the nearest cache.
+// Rows of x (strips of 8 lanes, packed-rows.ts) by panels of 4- and 8-bit codes as they lie (packed-q4.ts, packed-q8.ts). A register block is 4 rows of x by 16 of weights: 8 fused
+// pairs of vectors hold its sums, a splat of x serves four vectors of weights, which cost a load, a shift and two masks each time. That is less than unpacking a panel and reading it
+// again, for any number of rows. Block by block through eight panels, so that the weights come from memory as one row draws them; 32 rows find them in the nearest cache.
 //
-// 8 rows by 5,632 × 2,048 of Q4_0, wide build: one core of a Xeon (Sapphire Rapids, AVX-VNNI) 191 GOP/s where unpacking made 124.
+// 5,632 × 2,048 of Q4_0, two cores of a Xeon (Sapphire Rapids, AVX-VNNI), wide build, 4, 8, 64 and 512 rows: 257, 346, 440 and 440 GOP/s (unpacked first: 142, 221, 350, 350).
+// One core alone reaches 230 of the 370 that its two multipliers could make: scales take a fourth, and four groups unrolled cost more spills than they save.
 
 import { dot, pairDot } from "./packed-codes";
 import { quickHalf4 } from "./half";
@@ -14,8 +15,8 @@ import { finish } from "./packed-sums";
 /** Kind of Q8_0, beside those of the 4-bit types. */
 export const BYTES: i32 = 3;
 
-/** Most strips, and panels that they run through together. */
-export const FEW: i32 = 4;
+/** Rows of x that meet a block of weights one after the other, and panels that they run through together. */
+const ROWS: i32 = 32;
 const TOGETHER: i32 = 8;
 /** Bytes of a tile of four rows of x and eight of weights. */
 const TILE: usize = 128;
@@ -202,60 +203,60 @@ function product(
 
 // Each a function of its own, see packed-codes.ts.
 
-export function fewPlain(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+export function tilesPlain(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   product(PLAIN, false, x, strip, quads, w, stride, panels, blocks, out, constants);
 }
 
-export function fewMinimum(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+export function tilesMinimum(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   product(MINIMUM, false, x, strip, quads, w, stride, panels, blocks, out, constants);
 }
 
-export function fewSuper(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+export function tilesSuper(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   product(SUPER, false, x, strip, quads, w, stride, panels, blocks, out, constants);
 }
 
-export function fewBytes(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+export function tilesBytes(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   product(BYTES, false, x, strip, quads, w, stride, panels, blocks, out, constants);
 }
 
-export function fewPairPlain(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+export function tilesPairPlain(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   product(PLAIN, true, x, strip, quads, w, stride, panels, blocks, out, constants);
 }
 
-export function fewPairMinimum(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+export function tilesPairMinimum(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   product(MINIMUM, true, x, strip, quads, w, stride, panels, blocks, out, constants);
 }
 
-export function fewPairSuper(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
+export function tilesPairSuper(x: usize, strip: usize, quads: i32, w: usize, stride: usize, panels: i32, blocks: i32, out: usize, constants: usize): void {
   product(SUPER, true, x, strip, quads, w, stride, panels, blocks, out, constants);
 }
 
-/** At most 32 prepared rows of x by `panels` panels. */
+/** At most ROWS prepared rows of x by `panels` panels. */
 function someProducts(
   x: usize, strip: usize, rows: i32, w: usize, stride: usize, panels: i32, blocks: i32, kind: i32, pair: bool, tiles: usize, constants: usize,
 ): void {
   const quads = (rows + 3) >> 2;
   memory.fill(tiles, 0, <usize>((panels + 1) & ~1) * <usize>quads * TILE);
-  if (kind == BYTES) fewBytes(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+  if (kind == BYTES) tilesBytes(x, strip, quads, w, stride, panels, blocks, tiles, constants);
   else if (pair) {
-    if (kind == PLAIN) fewPairPlain(x, strip, quads, w, stride, panels, blocks, tiles, constants);
-    else if (kind == MINIMUM) fewPairMinimum(x, strip, quads, w, stride, panels, blocks, tiles, constants);
-    else fewPairSuper(x, strip, quads, w, stride, panels, blocks, tiles, constants);
-  } else if (kind == PLAIN) fewPlain(x, strip, quads, w, stride, panels, blocks, tiles, constants);
-  else if (kind == MINIMUM) fewMinimum(x, strip, quads, w, stride, panels, blocks, tiles, constants);
-  else fewSuper(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+    if (kind == PLAIN) tilesPairPlain(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+    else if (kind == MINIMUM) tilesPairMinimum(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+    else tilesPairSuper(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+  } else if (kind == PLAIN) tilesPlain(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+  else if (kind == MINIMUM) tilesMinimum(x, strip, quads, w, stride, panels, blocks, tiles, constants);
+  else tilesSuper(x, strip, quads, w, stride, panels, blocks, tiles, constants);
 }
 
-/** `rows` prepared rows of x by panels from..to-1; out is the first row's. tiles: FEW times 2,048 bytes. */
-export function fewProducts(
+/** `rows` prepared rows of x by panels from..to-1; out is the first row's. tiles: 8,192 bytes. */
+export function tileProducts(
   out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, kind: i32, pair: bool, panelBytes: usize, tiles: usize,
   constants: usize,
 ): void {
   const strip = <usize>blocks * stripBlockBytes(8, false);
   for (let first = from; first < to; first += TOGETHER) {
     const panels = min(TOGETHER, to - first);
-    for (let row = 0; row < rows; row += 8 * FEW) {
-      const count = min(8 * FEW, rows - row);
+    for (let row = 0; row < rows; row += ROWS) {
+      const count = min(ROWS, rows - row);
       someProducts(x + <usize>(row >> 3) * strip, strip, count, w + <usize>first * panelBytes, panelBytes, panels, blocks, kind, pair, tiles, constants);
       let tile = tiles;
       for (let panel = first; panel < first + panels; panel++) {
