@@ -64,8 +64,10 @@ const tileTypes: ReadonlySet<PackedType> = new Set(["q8_0", "q4_0", "q4_1", "q4_
  */
 const unitBytes = 131072;
 const together = 8;
-/** Scratch of a product with a few strips: 32 tiles, and eight blocks of any type as codes. */
-const fewBytes = 8192 + 8 * 384;
+/** Scratch of a product: tiles of eight panels by each 32 rows, and eight blocks of eight panels of any type as codes. */
+const scratchBytes = (rows: number) => 8192 * Math.ceil(rows / 32) + 64 * 384;
+/** Strips whose tiles still come and go within the second-level cache. */
+const mostStrips = 32;
 const headerBytes = 64;
 const [dotWay, pairWay, widenWay] = [0, 1, 2];
 
@@ -214,13 +216,13 @@ export class PackedWeights {
     const strips = Math.floor(S / lanes) + E;
     const panels = Math.ceil(N / panelRows(type));
     // Half a megabyte of prepared rows stays in the second-level cache while panels come and go.
-    const rowBlock = lanes * Math.max(1, Math.min(Math.ceil(S / lanes), Math.floor(524288 / Math.max(stripBytes, 1))));
+    const rowBlock = lanes * Math.max(1, Math.min(Math.ceil(S / lanes), mostStrips, Math.floor(524288 / Math.max(stripBytes, 1))));
     const rowBlocks = E > 1 ? E : Math.ceil(S / rowBlock);
     const fair = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
     const unit = Math.min(fair, Math.max(together, unitBytes / panelBytes(type, K)));
     const panelBlock = unit < together ? fair : together * Math.floor(unit / together);
     const record = (ready: number) =>
-      this.#withScratch(576 + Math.max(fewBytes, this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
+      this.#withScratch(576 + Math.max(scratchBytes(rowBlock), this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {
           out,
           x: ready,

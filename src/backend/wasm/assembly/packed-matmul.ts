@@ -10,7 +10,7 @@ import { claim } from "./control";
 import { HALF_FACTOR, HALF_MASK } from "./half";
 import { storeRow } from "./lanes";
 import { tile1x16, tile1x8, tile6x16, tile6x8 } from "./matmul-tiles";
-import { codesProduct, PAIR, WIDEN } from "./packed-codes";
+import { codesProduct, PAIR, WIDEN, widenProducts } from "./packed-codes";
 import { bf16Product, f16Product, halfUnpack } from "./packed-half";
 import { MINIMUM, PLAIN, q4Product, q4Unpack, SUPER } from "./packed-q4";
 import { q5Product, q5Unpack } from "./packed-q5";
@@ -18,7 +18,7 @@ import { q6kProduct, q6kUnpack } from "./packed-q6k";
 import { q8Product, q8Unpack, q8Widen } from "./packed-q8";
 import { expertOffset, stripBlockBytes } from "./packed-rows";
 import { codesBlockBytes } from "./packed-sums";
-import { BYTES, tileProducts } from "./packed-tiles";
+import { BYTES, CODES, tileProducts } from "./packed-tiles";
 
 /** Numbers of the types: their order in core/dtype.ts. */
 export const F16: i32 = 0;
@@ -41,9 +41,11 @@ export const MXFP4: i32 = 14;
 const TOGETHER: i32 = 8;
 const TILE: usize = 64;
 const PANEL: usize = 576;
-/** Strips up to which panels are unpacked piece by piece, and the bytes of their tiles (and of those of packed-tiles.ts). */
-const FEW: i32 = 4;
-const FEW_TILES: usize = 8192;
+/** Rows of x that go through a block of weights one after the other, and the bytes of their tiles. */
+const GROUP: i32 = 32;
+const GROUP_BYTES: usize = 8192;
+/** Blocks that are unpacked at a time: of TOGETHER panels, what the nearest cache holds. */
+const RUN: i32 = 8;
 
 /** 0, 1, 2 for PLAIN, MINIMUM and SUPER of the 4- and 5-bit types. */
 // @ts-ignore: decorator
@@ -112,70 +114,65 @@ function blockProducts(
     }
     return;
   }
-  if (inTiles && !careful) {
-    const kind = type == Q8_0 || type == IQ4_NL ? BYTES : kindOf(type);
-    tileProducts(out, x, w, rows, N, blocks, from, to, kind, way == PAIR, panelBytes, scratch + PANEL, scratch);
-    return;
-  }
-  if (rows <= FEW * lanes && (blocks & 7) == 0) {
-    pieceProducts(
-      out, x, w, rows, N, blocks, from, to, type, lanes, way, halves, minimum, careful, panelBytes, stripBytes, scratch,
-    );
-    return;
-  }
-  for (let panel = from; panel < to; panel++) {
-    const weights = w + <usize>panel * panelBytes;
-    const valid = min(8, N - panel * 8);
-    const column = out + (<usize>panel << 5);
-    const codes = panelCodes(type, careful, weights, blocks, scratch + PANEL, scratch);
-    let strip = x;
-    for (let r = 0; r < rows; r += lanes) {
-      const tokens = min(lanes, rows - r);
-      memory.fill(tile, 0, 256);
-      codesProduct(way, lanes, tokens, halves, minimum, strip, codes, blocks, tile);
-      for (let t = 0; t < tokens; t++) storeRow(column + (<usize>(r + t) * <usize>N << 2), tile + (<usize>t << 5), valid);
-      strip += stripBytes;
+  if (lanes == 1) {
+    for (let panel = from; panel < to; panel++) {
+      const codes = panelCodes(type, careful, w + <usize>panel * panelBytes, blocks, scratch + PANEL, scratch);
+      for (let r = 0; r < rows; r++) {
+        memory.fill(tile, 0, 32);
+        codesProduct(way, halves, minimum, x + <usize>r * stripBytes, codes, blocks, tile);
+        storeRow(out + (<usize>panel << 5) + (<usize>r * <usize>N << 2), tile, min(8, N - panel * 8));
+      }
     }
+    return;
   }
+  stripProducts(out, x, w, rows, N, blocks, from, to, type, way, halves, minimum, inTiles && !careful, careful, panelBytes, stripBytes, scratch);
 }
 
 /**
- * A few strips: panels are unpacked eight together and eight blocks at a time, so that the weights come from memory while the piece before is multiplied. With
- * whole panels one thing waits for the other: 8 rows by 5,632 × 2,048 of Q4_0, two threads, 200 GOP/s, so FILL_IN.
+ * The same for strips of 8 lanes. Panels that do not go as they lie are unpacked eight together and eight blocks at a time, so that the weights come from memory while
+ * the piece before is multiplied. With whole panels one thing waits for the other.
  */
-function pieceProducts(
-  out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, lanes: i32, way: i32, halves: i32,
-  minimum: bool, careful: bool, panelBytes: usize, stripBytes: usize, scratch: usize,
+function stripProducts(
+  out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, way: i32, halves: i32, minimum: bool,
+  inTiles: bool, careful: bool, panelBytes: usize, stripBytes: usize, scratch: usize,
 ): void {
+  const unpacked = !inTiles && !liesAsCodes(type);
+  const kind = !inTiles ? CODES : type == Q8_0 || type == IQ4_NL ? BYTES : kindOf(type);
+  const run = unpacked ? min(RUN, blocks) : blocks;
   const tiles = scratch + PANEL;
-  const codes = tiles + FEW_TILES;
-  const pieceBytes = (panelBytes / <usize>blocks) << 3;
-  const codesBytes = codesBlockBytes(halves, minimum) << 3;
-  const xBytes = stripBlockBytes(lanes, way == WIDEN) << 3;
+  const tileBytes = <usize>((rows + GROUP - 1) / GROUP) * GROUP_BYTES;
+  const codes = tiles + tileBytes;
+  const codesBytes = <usize>run * codesBlockBytes(halves, minimum);
   for (let first = from; first < to; first += TOGETHER) {
-    const count = min(TOGETHER, to - first);
-    memory.fill(tiles, 0, FEW_TILES);
-    for (let b = 0; b < blocks; b += 8) {
-      const piece = w + <usize>first * panelBytes + <usize>(b >> 3) * pieceBytes;
+    const panels = min(TOGETHER, to - first);
+    memory.fill(tiles, 0, tileBytes);
+    for (let b = 0; b < blocks; b += run) {
+      const length = min(run, blocks - b);
+      let at = w + <usize>first * panelBytes + <usize>b * (panelBytes / <usize>blocks);
+      let stride = panelBytes;
+      if (unpacked) {
+        for (let i = 0; i < panels; i++) panelCodes(type, careful, at + <usize>i * panelBytes, length, codes + <usize>i * codesBytes, scratch);
+        at = codes;
+        stride = codesBytes;
+      }
       let tile = tiles;
-      for (let panel = 0; panel < count; panel++) {
-        const ready = panelCodes(type, careful, piece + <usize>panel * panelBytes, 8, codes, scratch);
-        let strip = x + <usize>(b >> 3) * xBytes;
-        for (let r = 0; r < rows; r += lanes) {
-          codesProduct(way, lanes, min(lanes, rows - r), halves, minimum, strip, ready, 8, tile);
-          strip += stripBytes;
-          tile += 256;
-        }
+      let strips = x + <usize>b * stripBlockBytes(8, way == WIDEN);
+      for (let row = 0; row < rows; row += GROUP) {
+        const quads = (min(GROUP, rows - row) + 3) >> 2;
+        if (way == WIDEN) widenProducts(halves, minimum, strips, stripBytes, quads << 2, at, stride, panels, length, tile);
+        else tileProducts(kind, halves, minimum, way == PAIR, strips, stripBytes, quads, at, stride, panels, length, tile, scratch);
+        strips += stripBytes * <usize>(GROUP / 8);
+        tile += GROUP_BYTES;
       }
     }
-    let tile = tiles;
-    for (let panel = first; panel < first + count; panel++) {
-      const valid = min(8, N - panel * 8);
-      for (let r = 0; r < rows; r += lanes) {
-        for (let t = 0; t < min(lanes, rows - r); t++) {
-          storeRow(out + (<usize>panel << 5) + (<usize>(r + t) * <usize>N << 2), tile + (<usize>t << 5), valid);
-        }
-        tile += 256;
+    for (let row = 0; row < rows; row++) {
+      // [group of rows][panel][rows of the group, a multiple of 4][8]
+      const inGroup = row & (GROUP - 1);
+      const step = <usize>((min(GROUP, rows - row + inGroup) + 3) >> 2) << 7;
+      let tile = tiles + <usize>(row / GROUP) * GROUP_BYTES + (<usize>inGroup << 5);
+      for (let panel = first; panel < first + panels; panel++) {
+        storeRow(out + (<usize>panel << 5) + (<usize>row * <usize>N << 2), tile, min(8, N - panel * 8));
+        tile += step;
       }
     }
   }
