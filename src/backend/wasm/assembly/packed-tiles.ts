@@ -1,9 +1,11 @@
-// Rows of x (strips of 8 lanes, packed-rows.ts) by panels of 4- and 8-bit codes as they lie (packed-q4.ts, packed-q8.ts). A register block is 4 rows of x by 16 of weights: 8 fused
-// pairs of vectors hold its sums, a splat of x serves four vectors of weights, which cost a load, a shift and two masks each time. That is less than unpacking a panel and reading it
-// again, for any number of rows. Block by block through eight panels, so that the weights come from memory as one row draws them; 32 rows find them in the nearest cache.
+// Rows of x (strips of 8 lanes, packed-rows.ts) by panels of 4- and 8-bit codes as they lie (packed-q4.ts, packed-q8.ts), or of plain codes (packed-codes.ts). A register block is 4
+// rows of x by 16 of weights: 8 fused pairs of vectors hold its sums, and a splat of x serves four vectors of weights; of 4-bit codes these cost a load, a shift and two masks each time,
+// which is less than unpacking a panel and reading it again, for any number of rows. Block by block through eight panels, so that the weights come from memory as fast as one row
+// draws them; 32 rows find them in the nearest cache.
 //
-// 5,632 × 2,048 of Q4_0, two cores of a Xeon (Sapphire Rapids, AVX-VNNI), wide build, 4, 8, 64 and 512 rows: 257, 346, 440 and 440 GOP/s (unpacked first: 142, 221, 350, 350).
-// One core alone reaches 230 of the 370 that its two multipliers could make: scales take a fourth, and four groups unrolled cost more spills than they save.
+// Two cores of a Xeon (Sapphire Rapids, AVX-VNNI), wide build, 8 and 512 rows: 5,632 × 2,048 of Q4_0 345 and 440 GOP/s (unpacked first, 8 rows by 8 of weights: 220 and 345), Q8_0 286 and 427,
+// 2,048 × 2,048 of Q5_K 183 and 400, Q6_K 160 and 309. One core makes 230 where its two multipliers end at 370: scales take a fourth. The four rounds of the inner loop written out
+// are slower, V8 moves all loads to the front and spills; so is a sum that begins at 1.5·2^23 to spare the conversion.
 
 import { dot, pairDot } from "./packed-codes";
 import { quickHalf4 } from "./half";
