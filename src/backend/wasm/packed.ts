@@ -58,6 +58,8 @@ type PackedShape = NonNullable<WasmBuffer["packed"]>;
 const mostRows = 1024;
 /** Types whose panels the register blocks of assembly/packed-tiles.ts multiply as they lie. */
 const tileTypes: ReadonlySet<PackedType> = new Set(["q8_0", "q4_0", "q4_1", "q4_k", "iq4_nl"]);
+/** Types that lie as codes: the register blocks take them as they are, for one row too. */
+const codesTypes: ReadonlySet<PackedType> = new Set(["q2_k", "q3_k", "iq4_xs", "mxfp4"]);
 /**
  * Bytes of panels that a thread claims at a time, for one row 10 microseconds of reading: what the other thread may have to wait for at the end. A thread runs through
  * so many panels `together`, and slower through fewer.
@@ -287,9 +289,10 @@ export class PackedWeights {
     return tileTypes.has(type) && this.#way(type) !== widenWay;
   }
 
-  /** Up to so many rows by one matrix it costs less to multiply each alone, by panels as they lie. */
+  /** Up to so many rows by one matrix it costs less to multiply each alone. */
   #alone({ buffer }: View): number {
     const { type } = this.#packed(buffer as WasmBuffer, "packed product");
+    if (codesTypes.has(type)) return this.#way(type) === widenWay ? 2 : 0;
     return this.#inTiles(type) ? 1 : 2;
   }
 
