@@ -4,7 +4,7 @@
 // they share a panel that is unpacked into the thread's scratch (codes, or f32) and stays in the cache. The sums and their order are the same, so a row's bits do
 // not depend on the number of rows.
 //
-// Scratch of a thread: 64 bytes of constants, 512 bytes for a tile of results or scales, a panel (or the tiles of a few strips and a piece of a panel).
+// Scratch of a thread: 64 bytes of constants, 512 bytes for a tile of results or scales, then a panel unpacked, or tiles of all rows and pieces of eight panels.
 
 import { claim } from "./control";
 import { HALF_FACTOR, HALF_MASK } from "./half";
@@ -37,7 +37,7 @@ export const IQ4_NL: i32 = 12;
 export const IQ4_XS: i32 = 13;
 export const MXFP4: i32 = 14;
 
-/** Panels that one row runs through together. */
+/** Panels that rows run through together. */
 const TOGETHER: i32 = 8;
 const TILE: usize = 64;
 const PANEL: usize = 576;
