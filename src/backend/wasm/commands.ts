@@ -20,7 +20,8 @@ function command(name: string, file: string, args: string, work = "0"): Command 
   return { name, file, args: args.split(" "), work: { weight: Number(weight), factors } };
 }
 
-const packedArguments = "S E N K type lanes way halves minimum codesOnly panelBytes rowBlock panelBlock columns scratch scratchStride";
+const packedArguments =
+  "S E N K type lanes way halves minimum codesOnly inTiles panelBytes rowBlock panelBlock columns scratch scratchStride";
 
 export const commands = [
   command("fill", "fill", "!out n ~value", "4 n"),
@@ -121,6 +122,7 @@ export const keptApart = [
   "packed-codes",
   "packed-widen",
   "packed-q4",
+  "packed-tiles",
   "packed-q5",
   "packed-q6k",
   "packed-q8",

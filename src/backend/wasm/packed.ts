@@ -56,16 +56,20 @@ type PackedShape = NonNullable<WasmBuffer["packed"]>;
 
 /** Rows of x that are prepared and multiplied at a time. */
 const mostRows = 1024;
-/** Up to so many rows by one matrix it costs less to multiply each alone, as the panel lies, than to unpack the panel for a strip. */
-const alone = 2;
+/** Types whose panels the register blocks of assembly/packed-tiles.ts multiply as they lie. */
+const tileTypes: ReadonlySet<PackedType> = new Set(["q8_0", "q4_0", "q4_1", "q4_k", "iq4_nl"]);
+/** Types that lie as codes: the register blocks take them as they are, for one row too. */
+const codesTypes: ReadonlySet<PackedType> = new Set(["q2_k", "q3_k", "iq4_xs", "mxfp4"]);
 /**
- * Bytes of panels that a thread claims at a time for single rows, 10 microseconds of reading: what the other thread may have to wait for at the end. A thread runs through
+ * Bytes of panels that a thread claims at a time, for one row 10 microseconds of reading: what the other thread may have to wait for at the end. A thread runs through
  * so many panels `together`, and slower through fewer.
  */
 const unitBytes = 131072;
 const together = 8;
-/** Scratch of a product with a few strips: 32 tiles, and eight blocks of any type as codes. */
-const fewBytes = 8192 + 8 * 384;
+/** Scratch of a product: tiles of eight panels by each 32 rows, and eight blocks of eight panels of any type as codes. */
+const scratchBytes = (rows: number) => 8192 * Math.ceil(rows / 32) + 64 * 384;
+/** Strips whose tiles still come and go within the second-level cache. */
+const mostStrips = 32;
 const headerBytes = 64;
 const [dotWay, pairWay, widenWay] = [0, 1, 2];
 
@@ -169,12 +173,12 @@ export class PackedWeights {
       for (let row = 0; row < M; row += mostRows) {
         const S = Math.min(mostRows, M - row);
         const [rowsOut, rowsX] = [shift(out, row * N), shift(x, row * K)];
-        this.#product({ out: rowsOut, x: rowsX, w, offsets: undefined, S, E: 1, N, K, lanes: S <= alone ? 1 : 8 });
+        this.#product({ out: rowsOut, x: rowsX, w, offsets: undefined, S, E: 1, N, K, lanes: S <= this.#alone(w) ? 1 : 8 });
       }
     },
     packedGroupedMatmul: ({ out, x, w, offsets, S, E, N, K }) => {
       this.#check(w, "packedGroupedMatmul", { matrices: E, rows: N, width: K });
-      this.#product({ out, x, w, offsets, S, E, N, K, lanes: S <= alone * E ? 1 : 8 });
+      this.#product({ out, x, w, offsets, S, E, N, K, lanes: S <= this.#alone(w) * E ? 1 : 8 });
     },
     packedEmbedding: ({ out, table, ids, rows, width, vocab }) => {
       const { type, matrices, rows: N } = this.#packed(table.buffer as WasmBuffer, "packedEmbedding");
@@ -214,13 +218,13 @@ export class PackedWeights {
     const strips = Math.floor(S / lanes) + E;
     const panels = Math.ceil(N / panelRows(type));
     // Half a megabyte of prepared rows stays in the second-level cache while panels come and go.
-    const rowBlock = lanes * Math.max(1, Math.min(Math.ceil(S / lanes), Math.floor(524288 / Math.max(stripBytes, 1))));
+    const rowBlock = lanes * Math.max(1, Math.min(Math.ceil(S / lanes), mostStrips, Math.floor(524288 / Math.max(stripBytes, 1))));
     const rowBlocks = E > 1 ? E : Math.ceil(S / rowBlock);
     const fair = Math.max(1, Math.min(panels, Math.floor((panels * rowBlocks) / (4 * this.#threads))));
     const unit = Math.min(fair, Math.max(together, unitBytes / panelBytes(type, K)));
-    const panelBlock = a.lanes > 1 || unit < together ? fair : together * Math.floor(unit / together);
+    const panelBlock = unit < together ? fair : together * Math.floor(unit / together);
     const record = (ready: number) =>
-      this.#withScratch(576 + Math.max(fewBytes, this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
+      this.#withScratch(576 + Math.max(scratchBytes(rowBlock), this.#codesBytes(type, K)), this.#threads, (scratch, scratchStride) =>
         this.#recorder.record(offsets ? "packedGroupedMatmul" : "packedMatmul", {
           out,
           x: ready,
@@ -236,6 +240,7 @@ export class PackedWeights {
           halves,
           minimum,
           codesOnly: this.#dots === "none",
+          inTiles: lanes > 1 && this.#inTiles(type),
           panelBytes: panelBytes(type, K),
           rowBlock,
           panelBlock,
@@ -278,6 +283,17 @@ export class PackedWeights {
     this.#latest = { of: of.map((view) => view && { ...view, version: view.buffer.version }), sizes, address, bytes };
     prepare(address);
     return address;
+  }
+
+  #inTiles(type: PackedType): boolean {
+    return tileTypes.has(type) && this.#way(type) !== widenWay;
+  }
+
+  /** Up to so many rows by one matrix it costs less to multiply each alone. */
+  #alone({ buffer }: View): number {
+    const { type } = this.#packed(buffer as WasmBuffer, "packed product");
+    if (codesTypes.has(type)) return this.#way(type) === widenWay ? 2 : 0;
+    return this.#inTiles(type) ? 1 : 2;
   }
 
   /** How products of bytes are summed, see assembly/packed-codes.ts. */

@@ -66,6 +66,7 @@ export const packedMatmulCases: Cases = (random) => {
       [5, 17],
       [6, 33],
       [9, 129],
+      [37, 70],
       [64, 24],
       [0, 5],
     ].entries()) {

@@ -26,3 +26,12 @@ function storePart(address: usize, count: i32, value: v128): void {
   if (count > 1) store<f32>(address, f32x4.extract_lane(value, 1), 4);
   if (count > 2) store<f32>(address, f32x4.extract_lane(value, 2), 8);
 }
+
+/** The first `valid` columns of a tile's row. */
+// @ts-ignore: decorator
+@inline
+export function storeRow(out: usize, tile: usize, valid: i32): void {
+  let n = 0;
+  for (; n + 4 <= valid; n += 4) v128.store(out + (<usize>n << 2), v128.load(tile + (<usize>n << 2)));
+  for (; n < valid; n++) store<f32>(out + (<usize>n << 2), load<f32>(tile + (<usize>n << 2)));
+}

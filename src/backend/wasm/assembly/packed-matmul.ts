@@ -1,21 +1,24 @@
 // Products with packed weights. A weight lies as panels of 8 rows (16 of F16 and BF16; packed-q4.ts, -q5, -q6k, -q8, -half, -codes say how), after 64 bytes that count
 // the f16 scales that are not finite, and those that are denormal. x was made ready before (packed-rows.ts; strips of 6 for the 16-bit types). Threads claim chunks of panels. One
-// row of x runs through the panel as it lies, which costs least per byte; more rows share a panel that is unpacked into the thread's scratch (codes, or f32)
-// and stays in the cache. The sums and their order are the same, so a row's bits do not depend on the number of rows.
+// row of x runs through the panel as it lies, which costs least per byte; more rows do so too where 4- and 8-bit codes need little to be ready (packed-tiles.ts), else
+// they share a panel that is unpacked into the thread's scratch (codes, or f32) and stays in the cache. The sums and their order are the same, so a row's bits do
+// not depend on the number of rows.
 //
-// Scratch of a thread: 64 bytes of constants, 512 bytes for a tile of results, a panel (or the tiles of a few strips and a piece of a panel).
+// Scratch of a thread: 64 bytes of constants, 512 bytes for a tile of results or scales, then a panel unpacked, or tiles of all rows and pieces of eight panels.
 
 import { claim } from "./control";
 import { HALF_FACTOR, HALF_MASK } from "./half";
+import { storeRow } from "./lanes";
 import { tile1x16, tile1x8, tile6x16, tile6x8 } from "./matmul-tiles";
-import { codesProduct, WIDEN } from "./packed-codes";
-import { codesBlockBytes } from "./packed-sums";
+import { codesProduct, PAIR, WIDEN, widenProducts } from "./packed-codes";
 import { bf16Product, f16Product, halfUnpack } from "./packed-half";
 import { MINIMUM, PLAIN, q4Product, q4Unpack, SUPER } from "./packed-q4";
 import { q5Product, q5Unpack } from "./packed-q5";
 import { q6kProduct, q6kUnpack } from "./packed-q6k";
 import { q8Product, q8Unpack, q8Widen } from "./packed-q8";
 import { expertOffset, stripBlockBytes } from "./packed-rows";
+import { codesBlockBytes } from "./packed-sums";
+import { BYTES, CODES, tileProducts } from "./packed-tiles";
 
 /** Numbers of the types: their order in core/dtype.ts. */
 export const F16: i32 = 0;
@@ -34,13 +37,15 @@ export const IQ4_NL: i32 = 12;
 export const IQ4_XS: i32 = 13;
 export const MXFP4: i32 = 14;
 
-/** Panels that one row runs through together. */
+/** Panels that rows run through together. */
 const TOGETHER: i32 = 8;
 const TILE: usize = 64;
 const PANEL: usize = 576;
-/** Strips up to which panels are unpacked piece by piece, and the bytes of their tiles. */
-const FEW: i32 = 4;
-const FEW_TILES: usize = 8192;
+/** Rows of x that go through a block of weights one after the other, and the bytes of their tiles. */
+const GROUP: i32 = 32;
+const GROUP_BYTES: usize = 8192;
+/** Blocks that are unpacked at a time: of TOGETHER panels, what the nearest cache holds. */
+const RUN: i32 = 8;
 
 /** 0, 1, 2 for PLAIN, MINIMUM and SUPER of the 4- and 5-bit types. */
 // @ts-ignore: decorator
@@ -90,19 +95,10 @@ function directProduct(
   else q8Product(x, w, stride, panels, blocks, tile, constants);
 }
 
-/** The first `valid` columns of a tile's row. */
-// @ts-ignore: decorator
-@inline
-function storeRow(out: usize, tile: usize, valid: i32): void {
-  let n = 0;
-  for (; n + 4 <= valid; n += 4) v128.store(out + (<usize>n << 2), v128.load(tile + (<usize>n << 2)));
-  for (; n < valid; n++) store<f32>(out + (<usize>n << 2), load<f32>(tile + (<usize>n << 2)));
-}
-
 /** `rows` prepared rows of x by panels from..to-1 of block types; out is the first row's. */
 function blockProducts(
   out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, lanes: i32, way: i32, halves: i32,
-  minimum: bool, direct: bool, careful: bool, panelBytes: usize, scratch: usize,
+  minimum: bool, direct: bool, inTiles: bool, careful: bool, panelBytes: usize, scratch: usize,
 ): void {
   const tile = scratch + TILE;
   const stripBytes = <usize>blocks * stripBlockBytes(lanes, way == WIDEN);
@@ -118,65 +114,65 @@ function blockProducts(
     }
     return;
   }
-  if (rows <= FEW * lanes && (blocks & 7) == 0) {
-    fewProducts(
-      out, x, w, rows, N, blocks, from, to, type, lanes, way, halves, minimum, careful, panelBytes, stripBytes, scratch,
-    );
+  if (lanes == 1) {
+    for (let panel = from; panel < to; panel++) {
+      const codes = panelCodes(type, careful, w + <usize>panel * panelBytes, blocks, scratch + PANEL, scratch);
+      for (let r = 0; r < rows; r++) {
+        memory.fill(tile, 0, 32);
+        codesProduct(way, halves, minimum, x + <usize>r * stripBytes, codes, blocks, tile);
+        storeRow(out + (<usize>panel << 5) + (<usize>r * <usize>N << 2), tile, min(8, N - panel * 8));
+      }
+    }
     return;
   }
-  for (let panel = from; panel < to; panel++) {
-    const weights = w + <usize>panel * panelBytes;
-    const valid = min(8, N - panel * 8);
-    const column = out + (<usize>panel << 5);
-    const codes = panelCodes(type, careful, weights, blocks, scratch + PANEL, scratch);
-    let strip = x;
-    for (let r = 0; r < rows; r += lanes) {
-      const tokens = min(lanes, rows - r);
-      memory.fill(tile, 0, 256);
-      codesProduct(way, lanes, tokens, halves, minimum, strip, codes, blocks, tile);
-      for (let t = 0; t < tokens; t++) storeRow(column + (<usize>(r + t) * <usize>N << 2), tile + (<usize>t << 5), valid);
-      strip += stripBytes;
-    }
-  }
+  stripProducts(out, x, w, rows, N, blocks, from, to, type, way, halves, minimum, inTiles && !careful, careful, panelBytes, stripBytes, scratch);
 }
 
 /**
- * A few strips: panels are unpacked eight together and eight blocks at a time, so that the weights come from memory while the piece before is multiplied. With
- * whole panels one thing waits for the other: 8 rows by 5,632 × 2,048 of Q4_0, two threads, 200 GOP/s, so FILL_IN.
+ * The same for strips of 8 lanes. Panels that do not go as they lie are unpacked eight together and eight blocks at a time, so that the weights come from memory while
+ * the piece before is multiplied. With whole panels one thing waits for the other.
  */
-function fewProducts(
-  out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, lanes: i32, way: i32, halves: i32,
-  minimum: bool, careful: bool, panelBytes: usize, stripBytes: usize, scratch: usize,
+function stripProducts(
+  out: usize, x: usize, w: usize, rows: i32, N: i32, blocks: i32, from: i32, to: i32, type: i32, way: i32, halves: i32, minimum: bool,
+  inTiles: bool, careful: bool, panelBytes: usize, stripBytes: usize, scratch: usize,
 ): void {
+  const unpacked = !inTiles && !liesAsCodes(type);
+  const kind = !inTiles ? CODES : type == Q8_0 || type == IQ4_NL ? BYTES : kindOf(type);
+  const run = unpacked ? min(RUN, blocks) : blocks;
   const tiles = scratch + PANEL;
-  const codes = tiles + FEW_TILES;
-  const pieceBytes = (panelBytes / <usize>blocks) << 3;
-  const codesBytes = codesBlockBytes(halves, minimum) << 3;
-  const xBytes = stripBlockBytes(lanes, way == WIDEN) << 3;
+  const tileBytes = <usize>((rows + GROUP - 1) / GROUP) * GROUP_BYTES;
+  const codes = tiles + tileBytes;
+  const codesBytes = <usize>run * codesBlockBytes(halves, minimum);
   for (let first = from; first < to; first += TOGETHER) {
-    const count = min(TOGETHER, to - first);
-    memory.fill(tiles, 0, FEW_TILES);
-    for (let b = 0; b < blocks; b += 8) {
-      const piece = w + <usize>first * panelBytes + <usize>(b >> 3) * pieceBytes;
+    const panels = min(TOGETHER, to - first);
+    memory.fill(tiles, 0, tileBytes);
+    for (let b = 0; b < blocks; b += run) {
+      const length = min(run, blocks - b);
+      let at = w + <usize>first * panelBytes + <usize>b * (panelBytes / <usize>blocks);
+      let stride = panelBytes;
+      if (unpacked) {
+        for (let i = 0; i < panels; i++) panelCodes(type, careful, at + <usize>i * panelBytes, length, codes + <usize>i * codesBytes, scratch);
+        at = codes;
+        stride = codesBytes;
+      }
       let tile = tiles;
-      for (let panel = 0; panel < count; panel++) {
-        const ready = panelCodes(type, careful, piece + <usize>panel * panelBytes, 8, codes, scratch);
-        let strip = x + <usize>(b >> 3) * xBytes;
-        for (let r = 0; r < rows; r += lanes) {
-          codesProduct(way, lanes, min(lanes, rows - r), halves, minimum, strip, ready, 8, tile);
-          strip += stripBytes;
-          tile += 256;
-        }
+      let strips = x + <usize>b * stripBlockBytes(8, way == WIDEN);
+      for (let row = 0; row < rows; row += GROUP) {
+        const quads = (min(GROUP, rows - row) + 3) >> 2;
+        if (way == WIDEN) widenProducts(halves, minimum, strips, stripBytes, quads << 2, at, stride, panels, length, tile);
+        else tileProducts(kind, halves, minimum, way == PAIR, strips, stripBytes, quads, at, stride, panels, length, tile, scratch);
+        strips += stripBytes * <usize>(GROUP / 8);
+        tile += GROUP_BYTES;
       }
     }
-    let tile = tiles;
-    for (let panel = first; panel < first + count; panel++) {
-      const valid = min(8, N - panel * 8);
-      for (let r = 0; r < rows; r += lanes) {
-        for (let t = 0; t < min(lanes, rows - r); t++) {
-          storeRow(out + (<usize>panel << 5) + (<usize>(r + t) * <usize>N << 2), tile + (<usize>t << 5), valid);
-        }
-        tile += 256;
+    for (let row = 0; row < rows; row++) {
+      // [group of rows][panel][rows of the group, a multiple of 4][8]
+      const inGroup = row & (GROUP - 1);
+      const step = <usize>((min(GROUP, rows - row + inGroup) + 3) >> 2) << 7;
+      let tile = tiles + <usize>(row / GROUP) * GROUP_BYTES + (<usize>inGroup << 5);
+      for (let panel = first; panel < first + panels; panel++) {
+        storeRow(out + (<usize>panel << 5) + (<usize>row * <usize>N << 2), tile, min(8, N - panel * 8));
+        tile += step;
       }
     }
   }
@@ -230,7 +226,7 @@ function halfProducts(
 
 /**
  * Arguments: out, x (prepared), w, offsets (0: one matrix for all S rows), S, E, N, K, type, lanes, way, halves, minimum, codesOnly (never multiply the panel as it
- * lies), panelBytes, rowBlock (a multiple of lanes), panelBlock, columns, scratch, scratchStride.
+ * lies), inTiles (more rows by the panel as it lies), panelBytes, rowBlock (a multiple of lanes), panelBlock, columns, scratch, scratchStride.
  */
 export function packedMatmul(p: usize, thread: i32, threads: i32): void {
   products(p, thread);
@@ -256,11 +252,12 @@ function products(p: usize, thread: i32): void {
   const halves = load<i32>(p, 44);
   const minimum = load<i32>(p, 48) != 0;
   const codesOnly = load<i32>(p, 52) != 0;
-  const panelBytes = <usize>load<u32>(p, 56);
-  const rowBlock = load<i32>(p, 60);
-  const panelBlock = load<i32>(p, 64);
-  const columns = load<i32>(p, 68);
-  const scratch = <usize>load<u32>(p, 72) + <usize>thread * <usize>load<u32>(p, 76);
+  const inTiles = load<i32>(p, 56) != 0;
+  const panelBytes = <usize>load<u32>(p, 60);
+  const rowBlock = load<i32>(p, 64);
+  const panelBlock = load<i32>(p, 68);
+  const columns = load<i32>(p, 72);
+  const scratch = <usize>load<u32>(p, 76) + <usize>thread * <usize>load<u32>(p, 80);
   const isHalf = type == F16 || type == BF16;
   const panelRows = isHalf ? 16 : 8;
   const panels = (N + panelRows - 1) / panelRows;
@@ -289,8 +286,8 @@ function products(p: usize, thread: i32): void {
           halfProducts(target, ready, matrix, rows, N, K, b * panelBlock, last, type == F16, lanes, awkward, columns, panelBytes, scratch);
         } else {
           blockProducts(
-            target, ready, matrix, rows, N, blocks, b * panelBlock, last, type, lanes, way, halves, minimum, direct, awkward, panelBytes,
-            scratch,
+            target, ready, matrix, rows, N, blocks, b * panelBlock, last, type, lanes, way, halves, minimum, direct, inTiles, awkward,
+            panelBytes, scratch,
           );
         }
         mine = claim();

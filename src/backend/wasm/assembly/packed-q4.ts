@@ -4,7 +4,7 @@
 //   Q4_K   for each 256 k first [8] f16 d, [8] f16 dmin; each block [8] u8 scale, [8] u8 minimum, codes (d·scale·code - dmin·minimum)   18.5 (file: 18)
 // Codes: [4 groups][8 rows][4 bytes]; byte j of group g holds k = 4g + j in its low half, k = 16 + 4g + j in its high half, so one vector of 16 bytes
 // gives 4 rows × 4 k twice, and one 32-bit splat of x serves 8 rows. One token, one core of a Xeon (Sapphire Rapids), wide build: 23 GB/s from the cache, 12.5 from memory,
-// where reading alone gives 11.9; two threads 19 of 23. Without AVX-VNNI 20 from the cache. More tokens go through packed-codes.ts.
+// where reading alone gives 11.9; two threads 19 of 23. Without AVX-VNNI 20 from the cache. More tokens go through packed-tiles.ts.
 
 import { dot, pairDot } from "./packed-codes";
 import { quickHalf4, scale4 } from "./half";

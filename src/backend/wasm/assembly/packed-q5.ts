@@ -1,6 +1,6 @@
 // Q5_0, Q5_1 and Q5_K: 5-bit codes. Layout of a panel of 8 rows: as packed-q4.ts, with 32 bytes of fifth bits before each block's codes: [8 rows][4 bytes]; byte j
 // holds the bits of k = 4i + j in bit 3 - i and of k = 16 + 4i + j in bit 7 - i, so that doubling the byte brings the next bit in place. 22, 24 and
-// 22.5 bytes a row and block (Q5_K in a file: 22). One token, one core: 19 GB/s from the cache, 11.4 from memory; more tokens go through packed-codes.ts.
+// 22.5 bytes a row and block (Q5_K in a file: 22). One token, one core: 19 GB/s from the cache, 11.4 from memory; more tokens go through packed-tiles.ts, as codes.
 
 import { dot } from "./packed-codes";
 import { quickHalf4, scale4 } from "./half";

@@ -2,7 +2,7 @@
 // which would send all products the careful way: half the speed); each block of 32 k [8] i8 scale of its first half, [8] i8 of its
 // second, 64 bytes of high bits ([2 halves][8 rows][4 bytes]), 128 bytes of low halves as in packed-q4.ts. Weight = d·scale·(code - 32). Byte j of the
 // high bits of half h holds k = 16h + 4i + j for i = 0..3 in the bits from 4, 6, 0, 2 on. 26.5 bytes a row and block (file: 26.25). One token, one
-// core: 20 GB/s from the cache, 12.2 from memory; more tokens go through packed-codes.ts.
+// core: 20 GB/s from the cache, 12.2 from memory; more tokens go through packed-tiles.ts, as codes.
 
 import { dot } from "./packed-codes";
 import { half4 } from "./half";

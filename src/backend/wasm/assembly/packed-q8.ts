@@ -1,7 +1,7 @@
 // Q8_0: 8-bit weights. Layout of a panel of 8 rows, block by block of 32 k: [8] f16 scale, then [8 groups][8 rows][4 bytes]: 34 bytes a row and block, as in
 // the file. The bytes are stored + 128 (offset 128) where the relaxed product takes its second operand as unsigned, as they are where it takes it as signed; where it
 // is exact for 7 bits only, `widen` multiplies in 16 bits. One token, one core of a Xeon, wide build: 38 GB/s from the cache (widen 19), 13.4 from memory; more tokens
-// go through packed-codes.ts.
+// go through packed-tiles.ts.
 
 import { dot } from "./packed-codes";
 import { half4, quickHalf4 } from "./half";
