@@ -28,7 +28,7 @@ type Case = {
   readonly run: () => void;
 };
 
-const rounds = 9;
+const rounds = 8;
 
 /** `onStep` hears how many of the samples are taken. */
 export async function benchKernels(
@@ -42,9 +42,9 @@ export async function benchKernels(
   const times = cases.map((): number[] => []);
   for (let round = 0; round < rounds; round++) {
     for (const [i, { run }] of cases.entries()) {
-      // Enough repeats for 50 ms: waking the threads and cold caches then cost less than a hundredth.
+      // Enough repeats for 100 ms: waking the threads and cold caches cost half a hundredth then.
       const once = times[i]?.[0] ?? 1e-3;
-      const repeats = round === 0 ? 1 : Math.max(1, Math.min(200, Math.ceil(50e-3 / once)));
+      const repeats = round === 0 ? 1 : Math.max(1, Math.min(200, Math.ceil(100e-3 / once)));
       const start = now();
       for (let repeat = 0; repeat < repeats; repeat++) run();
       await device.finish();
