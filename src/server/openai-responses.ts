@@ -21,6 +21,8 @@ const item = z.looseObject({
   content: content.nullish(),
 });
 
+const storesNothing = "Invalid input: expected nothing: this server stores no responses";
+
 export const responsesRequest = z.object({
   model: z.string().max(256).nullish(),
   input: z.union([z.string(), z.array(item).min(1)]),
@@ -60,7 +62,10 @@ export const responsesRequest = z.object({
     .nullish(),
   tool_choice: z.union([z.enum(["none", "auto", "required"]), z.object({ type: z.literal("function"), name: z.string() })]).nullish(),
   parallel_tool_calls: z.boolean().nullish(),
-  previous_response_id: z.null("Invalid input: expected nothing: this server stores no responses").optional(),
+  previous_response_id: z.null(storesNothing).optional(),
+  conversation: z.null(storesNothing).optional(),
+  prompt: z.null(storesNothing).optional(),
+  background: z.literal(false, storesNothing).nullish(),
   metadata: anyObject.nullish(),
   user: z.string().max(1024).nullish(),
   chat_template_kwargs: thinkingFields.chat_template_kwargs,

@@ -124,6 +124,7 @@ function expectation(issue: Issue): string {
   if (issue.code === "invalid_union") return issue.message === "Invalid input" ? "one of the documented forms" : issue.message;
   return issue.message
     .replace(/^(?:Invalid (?:input|option|string|key in record)|Too (?:small|big)|Unrecognized keys?): /, "")
+    .replace(/^expected /, "") // Refusal says it itself
     .replace(/, received .*$/, "");
 }
 
