@@ -86,7 +86,7 @@ function failure(wire: WireError): string {
 }
 
 function head(id: string, work: Work): object {
-  return { id, type: "message", role: "assistant", model: work.model.name };
+  return { id, type: "message", role: "assistant", model: work.model.name, container: null, diagnostics: null, stop_details: null };
 }
 
 function ending({ reason, stopText }: Finish): object {
@@ -101,14 +101,19 @@ function usage(finish: Finish | undefined): object {
     output_tokens: finish?.completionTokens ?? 0,
     cache_read_input_tokens: cached,
     cache_creation_input_tokens: 0,
+    cache_creation: null,
+    inference_geo: null,
+    server_tool_use: null,
+    service_tier: "standard",
+    speed: null,
     output_tokens_details: { thinking_tokens: finish?.reasoningTokens ?? 0 },
   };
 }
 
 function spell({ kind, text, name }: Block): object {
-  if (kind === "text") return { type: "text", text };
+  if (kind === "text") return { type: "text", text, citations: null };
   if (kind === "reasoning") return { type: "thinking", thinking: text, signature: "" };
-  return { type: "tool_use", id: newId("toolu_"), name, input: readInput(text) };
+  return { type: "tool_use", id: newId("toolu_"), name, input: readInput(text), caller: { type: "direct" } };
 }
 
 /** Anthropic's `input` is an object: what the model wrote, or its text where that is none. */

@@ -226,6 +226,7 @@ async function collect(work: Work, field: ReasoningField, withLogprobs: boolean)
       role: "assistant",
       content: content === "" && calls.length > 0 ? null : content,
       refusal: null,
+      annotations: [],
       ...(reasoning !== "" && reasoningOf(reasoning, field)),
       ...(calls.length > 0 && {
         tool_calls: calls.map((one) => ({ id: one.id, type: "function", function: { name: one.name, arguments: one.arguments } })),
