@@ -2,6 +2,7 @@
 // its cost. A model that came out of a run is asked what it was trained for: the task's options are read from the run's recipe.json.
 
 import { type Command, Option } from "commander";
+import { stopIdsOf } from "../chat/sampling-defaults.ts";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { isJsonObject, type JsonValue, parseJson } from "../core/json.ts";
@@ -17,7 +18,7 @@ import { thinkClose } from "../tasks/completion.ts";
 import { distinctRows, sampleFrom } from "../tasks/split.ts";
 import { openTask, type TrainingTask, taskNames } from "../train/task-table.ts";
 import { integer, integers, real } from "./flags.ts";
-import { addModelFlags, findModel, type LoadedModel, type ModelFlags, stopIds, withModel } from "./model.ts";
+import { addModelFlags, findModel, type LoadedModel, type ModelFlags, withModel } from "./model.ts";
 import { note, progressLine, say, table, writeJson } from "./output.ts";
 
 type Flags = ModelFlags & {
@@ -144,7 +145,7 @@ async function measure(loaded: LoadedModel, task: TrainingTask["task"], rows: re
   const { bos } = tokenizer.specialIds;
   const common: EvaluateOptions = {
     maxTokens,
-    stop: stopIds(loaded),
+    stop: stopIdsOf(loaded.generationConfig, loaded.tokenizer.specialIds.eos, loaded.model.vocabSize),
     thinkEnd: encode(thinkClose),
     seed: flags.seed,
     ...(bos !== undefined && { bos }),

@@ -84,10 +84,14 @@ function usageLine(text: string): string {
   return `${text.trim().replaceAll(/\s*\n\s*/g, " ")}; see --help`;
 }
 
-// `gradually … | head` closes our output early: that is not a failure.
+// `gradually … | head` closes our output early: that is not a failure. A terminal that was closed is none either: its signal ends the work in order, and
+// until then nobody hears what is said.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);
-  throw error;
+  if (error.code !== "EIO") throw error;
+});
+process.stderr.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
 });
 
 // Not process.exit: what is still on its way to a pipe would be lost.

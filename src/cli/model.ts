@@ -171,10 +171,3 @@ function chooseContext({ config, tensors }: ModelFiles, wanted: number | undefin
     });
   return wanted;
 }
-
-/** Ids that end a generation. */
-export function stopIds({ generationConfig, tokenizer, model }: Pick<LoadedModel, "generationConfig" | "tokenizer" | "model">): number[] {
-  const named = generationConfig.eos_token_id ?? tokenizer.specialIds.eos;
-  const ids = Array.isArray(named) ? named : [named];
-  return ids.filter((id): id is number => typeof id === "number" && Number.isSafeInteger(id) && id >= 0 && id < model.vocabSize);
-}

@@ -128,9 +128,10 @@ async function serve(references: readonly string[], flags: Flags): Promise<void>
   await ended;
 }
 
-/** Ends on SIGTERM or SIGINT: what runs finishes within the grace time; a second signal ends it at once. */
+/** Ends on SIGTERM, SIGINT or SIGHUP (the terminal was closed): what runs finishes within the grace time; a second signal ends it at once. */
 function untilSignal(app: App, listener: Listener): Promise<void> {
   return new Promise((resolve) => {
+    const ending = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
     let signals = 0;
     const onSignal = () => {
       if (++signals > 2) return;
@@ -144,14 +145,12 @@ function untilSignal(app: App, listener: Listener): Promise<void> {
       isEnding = true;
       // The last bytes are still on their way to clients.
       await Promise.race([listener.close(), new Promise((next) => setTimeout(next, 500))]);
-      process.off("SIGTERM", onSignal);
-      process.off("SIGINT", onSignal);
+      for (const signal of ending) process.off(signal, onSignal);
       listener.destroy();
       await app.close();
       resolve();
     };
-    process.on("SIGTERM", onSignal);
-    process.on("SIGINT", onSignal);
+    for (const signal of ending) process.on(signal, onSignal);
   });
 }
 

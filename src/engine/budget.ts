@@ -3,6 +3,7 @@
 //   cap     after `max` thinking ids, `end` and then `cue` are forced; forced ids are fed and emitted as if they had been drawn
 //   early   when end[0] or a stop id is drawn before `min` thinking ids, or while extensions are left, it is dropped and the
 //           extension ("Wait") is forced in its place; without extension ids another id is drawn in its place
+//   stop    of a request with a constraint: a stop id drawn while thinking ends the thinking, not the answer, which the constraint still owes
 // Extension ids count as thinking, and the cap cuts even them short. Only ends dropped while extensions are left use one up.
 
 import type { CheckedBudget } from "./request.ts";
@@ -31,12 +32,17 @@ export function startBudget(budget: CheckedBudget): BudgetState {
 export function takeForced(state: BudgetState): number | undefined {
   const { budget } = state;
   if (state.isThinking && !state.isEnding && state.count >= budget.max) {
-    state.isEnding = true;
-    state.queue = [...budget.end.slice(state.matched), ...budget.cue];
+    endThinking(state);
   }
   const id = state.queue[0];
   if (id !== undefined) state.queue = state.queue.slice(1);
   return id;
+}
+
+/** `end` and `cue` are forced next. */
+export function endThinking(state: BudgetState): void {
+  state.isEnding = true;
+  state.queue = [...state.budget.end.slice(state.matched), ...state.budget.cue];
 }
 
 /** Whether the drawn id would end thinking too soon. */

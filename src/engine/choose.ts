@@ -6,7 +6,7 @@
 import type { HostArray } from "../core/dtype.ts";
 import { DeviceError } from "../core/errors.ts";
 import { Random } from "../core/random.ts";
-import { extendThinking, isEarly, takeForced } from "./budget.ts";
+import { endThinking, extendThinking, isEarly, takeForced } from "./budget.ts";
 import { unusable } from "./filters.ts";
 import { applyPenalties } from "./penalties.ts";
 import type { Sampler } from "./sampler.ts";
@@ -56,7 +56,11 @@ export function chooseId(
   const place = emittedCount(sequence);
   const id = sample(logits, start, width, request, randomAt(sequence.seed, place));
   if (id === unusable) throw notFinite(sequence, logits, start, width);
-  if (!budget || !isEarly(budget, id, request.stop)) return made(id, false);
+  if (!budget || !isEarly(budget, id, request.stop)) {
+    if (!budget?.isThinking || !request.constraint || !request.stop.has(id)) return made(id, false);
+    endThinking(budget);
+    return made(takeForced(budget) as number, true);
+  }
 
   if (extendThinking(budget)) return made(takeForced(budget) as number, true);
   for (const ending of request.stop) logits[start + ending] = Number.NEGATIVE_INFINITY;

@@ -2,9 +2,10 @@
 
 import { Worker } from "node:worker_threads";
 import type { GrammarEngine } from "../chat/grammar.ts";
+import { DeviceError } from "../core/errors.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type GrammarHandle, openGrammarEngine } from "./grammar-engine.ts";
-import { nodeHandle } from "./node.ts";
+import { mayHaveThreads, nodeHandle } from "./node.ts";
 
 export type GrammarOptions = {
   /**
@@ -21,6 +22,14 @@ export async function openGrammarThreads(
   stopIds: readonly number[],
   options: GrammarOptions = {},
 ): Promise<GrammarEngine> {
+  if (!mayHaveThreads()) {
+    throw new DeviceError({
+      operation: "compile a structure",
+      got: "a process that may start no thread (node --permission)",
+      expected: "a thread, which a grammar that explodes cannot leave",
+      cure: "add --allow-worker, or ask for no structure",
+    });
+  }
   return await openGrammarEngine(spawn, tokenizer, vocabSize, stopIds, options.compileMilliseconds ?? 500);
 }
 

@@ -74,13 +74,18 @@ async function compileWithFlags(fused: boolean, compile: () => Promise<WebAssemb
   }
 }
 
+/** Under `node --permission` threads need a flag; without it one thread computes, as in a page that is not isolated. */
+export function mayHaveThreads(): boolean {
+  return process.permission === undefined || process.permission.has("worker");
+}
+
 export function nodeHost(): Host {
   return {
     name: "node",
     parallelism: Math.max(1, availableParallelism()),
     files: nodeFiles,
     now: () => performance.now() / 1000,
-    spawnWasmWorker,
+    ...(mayHaveThreads() && { spawnWasmWorker }),
     canFuseSimd: canFuseSimd(),
     compileFast,
     env: (name) => process.env[name],

@@ -6,6 +6,7 @@ import type { Device } from "../backend/backend.ts";
 import { ChatModel, type ChatModelParts } from "../chat/model.ts";
 import { openPlainChat } from "../chat/plain-chat.ts";
 import { openChat } from "../chat/prompt.ts";
+import { soundDefaults } from "../chat/sampling-defaults.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
 import type { CacheType } from "../core/dtype.ts";
 import { type PackedType, packedRowBytes } from "../core/dtype.ts";
@@ -88,6 +89,8 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     cleanups.push(() => device.close());
     const model = await loadModel(device, opened, { weights: "stored", contextLength });
     cleanups.push(() => model.dispose());
+    const defaults = soundDefaults(opened.generationConfig, model.vocabSize);
+    for (const warning of defaults.warnings) options.onWarning?.(warning);
     const tags = chat?.thinkTags ?? (tokenizer.idOf(r1Tags.close) === undefined ? undefined : r1Tags);
     const thinkTags = options.thinking === false ? undefined : (options.thinking ?? tags);
     const { openGrammars } = parts;
@@ -97,7 +100,7 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
       ...(chat && { chat }),
       ...(isPlain && options.plainChat && { chat: openPlainChat(tokenizer, thinkTags !== undefined, path), isPlain }),
       ...(thinkTags && { thinkTags }),
-      generationConfig: opened.generationConfig,
+      generationConfig: defaults.config,
       now: host.now,
       engine: { slots: parallel, contextLength, cacheType, ...(speculation && { speculation }) },
       ...(openGrammars && { openGrammars }),

@@ -10,8 +10,8 @@ import { prepareChat } from "./chat-job.ts";
 import { event } from "./event-stream.ts";
 import type { Finish } from "./generation.ts";
 import { readJob } from "./openai-chat.ts";
-import { badField, errorBody, type WireError } from "./refusal.ts";
-import { anyObject, fraction, integer, maxTokens, number, thinkingFields } from "./schema-parts.ts";
+import { badField, errorBody, Refusal, type WireError } from "./refusal.ts";
+import { anyObject, effort, fraction, integer, maxTokens, number, thinkingFields } from "./schema-parts.ts";
 import type { ChatRequest, MessageBody } from "./schemas.ts";
 import { Work } from "./work.ts";
 
@@ -21,7 +21,7 @@ const content = z.union([z.string(), z.array(part)]);
 export const messagesRequest = z.object({
   model: z.string().max(256),
   max_tokens: maxTokens,
-  messages: z.array(z.object({ role: z.enum(["user", "assistant"]), content })).min(1),
+  messages: z.array(z.object({ role: z.enum(["user", "assistant", "system"]), content })).min(1),
   system: content.nullish(),
   stop_sequences: z.array(z.string().min(1)).nullish(),
   stream: z.boolean().nullish(),
@@ -31,6 +31,7 @@ export const messagesRequest = z.object({
   tools: z
     .array(
       z.looseObject({
+        type: z.literal("custom", "custom: tools that the caller runs").nullish(),
         name: z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, "letters, digits, _ and -, at most 64"),
         description: z.string().nullish(),
         input_schema: anyObject.nullish(),
@@ -39,7 +40,16 @@ export const messagesRequest = z.object({
     .nullish(),
   tool_choice: z.object({ type: z.enum(["auto", "any", "tool", "none"]), name: z.string().nullish() }).nullish(),
   thinking: thinkingFields.thinking,
-  output_config: thinkingFields.output_config,
+  output_config: z
+    .object({
+      effort: effort.nullish(),
+      format: z
+        .object({ type: z.literal("json_schema"), schema: anyObject })
+        .nullish()
+        .describe("What the answer must be, after the thinking."),
+    })
+    .nullish(),
+  thread: anyObject.nullish().describe("Refused: nothing is stored, each request tells the whole conversation."),
 });
 export type MessagesRequest = z.output<typeof messagesRequest>;
 
@@ -76,7 +86,7 @@ function failure(wire: WireError): string {
 }
 
 function head(id: string, work: Work): object {
-  return { id, type: "message", role: "assistant", model: work.model.name };
+  return { id, type: "message", role: "assistant", model: work.model.name, container: null, diagnostics: null, stop_details: null };
 }
 
 function ending({ reason, stopText }: Finish): object {
@@ -91,13 +101,19 @@ function usage(finish: Finish | undefined): object {
     output_tokens: finish?.completionTokens ?? 0,
     cache_read_input_tokens: cached,
     cache_creation_input_tokens: 0,
+    cache_creation: null,
+    inference_geo: null,
+    server_tool_use: null,
+    service_tier: "standard",
+    speed: null,
+    output_tokens_details: { thinking_tokens: finish?.reasoningTokens ?? 0 },
   };
 }
 
 function spell({ kind, text, name }: Block): object {
-  if (kind === "text") return { type: "text", text };
+  if (kind === "text") return { type: "text", text, citations: null };
   if (kind === "reasoning") return { type: "thinking", thinking: text, signature: "" };
-  return { type: "tool_use", id: newId("toolu_"), name, input: readInput(text) };
+  return { type: "tool_use", id: newId("toolu_"), name, input: readInput(text), caller: { type: "direct" } };
 }
 
 /** Anthropic's `input` is an object: what the model wrote, or its text where that is none. */
@@ -140,7 +156,15 @@ async function* events(work: Work, id: string): AsyncGenerator<string> {
 
 /** The same request in OpenAI's words. */
 function asChat(body: MessagesRequest): ChatRequest {
-  const { system, tool_choice: choice } = body;
+  const { system, tool_choice: choice, output_config: output } = body;
+  if (body.thread) {
+    // By this code a client knows that it is to send everything again.
+    throw new Refusal("a thread", "no thread: this server stores no messages", "send the whole conversation", {
+      status: 400,
+      param: "thread",
+      code: "thread_unsupported_request",
+    });
+  }
   const instructions = system === null || system === undefined ? [] : [{ role: "system" as const, content: textOf(system, "system") }];
   return {
     model: body.model,
@@ -151,7 +175,8 @@ function asChat(body: MessagesRequest): ChatRequest {
     top_k: body.top_k,
     stop: body.stop_sequences,
     thinking: body.thinking,
-    output_config: body.output_config,
+    output_config: output,
+    ...(output?.format && { response_format: { type: "json_schema", json_schema: { name: "output", schema: output.format.schema } } }),
     tools: body.tools?.map(({ name, description, input_schema }) => ({
       type: "function" as const,
       function: { name, description, parameters: input_schema },

@@ -23,6 +23,8 @@ export type JobOptions = {
   readonly maxTokens?: number;
   readonly sampling: Sampling;
   readonly stops: readonly string[];
+  /** Beside the model's own. */
+  readonly stopIds?: readonly number[];
   readonly logprobs?: boolean;
   readonly topLogprobs?: number;
   readonly structure?: Structure;
@@ -91,7 +93,7 @@ function choices(
   const request: GenerationRequest = {
     ids,
     maxTokens: job.maxTokens ?? numberAt(generationConfig, "max_new_tokens") ?? engine.contextLength,
-    stop: job.ignoreEos ? [] : stopIds,
+    stop: [...(job.ignoreEos ? [] : stopIds), ...(job.stopIds ?? [])],
     ...(budget && { budget }),
     ...(job.logprobs && { logprobs: true }),
     ...(job.topLogprobs && { topLogprobs: job.topLogprobs }),

@@ -62,6 +62,8 @@ export const ollamaGenerateRequest = z.object({
   prompt: z.string().nullish(),
   system: z.string().nullish(),
   raw: z.boolean().nullish(),
+  context: z.array(z.unknown()).max(0, "nothing: this server keeps no conversation; /api/chat takes all of it").nullish(),
+  template: z.string().max(0, "no template: the model's own is used").nullish(),
   suffix: z.string().max(0, "no suffix: this server only continues texts").nullish(),
   images: z.array(z.unknown()).max(0, "no images: this server reads text only").nullish(),
 });

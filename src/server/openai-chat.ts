@@ -9,8 +9,9 @@ import { readConversation, readTools } from "./conversation.ts";
 import { event } from "./event-stream.ts";
 import type { Batch, TokenLogprob } from "./generation.ts";
 import { badField, type WireError } from "./refusal.ts";
-import type { ChatRequest, responseFormat, toolChoice } from "./schemas.ts";
+import type { ChatRequest, toolChoice } from "./schemas.ts";
 import type { ServedModel } from "./shelf.ts";
+import { readStructure } from "./structures.ts";
 import { readThinking } from "./thinking.ts";
 import { timings, usage } from "./usage.ts";
 import { Work } from "./work.ts";
@@ -59,7 +60,6 @@ function checkTogether(body: ChatRequest): void {
 export function readJob(call: Call, body: ChatRequest, model: ServedModel): ChatJob {
   const { server } = call;
   const { limits } = server;
-  const structure = readFormat(body.response_format, limits.schemaBytes);
   const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
   const tools = readTools(body.tools ?? [], limits);
   return {
@@ -67,7 +67,6 @@ export function readJob(call: Call, body: ChatRequest, model: ServedModel): Chat
     ...(maxTokens !== undefined && { maxTokens }),
     ...(body.logprobs && { logprobs: true }),
     ...(body.top_logprobs && { topLogprobs: body.top_logprobs }),
-    ...(structure && { structure }),
     messagesField: "messages",
     messages: (style) => readConversation(body.messages, style, limits),
     tools,
@@ -92,6 +91,9 @@ type Common = Pick<
   | "seed"
   | "stop"
   | "ignore_eos"
+  | "stop_token_ids"
+  | "response_format"
+  | "structured_outputs"
 >;
 
 /** The fields of sampling that all of OpenAI's requests share. */
@@ -99,9 +101,17 @@ export function readOptions({ server, caller }: Call, body: Common, model: Serve
   const n = body.n ?? 1;
   if (n > server.limits.sequences) throw badField("n", String(n), `1 to ${server.limits.sequences}`);
   const seed = seedOf(body.seed);
-  const logitBias = readBias(body.logit_bias, model.engine.model.vocabSize);
+  const { vocabSize } = model.engine.model;
+  const logitBias = readBias(body.logit_bias, vocabSize);
+  const structure = readStructure(body, server.limits.schemaBytes);
+  const stopIds = body.stop_token_ids ?? [];
+  const wrong = stopIds.findIndex((id) => id >= vocabSize);
+  if (wrong >= 0)
+    throw badField(`stop_token_ids[${wrong}]`, String(stopIds[wrong]), `ids from 0 to ${vocabSize - 1}`, "use this model's tokenizer");
   return {
     n,
+    ...(structure && { structure }),
+    ...(stopIds.length > 0 && { stopIds }),
     stops: readStops(body.stop, server.limits),
     ...(body.ignore_eos && { ignoreEos: true }),
     // A salt of its own shares with nobody.
@@ -119,16 +129,6 @@ export function readOptions({ server, caller }: Call, body: Common, model: Serve
       ...(seed !== undefined && { seed }),
     },
   };
-}
-
-export function readFormat(format: z.output<typeof responseFormat> | null | undefined, most: number): JobOptions["structure"] {
-  if (!format || format.type === "text") return undefined;
-  if (format.type === "json_object") return { json: true };
-  const { schema } = format.json_schema;
-  if (!schema) throw badField("response_format.json_schema.schema", "nothing", "a JSON schema", "send the schema");
-  const size = JSON.stringify(schema).length;
-  if (size > most) throw badField("response_format.json_schema.schema", `${size} characters`, `at most ${most}`, "send a smaller schema");
-  return { schema };
 }
 
 export function readToolChoice(choice: z.output<typeof toolChoice> | null | undefined): ToolChoice {
@@ -226,6 +226,7 @@ async function collect(work: Work, field: ReasoningField, withLogprobs: boolean)
       role: "assistant",
       content: content === "" && calls.length > 0 ? null : content,
       refusal: null,
+      annotations: [],
       ...(reasoning !== "" && reasoningOf(reasoning, field)),
       ...(calls.length > 0 && {
         tool_calls: calls.map((one) => ({ id: one.id, type: "function", function: { name: one.name, arguments: one.arguments } })),

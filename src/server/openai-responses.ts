@@ -2,6 +2,7 @@
 // events. Nothing is stored: previous_response_id and the like are refused.
 
 import { z } from "zod";
+import { withDefaults } from "../chat/sampling-defaults.ts";
 import { type Block, type BlockEvent, Blocks } from "./blocks.ts";
 import { type Call, newId, unixTime } from "./call.ts";
 import { prepareChat } from "./chat-job.ts";
@@ -20,6 +21,8 @@ const item = z.looseObject({
   role: z.enum(["system", "developer", "user", "assistant"]).nullish(),
   content: content.nullish(),
 });
+
+const storesNothing = "Invalid input: expected nothing: this server stores no responses";
 
 export const responsesRequest = z.object({
   model: z.string().max(256).nullish(),
@@ -60,7 +63,10 @@ export const responsesRequest = z.object({
     .nullish(),
   tool_choice: z.union([z.enum(["none", "auto", "required"]), z.object({ type: z.literal("function"), name: z.string() })]).nullish(),
   parallel_tool_calls: z.boolean().nullish(),
-  previous_response_id: z.null("Invalid input: expected nothing: this server stores no responses").optional(),
+  previous_response_id: z.null(storesNothing).optional(),
+  conversation: z.null(storesNothing).optional(),
+  prompt: z.null(storesNothing).optional(),
+  background: z.literal(false, storesNothing).nullish(),
   metadata: anyObject.nullish(),
   user: z.string().max(1024).nullish(),
   chat_template_kwargs: thinkingFields.chat_template_kwargs,
@@ -73,7 +79,12 @@ export async function responses(call: Call<ResponsesRequest>): Promise<Response>
   const work = await Work.start(call, body.model, (model) =>
     prepareChat(model, { ...readJob(call, asked, model), messagesField: "input" }),
   );
-  const head = { id: newId("resp_"), object: "response", created_at: unixTime(), model: work.model.name };
+  // What the model's own settings say where the request is silent.
+  const { temperature, topP } = withDefaults(
+    { temperature: body.temperature ?? undefined, topP: body.top_p ?? undefined },
+    work.model.generationConfig,
+  );
+  const head = { id: newId("resp_"), object: "response", created_at: unixTime(), model: work.model.name, temperature, top_p: topP ?? 1 };
   if (body.stream) return work.stream(events(work, body, head), failure, { comment: ": keep-alive\n\n" });
   const whole = await work.whole(async () => {
     const blocks = new Blocks();
@@ -97,20 +108,27 @@ function failure({ error }: WireError): string {
 function frame(body: ResponsesRequest, head: object): object {
   return {
     ...head,
+    background: false,
+    completed_at: null,
     error: null,
+    frequency_penalty: 0,
     incomplete_details: null,
     instructions: body.instructions ?? null,
     max_output_tokens: body.max_output_tokens ?? null,
+    max_tool_calls: null,
     metadata: body.metadata ?? {},
     parallel_tool_calls: body.parallel_tool_calls ?? true,
+    presence_penalty: 0,
     previous_response_id: null,
+    prompt_cache_key: null,
     reasoning: { effort: body.reasoning?.effort ?? null, summary: null },
+    safety_identifier: null,
+    service_tier: "default",
     store: false,
-    temperature: body.temperature ?? null,
     text: { format: body.text?.format ?? { type: "text" } },
     tool_choice: body.tool_choice ?? "auto",
-    tools: body.tools ?? [],
-    top_p: body.top_p ?? null,
+    tools: (body.tools ?? []).map((tool) => ({ description: null, parameters: null, strict: null, ...tool })),
+    top_logprobs: 0,
     truncation: "disabled",
     usage: null,
     user: body.user ?? null,
@@ -126,6 +144,7 @@ function finished(body: ResponsesRequest, head: object, output: readonly object[
   return {
     ...frame(body, head),
     status: isCut ? "incomplete" : "completed",
+    completed_at: isCut ? null : unixTime(),
     incomplete_details: isCut ? { reason: "max_output_tokens" } : null,
     output,
     output_text: text,

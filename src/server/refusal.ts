@@ -131,7 +131,9 @@ export function errorBody({ error }: WireError, dialect: Dialect): unknown {
   if (dialect === "ollama") return { error: error.message };
   if (dialect === "anthropic") {
     const type = error.type === "server_error" ? "api_error" : error.type;
-    return { type: "error", error: { ...error, type } };
+    // Its clients look here for what they can mend by themselves.
+    const details = error.code === null ? {} : { details: { error_code: error.code } };
+    return { type: "error", error: { ...error, type, ...details } };
   }
   return { error };
 }

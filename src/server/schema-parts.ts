@@ -42,13 +42,13 @@ export const samplingFields = {
 
 export const efforts = ["none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra"] as const;
 export type Effort = (typeof efforts)[number];
-const effort = z.enum(efforts);
+export const effort = z.enum(efforts);
 const budget = integer(0, 2_147_483_647);
 
 /** Every dialect's way to say how much a model may think; thinking.ts says what each means. */
 export const thinkingFields = {
   thinking: z
-    .object({ type: z.enum(["enabled", "disabled", "adaptive"]), budget_tokens: budget.nullish() })
+    .object({ type: z.enum(["enabled", "disabled", "adaptive", "between_tools"]), budget_tokens: budget.nullish() })
     .nullish()
     .describe("DeepSeek, Anthropic."),
   reasoning_effort: effort.nullish().describe("OpenAI, DeepSeek."),
@@ -124,6 +124,7 @@ function expectation(issue: Issue): string {
   if (issue.code === "invalid_union") return issue.message === "Invalid input" ? "one of the documented forms" : issue.message;
   return issue.message
     .replace(/^(?:Invalid (?:input|option|string|key in record)|Too (?:small|big)|Unrecognized keys?): /, "")
+    .replace(/^expected /, "") // Refusal says it itself
     .replace(/, received .*$/, "");
 }
 

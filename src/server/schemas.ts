@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import { anyObject, integer, maxTokens, samplingFields, thinkingFields } from "./schema-parts.ts";
+import { responseFormat, structuredOutputs } from "./structures.ts";
 
 const textPart = z.looseObject({ type: z.string(), text: z.string().nullish() });
 const content = z.union([z.string(), z.array(textPart)]);
@@ -39,21 +40,10 @@ export const toolChoice = z.union([
   z.object({ type: z.literal("function"), function: z.object({ name: z.string() }) }),
 ]);
 
-export const responseFormat = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("text") }),
-  z.object({ type: z.literal("json_object") }),
-  z.object({
-    type: z.literal("json_schema"),
-    json_schema: z.object({
-      name: z.string().max(64).nullish(),
-      description: z.string().nullish(),
-      schema: anyObject.nullish(),
-      strict: z.boolean().nullish(),
-    }),
-  }),
-]);
-
 export const streamOptions = z.object({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() });
+
+/** What this server has no way to do. Such a field changes the answer, so it is refused where others are dropped; null is nothing. */
+const refused = (cure: string) => z.null(`Invalid input: expected nothing: ${cure}`).optional();
 
 const common = {
   model: z.string().max(256).nullish().describe("A name of /v1/models; left out: the server's first."),
@@ -62,6 +52,9 @@ const common = {
   n: integer(1, 128).nullish(),
   user: z.string().max(1024).nullish().describe("Taken note of by nobody."),
   ignore_eos: z.boolean().nullish(),
+  stop_token_ids: z.array(integer(0, 2_147_483_647)).max(1024).nullish().describe("vLLM: these end the answer too."),
+  response_format: responseFormat.nullish(),
+  structured_outputs: structuredOutputs.nullish().describe("vLLM: one of json, json_object, regex, choice, grammar."),
   ...samplingFields,
 };
 
@@ -74,7 +67,11 @@ export const chatRequest = z.object({
   tools: z.array(tool).nullish(),
   tool_choice: toolChoice.nullish(),
   parallel_tool_calls: z.boolean().nullish(),
-  response_format: responseFormat.nullish(),
+  functions: refused("send tools"),
+  function_call: refused("send tool_choice"),
+  audio: refused("this server writes text"),
+  modalities: z.array(z.literal("text", "Invalid input: expected text alone")).nullish(),
+  web_search_options: refused("this server asks no other"),
   ...common,
   ...thinkingFields,
 });

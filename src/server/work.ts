@@ -144,7 +144,7 @@ export class Work {
   }
 
   #fail(error: unknown): WireError {
-    const { account, note, id, server } = this.#call;
+    const { account, note, id } = this.#call;
     const wire = explain(error, id);
     if (error instanceof Gone || wire.reason === "slow_reader") {
       note({ cancelled: error instanceof Error ? error.message : true });
@@ -152,7 +152,6 @@ export class Work {
     } else {
       note({ error: brief(wire) });
       account?.settle(wire.isOurs || wire.status >= 500 ? "failed" : "rejected", wire.reason);
-      if (wire.isOurs) server.log("failure", { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
     }
     return wire;
   }
@@ -175,7 +174,8 @@ export class Work {
     failed: (wire: WireError) => string,
     options: { readonly headers?: Readonly<Record<string, string>>; readonly comment?: string } = {},
   ): Response {
-    const { limits } = this.#call.server;
+    const { server, id } = this.#call;
+    const { limits } = server;
     const work = this;
     async function* guarded(): AsyncGenerator<string> {
       try {
@@ -183,6 +183,8 @@ export class Work {
         await work.end();
       } catch (error) {
         const wire = await work.end(error);
+        // Of a whole answer the app says it, to which the error goes.
+        if (wire?.isOurs) server.log("failure", { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
         if (wire && !(error instanceof Gone)) yield failed(wire);
       }
     }

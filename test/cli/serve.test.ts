@@ -88,7 +88,7 @@ describe("the end of the process", () => {
     await expect(fetch(`http://127.0.0.1:${at}/health`)).rejects.toThrow();
   }, 60_000);
 
-  test("L12: a second SIGTERM ends it at once; L13: SIGINT ends an idle one", async () => {
+  test("L12: a second SIGTERM ends it at once; L13: SIGINT ends an idle one, and so does a terminal that is closed", async () => {
     const first = start("--api-key", "k", "--limit", "graceSeconds=60");
     const at = await first.port;
     const streams = await Promise.all(Array.from({ length: 20 }, () => ask(at)));
@@ -101,9 +101,11 @@ describe("the end of the process", () => {
     const texts = await Promise.all(streams.map(async ({ text }) => await text));
     expect(texts.some((text) => text.endsWith('"code":"shutting_down"}}\n\n'))).toBe(true);
     expect(texts.every((text) => /(?:\[DONE\]|\}\})\n\n$/.test(text))).toBe(true);
-    const second = start();
-    await second.port;
-    second.child.kill("SIGINT");
-    expect(await second.ended).toBe(0);
+    for (const signal of ["SIGINT", "SIGHUP"] as const) {
+      const idle = start();
+      await idle.port;
+      idle.child.kill(signal);
+      expect(await idle.ended, signal).toBe(0);
+    }
   }, 60_000);
 });

@@ -1,9 +1,10 @@
 // train, and run and eval on what it made: a tiny arithmetic model.
 
+import { spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import * as path from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { cli, expectFailure, json, start, temporaryFolder, trainTiny } from "./cli.ts";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { cli, expectFailure, json, root, start, temporaryFolder, trainTiny } from "./cli.ts";
 
 const temporary = temporaryFolder();
 const runFolder = path.join(temporary.path, "run");
@@ -110,3 +111,42 @@ test("train: Ctrl-C ends it with a checkpoint and exit 0; --resume gives the met
   expect(lines(stopped)).toBe(lines(whole));
   expect(before).toBeLessThan(lines(whole).split("\n").length);
 });
+
+test.each(["SIGTERM", "SIGHUP"] as const)("R05: %s ends it as Ctrl-C does", async (signal) => {
+  const out = path.join(temporary.path, signal);
+  const running = start(["train", "tiny", "--out", out, "--set", "stages.0.steps=2000"]);
+  let asked = false;
+  running.onError((text) => {
+    if (asked || !text.includes("pretrain")) return;
+    asked = true;
+    running.kill(signal);
+  });
+  const ran = await running.done;
+  expect(ran, ran.err).toMatchObject({ code: 0 });
+  expect(newest(out)).toBe(steps(out));
+});
+
+// `script` is the terminal; when it is gone, so is the terminal, and every word that the run says from then on is an error.
+test.skipIf(!existsSync("/usr/bin/script"))("R05: a terminal that is closed ends it with a checkpoint of the last step", async () => {
+  const out = path.join(temporary.path, "closed");
+  const command = [process.execPath, path.join(root, "src/cli/main.ts"), "train", "tiny", "--out", out, "--set", "stages.0.steps=3000"];
+  const terminal = spawn("/usr/bin/script", ["-qec", command.map((word) => `'${word}'`).join(" "), "/dev/null"], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  await new Promise<void>((resolve) => {
+    terminal.stdout.setEncoding("utf8").on("data", (text: string) => text.includes("pretrain") && resolve());
+  });
+  await vi.waitUntil(() => existsSync(path.join(out, "checkpoints")) && newest(out) > 0, { timeout: 20_000 });
+  terminal.kill("SIGKILL");
+  await vi.waitUntil(() => !existsSync(path.join(out, "run.lock")), { timeout: 20_000 });
+  expect(readdirSync(path.join(out, "checkpoints")).filter((name) => name.includes(".tmp-"))).toEqual([]);
+  expect(newest(out)).toBe(steps(out));
+});
+
+function steps(out: string): number {
+  return readFileSync(path.join(out, "metrics.jsonl"), "utf8").trimEnd().split("\n").length;
+}
+
+function newest(out: string): number {
+  return Math.max(0, ...readdirSync(path.join(out, "checkpoints")).map((name) => Number(/^checkpoint-(\d+)$/.exec(name)?.[1] ?? 0)));
+}

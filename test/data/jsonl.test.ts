@@ -77,6 +77,8 @@ describe("errors name the line and the cure", () => {
     ["no content", `{"messages":[{"role":"user"}]}`, /messages\[0\]\.content: nothing/],
     ["half a surrogate pair", `{"text":"\\ud83d"}`, /half a character/],
     ["bytes that are not UTF-8", new Uint8Array([0x7b, 0xff, 0x7d]), /line 1: got bytes that are not UTF-8/],
+    ["P10: a gzip file", new Uint8Array([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]), /line 1: got bytes that are not UTF-8/],
+    ["P11: a parquet file", "PAR1\u0015\u0000", /line 1: got "PAR1/],
     ["a byte order mark in the middle", `${text("a")}\n\ufeff${text("b")}`, /line 2/],
     [
       "a line that is too long",
@@ -99,7 +101,7 @@ describe("errors name the line and the cure", () => {
   });
 });
 
-test("an endless line is refused after maxLineBytes, not read to its end", async () => {
+test("P12: an endless line is refused after maxLineBytes, not read to its end", async () => {
   const file = fileOf(new Uint8Array(1 << 20).fill(0x61));
   await expect(readJsonlRows(file, { maxLineBytes: 10_000, chunkBytes: 1000 })).rejects.toThrow(/more than 10000 bytes/);
   expect(file.reads).toBeLessThan(15);

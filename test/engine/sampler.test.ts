@@ -119,7 +119,7 @@ describe("drawing", () => {
     }
   });
 
-  test("equal ids are cut at the lower ids", () => {
+  test("equal ids are cut at the lower ids (Q13)", () => {
     const equal = new Float32Array(10);
     expect(new Set(draws(equal, { ...free, topP: 0.35 }, 2000, 1))).toEqual(new Set([0, 1, 2, 3]));
     expect(new Set(draws(equal, { ...free, topK: 3 }, 2000, 1))).toEqual(new Set([0, 1, 2]));
@@ -200,7 +200,7 @@ describe("the filtered distribution", () => {
   });
 });
 
-describe("rows that are not finite", () => {
+describe("rows that are not finite (Q14 to Q17)", () => {
   const { NaN: nan, POSITIVE_INFINITY: up, NEGATIVE_INFINITY: down } = Number;
   test.each([[[0, nan, 1]], [[nan, 0, 1]], [[1, 0, nan]], [[0, up, 1]], [[down, down]], [[nan]]])("%j has no id", (row) => {
     for (const temperature of [0, 1]) {

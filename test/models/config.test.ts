@@ -106,7 +106,7 @@ describe("values that do not fit one another", () => {
   });
 });
 
-describe("settings that would change the computation are refused by name", () => {
+describe("settings that would change the computation are refused by name (T35, T36)", () => {
   const cases: readonly (readonly [string, unknown])[] = [
     ["hidden_act", "gelu"],
     ["sliding_window", 4096],

@@ -115,11 +115,14 @@ describe("loadModel", () => {
     }
   });
 
-  test("weights that do not belong to the config are refused before memory is taken", async () => {
+  test("weights that do not belong to the config, T34 among them, are refused before memory is taken", async () => {
     const before = liveStorageCount();
     const { tensors } = saveModel(llama);
     await expect(loadModel(device, { config: { ...llamaConfig, vocab_size: 54 }, tensors })).rejects.toThrow(
       /embed_tokens.weight" of shape \[53, 24\]; expected \[54, 24\]/,
+    );
+    await expect(loadModel(device, { config: { ...llamaConfig, vocab_size: 52 }, tensors })).rejects.toThrow(
+      /embed_tokens.weight" of shape \[53, 24\]; expected \[52, 24\]/,
     );
     await expect(loadModel(device, { config: { ...llamaConfig, num_hidden_layers: 3 }, tensors })).rejects.toThrow(
       /no tensor "model.layers.2.input_layernorm.weight"/,

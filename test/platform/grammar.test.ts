@@ -414,6 +414,17 @@ describe("through the door", () => {
     expect(await other.respond("hi", free).answer()).toMatchObject({ reasoning: "hm", content: "no" });
   }, 60_000);
 
+  test("a model that ends while it thinks ends its thinking, not the answer that is still owed", async () => {
+    const owed = { structure: { choice: ["yes", "no"] } } as const;
+    const chat = await open("hm", owed);
+    const answer = await chat.respond("hi", owed).answer();
+    expect(answer).toMatchObject({ reasoning: "hm", statistics: { stop: "stop" } });
+    expect(["yes", "no"]).toContain(answer.content);
+    // Without a structure nothing is owed.
+    const free = await open("hm", { thinking: { max: 50 } });
+    expect(await free.respond("hi", { thinking: { max: 50 } }).answer()).toMatchObject({ reasoning: "hm", content: "" });
+  }, 60_000);
+
   test("the same seed gives the same answer, alone or in a batch", async () => {
     const options = { thinking: false, structure: { regex: "[a-z]{5,12}" }, temperature: 2, maxTokens: 40, seed: 11 } as const;
     const chat = await open("zzz", options);

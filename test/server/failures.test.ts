@@ -101,6 +101,17 @@ describe("injected", () => {
     expect((await answer(app, 2)).status).toBe(200);
   });
 
+  test.each([false, true])("what fails inside is one line of the log, whole or streamed (stream: %s)", async (stream) => {
+    const onForward = () => {
+      throw new Error("a fault of ours");
+    };
+    const { app, lines } = await openApp({ spoken: { onForward } });
+    const told = await (await ask(app, 0, { stream })).text();
+    expect(told).toContain("failed inside the server");
+    expect(told).not.toContain("a fault of ours");
+    expect(lines.filter((line) => line.startsWith("failure"))).toEqual([expect.stringContaining("a fault of ours")]);
+  });
+
   test("L14: whoever leaves while the device is opened anew is gone; the rest goes on", async () => {
     const { app } = await openApp({ models: reopening([12]) });
     const response = await ask(app, 0, { stream: true });

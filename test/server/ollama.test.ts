@@ -48,6 +48,18 @@ test("generate, options, load", async () => {
   expect(text).toBe("a long answer");
 });
 
+test("what would be forgotten or is another's is refused by name, not dropped", async () => {
+  const { client } = await open({ says: "x" });
+  for (const [more, name] of [
+    [{ context: [1, 2] }, "context"],
+    [{ template: "{{ .Prompt }}" }, "template"],
+    [{ suffix: "}" }, "suffix"],
+    [{ images: ["aGk="] }, "images"],
+  ] as const)
+    await expect(client.generate({ model: "test", prompt: "x", ...more } as never)).rejects.toThrow(`request: ${name}: got `);
+  expect((await client.generate({ model: "test", prompt: "x", context: [], template: "", suffix: "" })).response).toBe("x");
+});
+
 test("what there is: list, show, ps, version; what is not there", async () => {
   const { client } = await open({});
   expect((await client.list()).models.map(({ name }) => name)).toEqual(["test"]);

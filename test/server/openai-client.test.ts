@@ -20,7 +20,7 @@ describe("chat completions", () => {
     expect(answer.choices).toEqual([
       {
         index: 0,
-        message: { role: "assistant", content: "Four.", refusal: null, reasoning_content: "Two and two." },
+        message: { role: "assistant", content: "Four.", refusal: null, annotations: [], reasoning_content: "Two and two." },
         logprobs: null,
         finish_reason: "stop",
       },

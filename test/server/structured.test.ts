@@ -30,6 +30,17 @@ async function textOf(answer: OpenAI.Chat.ChatCompletion | AsyncIterable<OpenAI.
 }
 
 describe("answers that must fit", () => {
+  test("of a model that stops in the middle of its thinking: schema and forced call hold all the same", async () => {
+    const { client } = await open({ template, says: "Four." });
+    const response_format = { type: "json_schema" as const, json_schema: { name: "pet", schema, strict: true } };
+    const answer = await client.chat.completions.create({ model: "test", messages: user, response_format });
+    expect(["cat", "dog"]).toContain((JSON.parse(await textOf(answer)) as { kind: string }).kind);
+    expect(answer.choices[0]?.finish_reason).toBe("stop");
+    const tools = [{ type: "function" as const, function: { name: "pet", parameters: schema, strict: true } }];
+    const call = await client.chat.completions.create({ model: "test", messages: user, tools, tool_choice: "required" });
+    expect(call.choices[0]).toMatchObject({ finish_reason: "tool_calls", message: { tool_calls: [{ function: { name: "pet" } }] } });
+  });
+
   test("json_schema, whole and streamed, after thinking too", async () => {
     const { client } = await open();
     const response_format = { type: "json_schema" as const, json_schema: { name: "pet", schema, strict: true } };

@@ -3,9 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { recipe as tiny } from "../../recipes/tiny.ts";
+import { openDevice } from "../../src/backend/open.ts";
 import { openReference } from "../../src/backend/reference/open.ts";
 import { ConfigError, DeviceError, GraduallyError } from "../../src/core/errors.ts";
-import type { Files, Host } from "../../src/core/host.ts";
+import type { Files, Host, WorkerHandle } from "../../src/core/host.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import { liveStorageCount } from "../../src/tensor/tensor.ts";
 import { latestCheckpoint } from "../../src/train/checkpoint.ts";
@@ -103,6 +104,43 @@ test("the whole recipe, crashed at many places, equals the unbroken run bit for 
   expect(again).toMatchObject({ finished: true, steps: whole.steps, checkpoint: last.checkpoint });
   expect(again.weights).toEqual(whole.weights);
 }, 120_000);
+
+test("R19: another number of threads trains to the same bits, from the beginning and resumed", async () => {
+  const wide = applyOverrides(short, [
+    "model.config.hidden_size=128",
+    "model.config.intermediate_size=256",
+    "stages.0.batchSize=8",
+    "stages.0.sequenceLength=64",
+    "stages.0.steps=4",
+    "stages.1.steps=1",
+    "stages.2.steps=2",
+  ]);
+  let started = 0;
+  const on = async (threads: number) => {
+    const host = nodeHost();
+    const spawnWasmWorker = () => {
+      started++;
+      return host.spawnWasmWorker?.() as WorkerHandle;
+    };
+    return await openDevice({ ...host, spawnWasmWorker }, { device: "cpu", build: "relaxed", threads });
+  };
+  const [one, two] = [await on(1), await on(2)];
+  const [alone, together, mixed] = [fresh(), fresh(), fresh()];
+  const first = await run(wide, alone, { device: one });
+  expect(started).toBe(0);
+  const second = await run(wide, together, { device: two });
+  expect(started).toBe(2); // there was work for them
+  expect(contents(together)).toEqual(contents(alone));
+  expect(second.weights).toEqual(first.weights);
+  const controller = new AbortController();
+  const onProgress = () => void (rowsOf(mixed).length >= 3 && controller.abort());
+  await run(wide, mixed, { device: two, onProgress, signal: controller.signal });
+  const resumed = await run(wide, mixed, { device: one, resume: true });
+  expect(resumed.weights).toEqual(first.weights);
+  expect(metricsOf(mixed)).toBe(metricsOf(alone));
+  await one.close();
+  await two.close();
+});
 
 test("the folder holds what it should, and files of the run are what they say", async () => {
   const out = fresh();

@@ -73,7 +73,7 @@ const attacks = [
   '[x](https://ok.example "\'><img src=x onerror=window.hit=1>")',
 ];
 
-describe.skipIf(!chromium)("a hostile answer", () => {
+describe.skipIf(!chromium)("a hostile answer (A86)", () => {
   test.each(attacks.map((says) => [says.slice(0, 60), says] as const))("%s", async (_, says) => {
     const { page, errors, strangers } = await hear(says);
     // Whatever waits for a hand gets one.
@@ -99,6 +99,68 @@ describe.skipIf(!chromium)("a hostile answer", () => {
         all.flatMap((one) => one.getAttributeNames().filter((name) => name.startsWith("on") || name === "srcdoc" || name === "action")),
       );
     expect(handlers).toEqual([]);
+    await page.context().close();
+  });
+
+  test("A86: signs that turn the writing round are shown in code, and end with their paragraph elsewhere", async () => {
+    const { page, errors } = await hear("before \u202etxt.exe\n\nafter\n\n```js\nif (admin\u202e \u2066) // end\n```");
+    expect(await page.locator(".prose mark").allTextContents()).toEqual(["U+202E", "U+2066"]);
+    const after = page.locator(".prose p").nth(1);
+    expect(await after.textContent()).toBe("after");
+    // The word is drawn from left to right: its first letter stands before its last.
+    const [first, last] = await after.evaluate((paragraph) => {
+      const place = (at: number) => {
+        const range = document.createRange();
+        range.setStart(paragraph.firstChild as Text, at);
+        range.setEnd(paragraph.firstChild as Text, at + 1);
+        return range.getBoundingClientRect().left;
+      };
+      return [place(0), place(4)];
+    });
+    expect(first).toBeLessThan(last as number);
+    expect(errors).toEqual([]);
+    await page.context().close();
+  });
+
+  test("A86: a line of a megabyte, and one of escapes of a terminal: shown as text, and the page goes on", async () => {
+    for (const says of ["x".repeat(1_000_000), "\u001b[2J\u001b]8;;https://evil.example\u0007link\u001b]8;;\u0007 ".repeat(200)]) {
+      const { page, errors, strangers } = await hear(says);
+      expect(await page.locator(".prose a").count()).toBe(
+        says.startsWith("x") ? 0 : await page.locator(".prose a[href^='https:']").count(),
+      );
+      expect((await page.locator(".prose").textContent())?.length).toBeGreaterThan(1000);
+      expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
+      await page.getByRole("button", { name: "New conversation" }).click();
+      await page.locator(".example, h1, h2").first().waitFor();
+      expect(strangers).toEqual([]);
+      expect(errors).toEqual([]);
+      await page.context().close();
+    }
+  });
+
+  test("A86: what came in all the same could not run or call home: the page's policy refuses it", async () => {
+    const { page } = await hear("x");
+    const refused = await page.evaluate(async () => {
+      const violations: string[] = [];
+      document.addEventListener("securitypolicyviolation", ({ effectiveDirective }) => violations.push(effectiveDirective));
+      const add = (html: string) => document.body.append(document.createRange().createContextualFragment(html));
+      add("<script>window.hit = 1</script>");
+      add(
+        "<img src='https://evil.example/a.png'><iframe src='https://evil.example/'></iframe><object data='https://evil.example/'></object>",
+      );
+      add("<link rel=stylesheet href='https://evil.example/a.css'><div onclick='window.hit = 1' id=handler></div>");
+      document.getElementById("handler")?.click();
+      const called = await fetch("https://evil.example/").then(
+        () => "answered",
+        () => "refused",
+      );
+      await new Promise((next) => setTimeout(next, 300));
+      return { called, violations: [...new Set(violations)].sort(), hit: (window as unknown as { hit?: number }).hit };
+    });
+    expect(refused.called).toBe("refused");
+    expect(refused.hit).toBeUndefined();
+    for (const directive of ["connect-src", "frame-src", "img-src", "object-src", "script-src-attr", "script-src-elem", "style-src-elem"])
+      expect(refused.violations).toContain(directive);
     await page.context().close();
   });
 

@@ -145,12 +145,12 @@ export class SharedHeap {
     const end = address + size;
     const capacity = this.memory.buffer.byteLength;
     if (end > capacity) {
-      // Grow by an eighth at least, so that growing stays rare.
-      const wanted = Math.min(this.#maximum, Math.ceil(Math.max(end, capacity * 1.125) / pageBytes));
-      const pages = Math.ceil(end / pageBytes) <= this.#maximum ? wanted - capacity / pageBytes : 0;
+      // Grow by an eighth at least, so that growing stays rare; where the system has not so much, by what is needed.
+      const needed = Math.ceil(end / pageBytes);
+      const generous = Math.min(this.#maximum, Math.ceil(Math.max(end, capacity * 1.125) / pageBytes));
       try {
-        if (pages <= 0) throw new RangeError("beyond 4 GiB");
-        this.memory.grow(pages);
+        if (needed > this.#maximum) throw new RangeError("beyond 4 GiB");
+        if (!this.#mayGrow(generous)) this.memory.grow(needed - capacity / pageBytes);
       } catch (cause) {
         throw new DeviceError(
           {
@@ -167,6 +167,15 @@ export class SharedHeap {
     }
     this.#top = end;
     return address;
+  }
+
+  #mayGrow(pages: number): boolean {
+    try {
+      this.memory.grow(pages - this.memory.buffer.byteLength / pageBytes);
+      return true;
+    } catch {
+      return false;
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 // A text in Markdown on the page. Blocks that did not change are not drawn again, so a long answer streams smoothly.
 
+import type { JSX } from "preact";
 import { memo } from "preact/compat";
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { CopyButton } from "../ui/copy-button.tsx";
@@ -32,10 +33,19 @@ function Code({ text, language }: { readonly text: string; readonly language: st
         <CopyButton text={text} />
       </div>
       <pre>
-        <code>{text}</code>
+        <code>{showDirections(text)}</code>
       </pre>
     </div>
   );
+}
+
+/** Signs that reorder what follows would show other code than is copied and run, so they are shown by their number. */
+function showDirections(text: string): (string | JSX.Element)[] {
+  return text
+    .split(/([\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069])/)
+    .map((piece, i) =>
+      i % 2 === 1 ? <mark key={i}>{`U+${piece.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}`}</mark> : piece,
+    );
 }
 
 /** The HTML comes from toBlocks, which let nothing through but what it lists. */
