@@ -208,7 +208,7 @@ export interface Kernels {
    * Narrow caches: with `cacheType` f16 or q8_0, k and v are rows that cacheWrite stored: row strides count their 32-bit words, head strides count numbers inside a row, and
    * the views begin at the first word of a row. f16: same bits as over an f32 cache of the numbers that they stand for. q8_0: q is rounded to 8 bits as packed products round
    * x, in the blocks of 32 of the cached row that the head's numbers lie in (at a head's edges its part of a block), and the integer products of a block are summed exactly.
-   * A device may round p_j times the scale of a block of values by up to 1/32766 of the largest among 32 keys that follow each other, counted from first[r]; a row's bits depend on
+   * A device may round p_j times the scale of a block of values by up to 1/32766 of the largest p times the largest scale among 32 keys that follow each other, counted from first[r]; a row's bits depend on
    * its query and its keys alone.
    */
   attention(a: {

@@ -16,7 +16,7 @@ const openedBytes = 2 ** 15;
 /** Of q8_0: sums of one key head that a unit keeps, results of chunks of all rows at most, keys of a chunk (as in assembly/attention-bytes.ts). */
 const sumBytes = 2 ** 16;
 const recordsBytes = 2 ** 25;
-const chunkKeys = 512;
+const chunkKeys = 1024;
 const allChunks = 2 ** 20;
 
 type Attention = Kernels["attention"];
@@ -77,8 +77,9 @@ export function wasmAttention(
     if (Math.ceil(R / rowsPerUnit) * G < wanted) {
       records = chunks > 1 ? R * H * chunks * recordBytes : 0;
       if (records > 0 && records <= recordsBytes) {
-        groupsPerUnit = G;
-        chunksPerUnit = Math.max(1, Math.floor((Math.ceil(R / rowsPerUnit) * chunks) / wanted));
+        const parts = Math.ceil(R / rowsPerUnit) * chunks;
+        groupsPerUnit = Math.max(1, Math.min(G, Math.floor((parts * G) / wanted)));
+        chunksPerUnit = Math.max(1, Math.floor(parts / wanted));
       } else {
         records = 0;
         while (rowsPerUnit > 1 && Math.ceil(R / rowsPerUnit) * G < wanted) rowsPerUnit = Math.ceil(rowsPerUnit / 2);
@@ -87,13 +88,9 @@ export function wasmAttention(
     const room = Math.ceil((rowsPerUnit * perGroup) / 8);
     const stripBytes = kBlocks * (way < 0 ? 608 : 352);
     const own = records > 0 ? 0 : room * 8 * recordBytes;
-    const bytes =
-      32 +
-      256 +
-      1568 +
-      128 * Math.max(kBlocks, 16 * vBlocks) +
-      room * 32 +
-      groupsPerUnit * (room * (stripBytes + 96 + 1024 * vBlocks) + own);
+    // In this order: constants and offsets of rows, a tile, counts, then strips, states and sums of each key head, then records.
+    const tile = 1600 + Math.max(128 * kBlocks, 2080 * vBlocks);
+    const bytes = 32 + 640 + tile + room * 32 + groupsPerUnit * (room * (stripBytes + 128 + 1024 * vBlocks) + own);
     const address = records > 0 ? heap.allocate(records) : 0;
     withScratch(bytes, (scratch, scratchStride) => {
       const args = {

@@ -149,11 +149,11 @@ export const narrowAttentionCases: Cases = (random) => {
     [{ R: 7, H: 16, G: 1, D: 80, Dv: 64 }, 32, true],
     [{ R: 12, H: 7, G: 1, D: 40, Dv: 20 }, 16, true],
   ];
-  // Chunks of 512 keys: one row, whose chunks threads share, and many, each with all of its own.
+  // Chunks of 1,024 keys: one row, whose chunks threads share, and many, each with all of its own.
   const long: [Shape, number, boolean][] = [
     [{ R: 1, H: 8, G: 2, D: 64, Dv: 32 }, 256, false],
     [{ R: 40, H: 8, G: 4, D: 40, Dv: 32 }, 256, false],
-    [{ R: 3, H: 12, G: 1, D: 96, Dv: 64 }, 200, true],
+    [{ R: 3, H: 12, G: 1, D: 96, Dv: 64 }, 260, true],
   ];
   for (const type of narrowTypes)
     for (const [shape, pageSize, absorbed] of type === "q8_0" ? [...shapes, ...long] : shapes)

@@ -3,7 +3,8 @@
 // queries' strip is that of packed-rows.ts. Values are turned once for all queries, to [8 groups of 4 keys][32 numbers][4]. Integer sums are exact, blocks are
 // added in order, so lanes and their company do not matter. Pairs of vectors fuse in the wide build. attention-bytes-widen.ts does the same without a dot product of bytes.
 
-import { FLIP } from "./attention-bytes-weights";
+import { lookAhead } from "./attention-bytes-rows";
+import { FLIP, STEPS } from "./attention-bytes-weights";
 import { madd } from "./math";
 import { dot } from "./packed-codes";
 
@@ -14,8 +15,7 @@ const STRIP: usize = 352;
 /** The engine's product takes its second operand as unsigned: keys as they are; as signed: keys less 128. */
 // @ts-ignore: decorator
 @inline
-function key(signed: bool, address: usize, flip: v128): v128 {
-  const bytes = v128.load32_splat(address, 4);
+function key(signed: bool, bytes: v128, flip: v128): v128 {
   return signed ? v128.xor(bytes, flip) : bytes;
 }
 
@@ -23,8 +23,13 @@ function key(signed: bool, address: usize, flip: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function block(signed: bool, first: bool, y: usize, k0: usize, k1: usize, k2: usize, k3: usize, s: usize, flip: v128): void {
+  const f0 = v128.load32_splat(k0);
+  const f1 = v128.load32_splat(k1);
+  const f2 = v128.load32_splat(k2);
+  const f3 = v128.load32_splat(k3);
   const c0 = v128.load(y, 32);
   const c1 = v128.load(y, 48);
+  let q = y + 96;
   let a00 = c0;
   let a01 = c1;
   let a10 = c0;
@@ -33,42 +38,71 @@ function block(signed: bool, first: bool, y: usize, k0: usize, k1: usize, k2: us
   let a21 = c1;
   let a30 = c0;
   let a31 = c1;
-  for (let g: usize = 0; g < 32; g += 8) {
-    const q0 = v128.load(y + (g << 3), 96);
-    const q1 = v128.load(y + (g << 3), 112);
-    const x0 = key(signed, k0 + g, flip);
-    a00 = dot(q0, x0, a00);
-    a01 = dot(q1, x0, a01);
-    const x1 = key(signed, k1 + g, flip);
-    a10 = dot(q0, x1, a10);
-    a11 = dot(q1, x1, a11);
-    const x2 = key(signed, k2 + g, flip);
-    a20 = dot(q0, x2, a20);
-    a21 = dot(q1, x2, a21);
-    const x3 = key(signed, k3 + g, flip);
-    a30 = dot(q0, x3, a30);
-    a31 = dot(q1, x3, a31);
-    const r0 = v128.load(y + (g << 3), 128);
-    const r1 = v128.load(y + (g << 3), 144);
-    const z0 = key(signed, k0 + g + 4, flip);
-    a00 = dot(r0, z0, a00);
-    a01 = dot(r1, z0, a01);
-    const z1 = key(signed, k1 + g + 4, flip);
-    a10 = dot(r0, z1, a10);
-    a11 = dot(r1, z1, a11);
-    const z2 = key(signed, k2 + g + 4, flip);
-    a20 = dot(r0, z2, a20);
-    a21 = dot(r1, z2, a21);
-    const z3 = key(signed, k3 + g + 4, flip);
-    a30 = dot(r0, z3, a30);
-    a31 = dot(r1, z3, a31);
+  for (const end = k0 + 32; k0 < end; ) {
+    const q00 = v128.load(q);
+    const q01 = v128.load(q, 16);
+    const x00 = key(signed, v128.load32_splat(k0, 4), flip);
+    a00 = dot(q00, x00, a00);
+    a01 = dot(q01, x00, a01);
+    const x01 = key(signed, v128.load32_splat(k1, 4), flip);
+    a10 = dot(q00, x01, a10);
+    a11 = dot(q01, x01, a11);
+    const x02 = key(signed, v128.load32_splat(k2, 4), flip);
+    a20 = dot(q00, x02, a20);
+    a21 = dot(q01, x02, a21);
+    const x03 = key(signed, v128.load32_splat(k3, 4), flip);
+    a30 = dot(q00, x03, a30);
+    a31 = dot(q01, x03, a31);
+    const q10 = v128.load(q, 32);
+    const q11 = v128.load(q, 48);
+    const x10 = key(signed, v128.load32_splat(k0, 8), flip);
+    a00 = dot(q10, x10, a00);
+    a01 = dot(q11, x10, a01);
+    const x11 = key(signed, v128.load32_splat(k1, 8), flip);
+    a10 = dot(q10, x11, a10);
+    a11 = dot(q11, x11, a11);
+    const x12 = key(signed, v128.load32_splat(k2, 8), flip);
+    a20 = dot(q10, x12, a20);
+    a21 = dot(q11, x12, a21);
+    const x13 = key(signed, v128.load32_splat(k3, 8), flip);
+    a30 = dot(q10, x13, a30);
+    a31 = dot(q11, x13, a31);
+    const q20 = v128.load(q, 64);
+    const q21 = v128.load(q, 80);
+    const x20 = key(signed, v128.load32_splat(k0, 12), flip);
+    a00 = dot(q20, x20, a00);
+    a01 = dot(q21, x20, a01);
+    const x21 = key(signed, v128.load32_splat(k1, 12), flip);
+    a10 = dot(q20, x21, a10);
+    a11 = dot(q21, x21, a11);
+    const x22 = key(signed, v128.load32_splat(k2, 12), flip);
+    a20 = dot(q20, x22, a20);
+    a21 = dot(q21, x22, a21);
+    const x23 = key(signed, v128.load32_splat(k3, 12), flip);
+    a30 = dot(q20, x23, a30);
+    a31 = dot(q21, x23, a31);
+    const q30 = v128.load(q, 96);
+    const q31 = v128.load(q, 112);
+    const x30 = key(signed, v128.load32_splat(k0, 16), flip);
+    a00 = dot(q30, x30, a00);
+    a01 = dot(q31, x30, a01);
+    const x31 = key(signed, v128.load32_splat(k1, 16), flip);
+    a10 = dot(q30, x31, a10);
+    a11 = dot(q31, x31, a11);
+    const x32 = key(signed, v128.load32_splat(k2, 16), flip);
+    a20 = dot(q30, x32, a20);
+    a21 = dot(q31, x32, a21);
+    const x33 = key(signed, v128.load32_splat(k3, 16), flip);
+    a30 = dot(q30, x33, a30);
+    a31 = dot(q31, x33, a31);
+    q += 128;
+    k0 += 16;
+    k1 += 16;
+    k2 += 16;
+    k3 += 16;
   }
   const s0 = v128.load(y);
   const s1 = v128.load(y, 16);
-  const f0 = v128.load32_splat(k0);
-  const f1 = v128.load32_splat(k1);
-  const f2 = v128.load32_splat(k2);
-  const f3 = v128.load32_splat(k3);
   const zero = f32x4.splat(0);
   const b00 = madd(f32x4.convert_i32x4_s(a00), f32x4.mul(s0, f0), first ? zero : v128.load(s));
   const b01 = madd(f32x4.convert_i32x4_s(a01), f32x4.mul(s1, f0), first ? zero : v128.load(s, 16));
@@ -121,14 +155,16 @@ export function scoreSigned(scores: usize, strip: usize, k: usize, offsets: usiz
   score(true, scores, strip, k, offsets, blocks, constants);
 }
 
-/** A block of 32 rows' values, less 128. */
-export function turnValues(target: usize, v: usize, offsets: usize, constants: usize): void {
+/** A block of 32 rows' values, less 128; scales [8]: the largest of theirs. */
+export function turnValues(target: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
+  let top: u32 = 0;
   const flip = v128.load32_splat(constants, FLIP);
   for (const end = offsets + 128; offsets < end; offsets += 16) {
     const r0 = v + <usize>load<u32>(offsets);
     const r1 = v + <usize>load<u32>(offsets, 4);
     const r2 = v + <usize>load<u32>(offsets, 8);
     const r3 = v + <usize>load<u32>(offsets, 12);
+    top = max(max(top, max(load<u32>(r0), load<u32>(r1))), max(load<u32>(r2), load<u32>(r3)));
     for (let half: usize = 0; half < 2; half++) {
       const a = v128.xor(v128.load(r0 + (half << 4), 4), flip);
       const b = v128.xor(v128.load(r1 + (half << 4), 4), flip);
@@ -145,86 +181,76 @@ export function turnValues(target: usize, v: usize, offsets: usize, constants: u
       target += 64;
     }
   }
+  v128.store(scales, i32x4.splat(top));
+  v128.store(scales, i32x4.splat(top), 16);
 }
 
 /**
- * out[lane][32] = ratio·out + step·Σ code·value for `lanes` lanes, rounded up to pairs; out rows are `stride` bytes apart, steps [8], ratios [8]. The sum of the codes'
- * high bits comes first, times 128 it goes on with the low ones.
+ * out[lane][32] = ratio·out + step·Σ code·value for `lanes` lanes; out rows are `stride` bytes apart, ratios [8]. High and low bits of the codes are summed apart.
  */
-export function mixBytes(out: usize, stride: usize, codes: usize, values: usize, steps: usize, ratios: usize, lanes: i32): void {
-  for (let lane = 0; lane < lanes; lane += 2) {
-    let a0 = i32x4.splat(0);
-    let a1 = i32x4.splat(0);
-    let a2 = i32x4.splat(0);
-    let a3 = i32x4.splat(0);
-    let a4 = i32x4.splat(0);
-    let a5 = i32x4.splat(0);
-    let a6 = i32x4.splat(0);
-    let a7 = i32x4.splat(0);
-    let b0 = i32x4.splat(0);
-    let b1 = i32x4.splat(0);
-    let b2 = i32x4.splat(0);
-    let b3 = i32x4.splat(0);
-    let b4 = i32x4.splat(0);
-    let b5 = i32x4.splat(0);
-    let b6 = i32x4.splat(0);
-    let b7 = i32x4.splat(0);
+export function mixBytes(out: usize, stride: usize, codes: usize, values: usize, ratios: usize, lanes: i32, ahead: usize): void {
+  let steps = codes + STEPS;
+  for (const end = codes + (<usize>lanes << 2); codes < end; codes += 4) {
+    let h0 = i32x4.splat(0);
+    let h1 = i32x4.splat(0);
+    let h2 = i32x4.splat(0);
+    let h3 = i32x4.splat(0);
+    let h4 = i32x4.splat(0);
+    let h5 = i32x4.splat(0);
+    let h6 = i32x4.splat(0);
+    let h7 = i32x4.splat(0);
+    let l0 = i32x4.splat(0);
+    let l1 = i32x4.splat(0);
+    let l2 = i32x4.splat(0);
+    let l3 = i32x4.splat(0);
+    let l4 = i32x4.splat(0);
+    let l5 = i32x4.splat(0);
+    let l6 = i32x4.splat(0);
+    let l7 = i32x4.splat(0);
     let c = codes;
-    for (const end = c + 512; c < end; c += 256) {
-      a0 = i32x4.shl(a0, 7);
-      a1 = i32x4.shl(a1, 7);
-      a2 = i32x4.shl(a2, 7);
-      a3 = i32x4.shl(a3, 7);
-      a4 = i32x4.shl(a4, 7);
-      a5 = i32x4.shl(a5, 7);
-      a6 = i32x4.shl(a6, 7);
-      a7 = i32x4.shl(a7, 7);
-      b0 = i32x4.shl(b0, 7);
-      b1 = i32x4.shl(b1, 7);
-      b2 = i32x4.shl(b2, 7);
-      b3 = i32x4.shl(b3, 7);
-      b4 = i32x4.shl(b4, 7);
-      b5 = i32x4.shl(b5, 7);
-      b6 = i32x4.shl(b6, 7);
-      b7 = i32x4.shl(b7, 7);
-      let v = values;
-      for (let g: usize = 0; g < 256; g += 32) {
-        const x = v128.load32_splat(c + g);
-        const y = v128.load32_splat(c + g, 4);
-        const v0 = v128.load(v, 0);
-        const v1 = v128.load(v, 16);
-        a0 = dot(v0, x, a0);
-        a1 = dot(v1, x, a1);
-        b0 = dot(v0, y, b0);
-        b1 = dot(v1, y, b1);
-        const v2 = v128.load(v, 32);
-        const v3 = v128.load(v, 48);
-        a2 = dot(v2, x, a2);
-        a3 = dot(v3, x, a3);
-        b2 = dot(v2, y, b2);
-        b3 = dot(v3, y, b3);
-        const v4 = v128.load(v, 64);
-        const v5 = v128.load(v, 80);
-        a4 = dot(v4, x, a4);
-        a5 = dot(v5, x, a5);
-        b4 = dot(v4, y, b4);
-        b5 = dot(v5, y, b5);
-        const v6 = v128.load(v, 96);
-        const v7 = v128.load(v, 112);
-        a6 = dot(v6, x, a6);
-        a7 = dot(v7, x, a7);
-        b6 = dot(v6, y, b6);
-        b7 = dot(v7, y, b7);
-        v += 128;
-      }
+    if ((codes & 4) == 0) lookAhead(ahead);
+    for (const stop = values + 1024; values < stop; values += 128) {
+      const x = v128.load32_splat(c);
+      const y = v128.load32_splat(c, 256);
+      const v0 = v128.load(values);
+      const v1 = v128.load(values, 16);
+      h0 = dot(v0, x, h0);
+      h1 = dot(v1, x, h1);
+      l0 = dot(v0, y, l0);
+      l1 = dot(v1, y, l1);
+      const v2 = v128.load(values, 32);
+      const v3 = v128.load(values, 48);
+      h2 = dot(v2, x, h2);
+      h3 = dot(v3, x, h3);
+      l2 = dot(v2, y, l2);
+      l3 = dot(v3, y, l3);
+      const v4 = v128.load(values, 64);
+      const v5 = v128.load(values, 80);
+      h4 = dot(v4, x, h4);
+      h5 = dot(v5, x, h5);
+      l4 = dot(v4, y, l4);
+      l5 = dot(v5, y, l5);
+      const v6 = v128.load(values, 96);
+      const v7 = v128.load(values, 112);
+      h6 = dot(v6, x, h6);
+      h7 = dot(v7, x, h7);
+      l6 = dot(v6, y, l6);
+      l7 = dot(v7, y, l7);
+      c += 32;
     }
-    const next = out + stride;
+    values -= 1024;
+    const a0 = i32x4.add(i32x4.shl(h0, 7), l0);
+    const a1 = i32x4.add(i32x4.shl(h1, 7), l1);
+    const a2 = i32x4.add(i32x4.shl(h2, 7), l2);
+    const a3 = i32x4.add(i32x4.shl(h3, 7), l3);
+    const a4 = i32x4.add(i32x4.shl(h4, 7), l4);
+    const a5 = i32x4.add(i32x4.shl(h5, 7), l5);
+    const a6 = i32x4.add(i32x4.shl(h6, 7), l6);
+    const a7 = i32x4.add(i32x4.shl(h7, 7), l7);
     addTo(out, v128.load32_splat(steps), v128.load32_splat(ratios), a0, a1, a2, a3, a4, a5, a6, a7);
-    addTo(next, v128.load32_splat(steps, 4), v128.load32_splat(ratios, 4), b0, b1, b2, b3, b4, b5, b6, b7);
-    out = next + stride;
-    codes += 8;
-    steps += 8;
-    ratios += 8;
+    out += stride;
+    steps += 4;
+    ratios += 4;
   }
 }
 

@@ -28,40 +28,41 @@ export function writeConstants(constants: usize): void {
   store<u32>(constants, 0x80808080, FLIP);
 }
 
-/** State of a block of 8 queries, [8] each: the largest score so far, the sum of weights, what this tile multiplies all earlier sums by. */
-export const STATE_BYTES: usize = 96;
+/** State of a block of 8 queries, [8] each: the largest score so far, the sum of weights, what this tile multiplies all earlier sums by, its largest weight. */
+export const STATE_BYTES: usize = 128;
 /** Below every score; finite, so that its difference from itself is 0. */
 export const NO_SCORE: f32 = -3e38;
 
-/** Raises the largest scores to those of this tile and sets the ratios; NaN is passed over, its weight will be NaN. */
-export function raiseTops(state: usize, scores: usize): void {
+/** Scores to weights 2^(score - largest so far), in place, and what the state says of them; a NaN is passed over, its weight will be NaN. */
+export function weighTile(scores: usize, state: usize): void {
   let a0 = v128.load(scores);
   let a1 = v128.load(scores, 16);
   let b0 = v128.load(scores, 32);
   let b1 = v128.load(scores, 48);
-  for (let j: usize = 64; j < 1024; j += 64) {
-    a0 = f32x4.pmax(a0, v128.load(scores + j));
-    a1 = f32x4.pmax(a1, v128.load(scores + j, 16));
-    b0 = f32x4.pmax(b0, v128.load(scores + j, 32));
-    b1 = f32x4.pmax(b1, v128.load(scores + j, 48));
+  const end = scores + 1024;
+  for (let row = scores + 64; row < end; row += 64) {
+    a0 = f32x4.pmax(a0, v128.load(row));
+    a1 = f32x4.pmax(a1, v128.load(row, 16));
+    b0 = f32x4.pmax(b0, v128.load(row, 32));
+    b1 = f32x4.pmax(b1, v128.load(row, 48));
   }
+  const peak0 = f32x4.pmax(a0, b0);
+  const peak1 = f32x4.pmax(a1, b1);
   const before0 = v128.load(state);
   const before1 = v128.load(state, 16);
-  const after0 = f32x4.pmax(f32x4.pmax(before0, a0), b0);
-  const after1 = f32x4.pmax(f32x4.pmax(before1, a1), b1);
-  const ratio0 = exp2Negative4(f32x4.sub(before0, after0));
-  const ratio1 = exp2Negative4(f32x4.sub(before1, after1));
-  v128.store(state, after0);
-  v128.store(state, after1, 16);
+  const top0 = f32x4.pmax(before0, peak0);
+  const top1 = f32x4.pmax(before1, peak1);
+  const ratio0 = exp2Negative4(f32x4.sub(before0, top0));
+  const ratio1 = exp2Negative4(f32x4.sub(before1, top1));
+  const weight0 = exp2Negative4(f32x4.sub(peak0, top0));
+  const weight1 = exp2Negative4(f32x4.sub(peak1, top1));
+  v128.store(state, top0);
+  v128.store(state, top1, 16);
   v128.store(state, ratio0, 64);
   v128.store(state, ratio1, 80);
-}
-
-/** Scores to weights 2^(score - largest), in place. */
-export function weighTile(scores: usize, state: usize): void {
-  const top0 = v128.load(state);
-  const top1 = v128.load(state, 16);
-  for (const end = scores + 1024; scores < end; scores += 32) {
+  v128.store(state, weight0, 96);
+  v128.store(state, weight1, 112);
+  for (; scores < end; scores += 32) {
     const w0 = exp2Negative4(f32x4.sub(v128.load(scores), top0));
     const w1 = exp2Negative4(f32x4.sub(v128.load(scores, 16), top1));
     v128.store(scores, w0);
@@ -95,40 +96,6 @@ function scaled(careful: bool, weight: v128, scale: v128): v128 {
   return careful ? v128.andnot(product, f32x4.eq(weight, f32x4.splat(0))) : product;
 }
 
-// @ts-ignore: decorator
-@inline
-function steps(careful: bool, target: usize, weights: usize, v: usize, offsets: usize, constants: usize): void {
-  let a0 = i32x4.splat(0);
-  let a1 = i32x4.splat(0);
-  let b0 = i32x4.splat(0);
-  let b1 = i32x4.splat(0);
-  // As integers: no number here is negative, and NaN is the largest of all.
-  for (const end = offsets + 128; offsets < end; offsets += 8) {
-    const s = v128.load32_splat(v + load<u32>(offsets));
-    a0 = i32x4.max_u(a0, scaled(careful, v128.load(weights), s));
-    a1 = i32x4.max_u(a1, scaled(careful, v128.load(weights, 16), s));
-    const t = v128.load32_splat(v + load<u32>(offsets, 4));
-    b0 = i32x4.max_u(b0, scaled(careful, v128.load(weights, 32), t));
-    b1 = i32x4.max_u(b1, scaled(careful, v128.load(weights, 48), t));
-    weights += 64;
-  }
-  const tiny = v128.load32_splat(constants, TINY);
-  const most = v128.load32_splat(constants, MOST);
-  const step0 = f32x4.div(f32x4.pmax(i32x4.max_u(a0, b0), tiny), most);
-  const step1 = f32x4.div(f32x4.pmax(i32x4.max_u(a1, b1), tiny), most);
-  v128.store(target, step0);
-  v128.store(target, step1, 16);
-}
-
-/** steps[8]: what one unit of a code stands for; v: the block's place in a row, offsets: bytes from there to each of the 32 rows. */
-export function codeSteps(target: usize, weights: usize, v: usize, offsets: usize, constants: usize): void {
-  steps(false, target, weights, v, offsets, constants);
-}
-
-export function codeStepsCareful(target: usize, weights: usize, v: usize, offsets: usize, constants: usize): void {
-  steps(true, target, weights, v, offsets, constants);
-}
-
 /** A code in the low bits, 1.5·2^23 above. */
 // @ts-ignore: decorator
 @inline
@@ -138,9 +105,17 @@ function rounded(careful: bool, weights: usize, scale: v128, inverse: v128, roun
 
 // @ts-ignore: decorator
 @inline
-function code(careful: bool, wide: bool, codes: usize, steps: usize, weights: usize, v: usize, offsets: usize, constants: usize): void {
-  const i0 = f32x4.div(f32x4.splat(1), v128.load(steps));
-  const i1 = f32x4.div(f32x4.splat(1), v128.load(steps, 16));
+function code(careful: bool, wide: bool, codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
+  const tiny = v128.load32_splat(constants, TINY);
+  const most = v128.load32_splat(constants, MOST);
+  const top0 = f32x4.pmax(f32x4.mul(v128.load(state, 96), v128.load(scales)), tiny);
+  const top1 = f32x4.pmax(f32x4.mul(v128.load(state, 112), v128.load(scales, 16)), tiny);
+  const step0 = f32x4.div(top0, most);
+  const step1 = f32x4.div(top1, most);
+  v128.store(codes, step0, 512);
+  v128.store(codes, step1, 528);
+  const i0 = f32x4.div(most, top0);
+  const i1 = f32x4.div(most, top1);
   const rounder = v128.load32_splat(constants, ROUNDER);
   const half = v128.load32_splat(constants, LOW_HALF);
   const seven = v128.load32_splat(constants, LOW_SEVEN);
@@ -187,20 +162,42 @@ function code(careful: bool, wide: bool, codes: usize, steps: usize, weights: us
   }
 }
 
-/** codes: [8 groups of 4 keys][8][4] of the high seven bits, then of the low seven. */
-export function codeBytes(codes: usize, steps: usize, weights: usize, v: usize, offsets: usize, constants: usize): void {
-  code(false, false, codes, steps, weights, v, offsets, constants);
+/** Bytes of a tile's codes, and where the steps begin in it: [8], what one unit of a query's codes stands for. */
+export const STEPS: usize = 512;
+export const CODES_BYTES: usize = 544;
+
+/**
+ * codes: [8 groups of 4 keys][8][4] of the high seven bits, then of the low seven. scales [8]: the largest scale that each query sees; v: the block's place in a row, offsets:
+ * bytes from there to each of the 32 rows. Careful: a query may not see a key.
+ */
+export function codeBytes(codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
+  code(false, false, codes, weights, state, scales, v, offsets, constants);
 }
 
-export function codeBytesCareful(codes: usize, steps: usize, weights: usize, v: usize, offsets: usize, constants: usize): void {
-  code(true, false, codes, steps, weights, v, offsets, constants);
+export function codeBytesCareful(codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
+  code(true, false, codes, weights, state, scales, v, offsets, constants);
 }
 
 /** The same for plain SIMD: [16 pairs of keys][8][2] of 16 bits. */
-export function codeWords(codes: usize, steps: usize, weights: usize, v: usize, offsets: usize, constants: usize): void {
-  code(false, true, codes, steps, weights, v, offsets, constants);
+export function codeWords(codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
+  code(false, true, codes, weights, state, scales, v, offsets, constants);
 }
 
-export function codeWordsCareful(codes: usize, steps: usize, weights: usize, v: usize, offsets: usize, constants: usize): void {
-  code(true, true, codes, steps, weights, v, offsets, constants);
+export function codeWordsCareful(codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
+  code(true, true, codes, weights, state, scales, v, offsets, constants);
+}
+
+/** scales[lane]: the largest of the first counts[lane] - done rows' scales, as integers: none is negative, and NaN is the largest of all. */
+export function largestScales(scales: usize, v: usize, offsets: usize, counts: usize, lanes: i32, done: i32): void {
+  let known: i32 = -1;
+  let top: u32 = 0;
+  for (let lane: usize = 0; lane < <usize>lanes; lane++) {
+    const seen = max(0, min(TILE, load<i32>(counts + (lane << 2)) - done));
+    if (seen != known) {
+      top = 0;
+      for (let j = 0; j < seen; j++) top = max(top, load<u32>(v + <usize>load<u32>(offsets + (<usize>j << 2))));
+      known = seen;
+    }
+    store<u32>(scales + (lane << 2), top);
+  }
 }

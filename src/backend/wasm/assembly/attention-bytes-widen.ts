@@ -2,7 +2,7 @@
 // bits only. Queries lie 16 bits wide (packed-rows.ts), codes as pairs of 14 bits, values as [16 pairs of keys][32 numbers][2]. Same sums, same chain.
 
 import { addTo } from "./attention-bytes-tiles";
-import { FLIP } from "./attention-bytes-weights";
+import { FLIP, STEPS } from "./attention-bytes-weights";
 import { madd } from "./math";
 
 const BLOCK: usize = 36;
@@ -55,11 +55,13 @@ export function scoreWords(scores: usize, strip: usize, k: usize, offsets: usize
 }
 
 /** turnValues. */
-export function turnWords(target: usize, v: usize, offsets: usize, constants: usize): void {
+export function turnWords(target: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
+  let top: u32 = 0;
   const flip = v128.load32_splat(constants, FLIP);
   for (const end = offsets + 128; offsets < end; offsets += 8) {
     const r0 = v + <usize>load<u32>(offsets);
     const r1 = v + <usize>load<u32>(offsets, 4);
+    top = max(top, max(load<u32>(r0), load<u32>(r1)));
     for (let half: usize = 0; half < 32; half += 16) {
       const a = v128.xor(v128.load(r0 + half, 4), flip);
       const b = v128.xor(v128.load(r1 + half, 4), flip);
@@ -72,10 +74,13 @@ export function turnWords(target: usize, v: usize, offsets: usize, constants: us
       target += 64;
     }
   }
+  v128.store(scales, i32x4.splat(top));
+  v128.store(scales, i32x4.splat(top), 16);
 }
 
 /** mixBytes, lane by lane. */
-export function mixWords(out: usize, stride: usize, codes: usize, values: usize, steps: usize, ratios: usize, lanes: i32): void {
+export function mixWords(out: usize, stride: usize, codes: usize, values: usize, ratios: usize, lanes: i32): void {
+  let steps = codes + STEPS;
   for (let lane = 0; lane < lanes; lane++) {
     let a0 = i32x4.splat(0);
     let a1 = i32x4.splat(0);

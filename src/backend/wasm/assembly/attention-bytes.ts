@@ -1,15 +1,15 @@
 // Attention over a cache of q8_0 (backend.ts): keys are multiplied by queries that are rounded to 8 bits as well, values by weights of 14 bits, both in integers. A unit takes
-// the heads of some key heads, of rows of one sequence, over chunks of 512 keys from the rows' first; a chunk runs in tiles of 32 keys, each read once for all its queries.
+// the heads of some key heads, of rows of one sequence, over chunks of 1,024 keys from the rows' first; a chunk runs in tiles of 32 keys, each read once for all its queries.
 // A chunk's result (largest score, sum of weights, sums of values) is a record; records are merged in the order of the chunks, in place or by attentionBytesMerge where threads
 // share a row's chunks: the bits are the same, whoever computed what.
 // Arguments: attention's up to vHeadStride, then pages, slot, tables, tableStride, pageSize, rowsPerUnit, groupsPerUnit, chunksPerUnit, way, kBlocks, vBlocks (of 32 numbers that
 // a head touches at most), records (0: merged in place), scratch, scratchStride. Row strides count words of the stored row, head strides its numbers.
 
+import { AHEAD, placeRows, PLACES_BYTES, setAhead } from "./attention-bytes-rows";
 import { bound, isEmpty, keysAtMost, leaveEmpty, pagedRow, runEnd } from "./attention-ranges";
 import { mixBytes, scoreSigned, scoreUnsigned, turnValues } from "./attention-bytes-tiles";
 import {
-  addWeights, codeBytes, codeBytesCareful, codeSteps, codeStepsCareful, codeWords, codeWordsCareful, CONSTANT_BYTES, NO_SCORE, raiseTops, STATE_BYTES, TILE, weighTile,
-  writeConstants,
+  addWeights, codeBytes, codeBytesCareful, CODES_BYTES, codeWords, codeWordsCareful, CONSTANT_BYTES, largestScales, NO_SCORE, STATE_BYTES, TILE, weighTile, writeConstants,
 } from "./attention-bytes-weights";
 import { mixWords, scoreWords, turnWords } from "./attention-bytes-widen";
 import { claim, share } from "./control";
@@ -19,7 +19,7 @@ import { roundRow, stripBlockBytes } from "./packed-rows";
 /** Ways of the products, see ../attention.ts. */
 const SIGNED: i32 = 1;
 const WIDEN: i32 = 2;
-const CHUNK: i32 = 512;
+const CHUNK: i32 = 1024;
 const LANES: i32 = 8;
 const BLOCK: usize = 36;
 const LOG2E: f32 = 1.4426950408889634;
@@ -30,6 +30,13 @@ const LN2: f64 = 0.6931471805599453;
 @inline
 function recordBytes(vBlocks: i32): usize {
   return 16 + (<usize>vBlocks << 7);
+}
+
+/** Bytes of a tile's intermediates: scores, codes, scales, values; or a query. */
+// @ts-ignore: decorator
+@inline
+function tileBytes(kBlocks: i32, vBlocks: i32): usize {
+  return 1600 + <usize>max(128 * kBlocks, 2080 * vBlocks);
 }
 
 // @ts-ignore: decorator
@@ -87,10 +94,10 @@ function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: 
   const room = (load<i32>(p, 92) * perGroup + LANES - 1) / LANES;
   const stripBytes = <usize>kBlocks * stripBlockBytes(LANES, way == WIDEN);
   const sumsBytes = <usize>vBlocks << 10;
-  // Scratch of a thread: ../attention.ts counts the same.
+  // Scratch of a thread; ../attention.ts counts the same.
   const offsets = constants + CONSTANT_BYTES;
-  const tile = offsets + 256;
-  const counts = tile + 1568 + (<usize>max(kBlocks, vBlocks * 16) << 7);
+  const tile = offsets + PLACES_BYTES;
+  const counts = tile + tileBytes(kBlocks, vBlocks);
   const strips = counts + <usize>room * 32;
   const states = strips + <usize>(groups * room) * stripBytes;
   const sums = states + <usize>(groups * room) * STATE_BYTES;
@@ -99,10 +106,12 @@ function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: 
   const n = rows * perGroup;
   const from = bound(load<i32>(<usize>load<u32>(p, 20) + (<usize>r << 2)), 0, most - 1);
   let keys = 0;
+  let least = i32.MAX_VALUE;
   for (let i = 0; i < n; i++) {
     const count = bound(load<i32>(<usize>load<u32>(p, 24) + (<usize>(r + i / perGroup) << 2)), 0, most - 1) - from + 1;
     store<i32>(counts + (<usize>i << 2), count);
     keys = max(keys, count);
+    least = min(least, count);
   }
   const blocks = (n + LANES - 1) / LANES;
   if (chunk * CHUNK >= keys) return;
@@ -120,9 +129,11 @@ function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: 
     const stop = min(keys, (chunk + 1) * CHUNK);
     for (let done = chunk * CHUNK; done < stop; done += TILE) {
       placeRows(p, offsets, r, from + done, min(TILE, stop - done));
+      const ahead = done + TILE;
+      setAhead(p, offsets, r, from + ahead, records == 0 ? 0 : min(TILE, (chunk + 1 == chunkEnd ? stop : keys) - ahead));
       for (let j = 0; j < groups; j++) {
         const b = <usize>(j * blocks);
-        attendTile(p, constants, strips + b * stripBytes, states + b * STATE_BYTES, sums + b * sumsBytes, n, g + j, done);
+        attendTile(p, constants, strips + b * stripBytes, states + b * STATE_BYTES, sums + b * sumsBytes, n, g + j, done, done + TILE <= least);
       }
     }
     for (let j = 0; j < groups; j++) {
@@ -168,46 +179,18 @@ function roundQueries(p: usize, strips: usize, row: usize, r: i32, n: i32, g: i3
   }
 }
 
-/** Where `count` keys from `key` on lie: bytes from the first row of the cache, [32] for keys, [32] for values; behind the last its own again. */
-function placeRows(p: usize, offsets: usize, r: i32, key: i32, count: i32): void {
-  const kRow = load<u32>(p, 56) << 2;
-  const vRow = load<u32>(p, 64) << 2;
-  const pages = <usize>load<u32>(p, 72);
-  let table: usize = 0;
-  let pageSize = i32.MAX_VALUE;
-  let pageCount = 0;
-  if (pages != 0) {
-    pageSize = load<i32>(p, 88);
-    pageCount = load<i32>(p, 32) / pageSize;
-    const at = bound(load<i32>(<usize>load<u32>(p, 76) + (<usize>r << 2)), 0, load<i32>(p, 80) - 1);
-    table = pages + (<usize>(at * load<i32>(p, 84)) << 2);
-  }
-  let row: u32 = 0;
-  let left = 0;
-  for (let j = 0; j < TILE; j++) {
-    if (j < count) {
-      if (left == 0) {
-        row = pages == 0 ? <u32>key : <u32>pagedRow(table, key + j, pageSize, pageCount);
-        left = pages == 0 ? TILE : pageSize - (key + j) % pageSize;
-      } else row++;
-      left--;
-    }
-    store<u32>(offsets + (<usize>j << 2), row * kRow);
-    store<u32>(offsets + (<usize>j << 2), row * vRow, 128);
-  }
-}
-
 /** One tile, `done` keys behind the first, for the n queries of key head g. */
-function attendTile(p: usize, constants: usize, strips: usize, states: usize, sums: usize, n: i32, g: i32, done: i32): void {
+function attendTile(p: usize, constants: usize, strips: usize, states: usize, sums: usize, n: i32, g: i32, done: i32, isWhole: bool): void {
   const way = load<i32>(p, 104);
   const kBlocks = load<i32>(p, 108);
   const vBlocks = load<i32>(p, 112);
   const offsets = constants + CONSTANT_BYTES;
-  const tile = offsets + 256;
-  const steps = tile + 1024;
-  const codes = steps + 32;
-  const values = codes + 512;
-  const counts = values + (<usize>max(kBlocks, vBlocks * 16) << 7);
+  const tile = offsets + PLACES_BYTES;
+  const codes = tile + 1024;
+  const own = codes + CODES_BYTES;
+  const scales = own + 32;
+  const values = scales + (<usize>vBlocks << 5);
+  const counts = tile + tileBytes(kBlocks, vBlocks);
   const vHead = g * load<i32>(p, 68);
   const k = <usize>load<u32>(p, 12) + <usize>(g * load<i32>(p, 60) >> 5) * BLOCK;
   const v = <usize>load<u32>(p, 16) + <usize>(vHead >> 5) * BLOCK;
@@ -216,14 +199,14 @@ function attendTile(p: usize, constants: usize, strips: usize, states: usize, su
   const stripBytes = <usize>kBlocks * stripBlockBytes(LANES, way == WIDEN);
   const width = <usize>vBlocks << 7;
   for (let b: usize = 0; b < <usize>vTouched; b++) {
-    if (way == WIDEN) turnWords(values + (b << 11), v + b * BLOCK, offsets + 128, constants);
-    else turnValues(values + (b << 10), v + b * BLOCK, offsets + 128, constants);
+    if (way == WIDEN) turnWords(values + (b << 11), scales + (b << 5), v + b * BLOCK, offsets + 128, constants);
+    else turnValues(values + (b << 10), scales + (b << 5), v + b * BLOCK, offsets + 128, constants);
   }
   for (let c = 0; c < n; c += LANES) {
     const lanes = min(LANES, n - c);
     let least = TILE;
-    let most = 0;
-    for (let i = c; i < c + lanes; i++) {
+    let most = isWhole ? TILE : 0;
+    for (let i = c; !isWhole && i < c + lanes; i++) {
       const seen = bound(load<i32>(counts + (<usize>i << 2)) - done, 0, TILE);
       least = min(least, seen);
       most = max(most, seen);
@@ -234,23 +217,20 @@ function attendTile(p: usize, constants: usize, strips: usize, states: usize, su
       else scoreUnsigned(tile, strips, k, offsets, kTouched, constants);
       const careful = least < TILE;
       if (careful) hide(tile, counts + (<usize>c << 2), lanes, done, NO_SCORE);
-      raiseTops(states, tile);
       weighTile(tile, states);
       if (careful) hide(tile, counts + (<usize>c << 2), lanes, done, 0);
       addWeights(states, tile);
       for (let b: usize = 0; b < <usize>vTouched; b++) {
-        const scales = v + b * BLOCK;
-        const target = sums + (b << 7);
-        if (careful) codeStepsCareful(steps, tile, scales, offsets + 128, constants);
-        else codeSteps(steps, tile, scales, offsets + 128, constants);
+        const at = v + b * BLOCK;
+        if (careful) largestScales(own, at, offsets + 128, counts + (<usize>c << 2), lanes, done);
         if (way == WIDEN) {
-          if (careful) codeWordsCareful(codes, steps, tile, scales, offsets + 128, constants);
-          else codeWords(codes, steps, tile, scales, offsets + 128, constants);
-          mixWords(target, width, codes, values + (b << 11), steps, states + 64, lanes);
+          if (careful) codeWordsCareful(codes, tile, states, own, at, offsets + 128, constants);
+          else codeWords(codes, tile, states, scales + (b << 5), at, offsets + 128, constants);
+          mixWords(sums + (b << 7), width, codes, values + (b << 11), states + 64, lanes);
         } else {
-          if (careful) codeBytesCareful(codes, steps, tile, scales, offsets + 128, constants);
-          else codeBytes(codes, steps, tile, scales, offsets + 128, constants);
-          mixBytes(target, width, codes, values + (b << 10), steps, states + 64, lanes);
+          if (careful) codeBytesCareful(codes, tile, states, own, at, offsets + 128, constants);
+          else codeBytes(codes, tile, states, scales + (b << 5), at, offsets + 128, constants);
+          mixBytes(sums + (b << 7), width, codes, values + (b << 10), states + 64, lanes, offsets + AHEAD);
         }
       }
     }
