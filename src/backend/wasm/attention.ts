@@ -18,6 +18,8 @@ const sumBytes = 2 ** 16;
 const recordsBytes = 2 ** 25;
 const chunkKeys = 1024;
 const allChunks = 2 ** 20;
+/** So few rows share a key that reading it counts: then all key heads of a row together. */
+const fewRows = 64;
 
 type Attention = Kernels["attention"];
 type WithScratch = (bytes: number, body: (scratch: number, scratchStride: number) => void) => void;
@@ -71,20 +73,16 @@ export function wasmAttention(
     const wanted = 4 * threads;
     const mostQueries = Math.max(8, Math.floor(sumBytes / (128 * vBlocks)));
     let rowsPerUnit = Math.max(1, Math.min(R, Math.floor(mostQueries / perGroup)));
+    const inChunks = R * H * chunks * recordBytes;
     let groupsPerUnit = 1;
     let chunksPerUnit = allChunks;
     let records = 0;
-    if (Math.ceil(R / rowsPerUnit) * G < wanted) {
-      records = chunks > 1 ? R * H * chunks * recordBytes : 0;
-      if (records > 0 && records <= recordsBytes) {
-        const parts = Math.ceil(R / rowsPerUnit) * chunks;
-        groupsPerUnit = Math.max(1, Math.min(G, Math.floor((parts * G) / wanted)));
-        chunksPerUnit = Math.max(1, Math.floor(parts / wanted));
-      } else {
-        records = 0;
-        while (rowsPerUnit > 1 && Math.ceil(R / rowsPerUnit) * G < wanted) rowsPerUnit = Math.ceil(rowsPerUnit / 2);
-      }
-    }
+    if (chunks > 1 && inChunks <= recordsBytes && (R <= fewRows || Math.ceil(R / rowsPerUnit) * G < wanted)) {
+      const parts = Math.ceil(R / rowsPerUnit) * chunks;
+      groupsPerUnit = Math.max(1, Math.min(G, Math.floor((parts * G) / wanted)));
+      chunksPerUnit = Math.max(1, Math.floor(parts / wanted));
+      records = inChunks;
+    } else while (rowsPerUnit > 1 && Math.ceil(R / rowsPerUnit) * G < wanted) rowsPerUnit = Math.ceil(rowsPerUnit / 2);
     const room = Math.ceil((rowsPerUnit * perGroup) / 8);
     const stripBytes = kBlocks * (way < 0 ? 608 : 352);
     const own = records > 0 ? 0 : room * 8 * recordBytes;

@@ -62,6 +62,8 @@ export function attentionBytes(p: usize, thread: i32, threads: i32): void {
   const units = ((R + rowsPerUnit - 1) / rowsPerUnit) * groupParts * chunkParts;
   const scratch = <usize>load<u32>(p, 120) + <usize>thread * <usize>load<u32>(p, 124);
   writeConstants(scratch);
+  // The rows and heads whose queries lie rounded in this scratch. Units that follow each other differ in their chunks alone, and those ascend: where one had no keys, later ones have none.
+  let rounded: i32 = -1;
   for (let unit = claim(); unit < units; unit = claim()) {
     const chunk = (unit % chunkParts) * chunksPerUnit;
     const g = ((unit / chunkParts) % groupParts) * groupsPerUnit;
@@ -77,14 +79,16 @@ export function attentionBytes(p: usize, thread: i32, threads: i32): void {
       const limit = runEnd(first, slot, r, end);
       let next = r + 1;
       while (next < limit && !isEmpty(first, last, next, most)) next++;
-      attendRun(p, scratch, most, r, next - r, g, groups, chunk, chunk + chunksPerUnit);
+      const isWhole = next - r == end - unit / chunkParts / groupParts * rowsPerUnit;
+      attendRun(p, scratch, most, r, next - r, g, groups, chunk, chunk + chunksPerUnit, isWhole && rounded == unit / chunkParts);
+      rounded = isWhole ? unit / chunkParts : -1;
       r = next;
     }
   }
 }
 
 /** Key heads g .. g + groups - 1 of `rows` rows from r on, which begin at one key of one sequence, over some chunks; query i of a key head is head i mod H/G of row r + ⌊i / (H/G)⌋. */
-function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: i32, groups: i32, chunk: i32, chunkEnd: i32): void {
+function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: i32, groups: i32, chunk: i32, chunkEnd: i32, isRounded: bool): void {
   const H = load<i32>(p, 36);
   const perGroup = H / load<i32>(p, 40);
   const way = load<i32>(p, 104);
@@ -115,7 +119,7 @@ function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: 
   }
   const blocks = (n + LANES - 1) / LANES;
   if (chunk * CHUNK >= keys) return;
-  for (let j = 0; j < groups; j++) roundQueries(p, strips + <usize>(j * blocks) * stripBytes, tile, r, n, g + j);
+  for (let j = 0; j < groups && !isRounded; j++) roundQueries(p, strips + <usize>(j * blocks) * stripBytes, tile, r, n, g + j);
 
   const size = recordBytes(vBlocks);
   const allChunks = chunksOf(most);
