@@ -158,11 +158,22 @@ export const narrowAttentionCases: Cases = (random) => {
   for (const type of narrowTypes)
     for (const [shape, pageSize, absorbed] of type === "q8_0" ? [...shapes, ...long] : shapes)
       cases.push(narrowCase(random, shape, pageSize, absorbed, type));
+  for (const type of narrowTypes) cases.push(narrowCase(random, { R: 5, H: 16, G: 2, D: 32, Dv: 32 }, 16, false, type, true));
   return cases;
 };
 
-/** One sequence of four pages and a bit, its pages in another order; with `absorbed` the values are the first Dv numbers of the keys. */
-function narrowCase(random: Random, shape: Shape, pageSize: number, absorbed: boolean, type: (typeof narrowTypes)[number]): KernelCase {
+/**
+ * One sequence of four pages and a bit, its pages in another order; with `absorbed` the values are the first Dv numbers of the keys. Broken: a key and a value hold NaN, which one
+ * row does not see.
+ */
+function narrowCase(
+  random: Random,
+  shape: Shape,
+  pageSize: number,
+  absorbed: boolean,
+  type: (typeof narrowTypes)[number],
+  isBroken = false,
+): KernelCase {
   const { R, H, G, D, Dv } = shape;
   const table = [5, 0, 3, 1, 4];
   const S = 6 * pageSize;
@@ -171,8 +182,13 @@ function narrowCase(random: Random, shape: Shape, pageSize: number, absorbed: bo
   const ranges = { first: Array.from({ length: R }, () => 0), last };
   const q = normals(random, R * H * D);
   const rowOf = (j: number) => (table[Math.floor(j / pageSize)] as number) * pageSize + (j % pageSize);
-  const k = stored(normals(random, S * G * D), S, G * D, type);
-  const v = absorbed ? k : stored(normals(random, S * G * Dv), S, G * Dv, type);
+  const numbers = (width: number, at: number) => {
+    const x = normals(random, S * width);
+    if (isBroken) x[at] = Number.NaN;
+    return x;
+  };
+  const k = stored(numbers(G * D, rowOf(7) * G * D), S, G * D, type);
+  const v = absorbed ? k : stored(numbers(G * Dv, (rowOf(5) + 1) * G * Dv - 1), S, G * Dv, type);
   const strides = { kRowStride: cacheRowWords(type, G * D), kHeadStride: absorbed ? 0 : D, vHeadStride: absorbed ? 0 : Dv };
   const given = { ...strides, vRowStride: absorbed ? strides.kRowStride : cacheRowWords(type, G * Dv), scale: 0.4, cacheType: type };
   const sharing = absorbed ? { v: "k" as const } : {};
@@ -215,7 +231,7 @@ function narrowCase(random: Random, shape: Shape, pageSize: number, absorbed: bo
     without("one row without pages", [R - 1], everyHead),
     without(
       "one head of each group without pages",
-      [...new Set([0, R >> 1, R - 1])],
+      [...new Set([0, Math.min(2, R - 1), R >> 1, R - 1])],
       Array.from({ length: G }, (_, g) => ((g + 1) * H) / G - 1),
     ),
   ];
