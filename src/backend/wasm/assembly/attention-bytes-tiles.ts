@@ -186,7 +186,8 @@ export function turnValues(target: usize, scales: usize, v: usize, offsets: usiz
 }
 
 /**
- * out[lane][32] = ratio·out + step·Σ code·value for `lanes` lanes; out rows are `stride` bytes apart, ratios [8]. High and low bits of the codes are summed apart.
+ * out[lane][32] = ratio·out + step·Σ code·value for `lanes` lanes; out rows are `stride` bytes apart, ratios [8]. High and low bits of the codes are summed apart. ahead:
+ * what is looked at meanwhile (attention-bytes-rows.ts).
  */
 export function mixBytes(out: usize, stride: usize, codes: usize, values: usize, ratios: usize, lanes: i32, ahead: usize): void {
   let steps = codes + STEPS;
@@ -208,6 +209,7 @@ export function mixBytes(out: usize, stride: usize, codes: usize, values: usize,
     let l6 = i32x4.splat(0);
     let l7 = i32x4.splat(0);
     let c = codes;
+    // At every other lane: reads in small portions overlap best.
     if ((codes & 4) == 0) lookAhead(ahead);
     for (const stop = values + 1024; values < stop; values += 128) {
       const x = v128.load32_splat(c);
