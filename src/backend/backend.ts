@@ -52,7 +52,7 @@ export interface Kernels {
    * cache[index[r]] = x[r], rounded: x [rows, width] f32, cache [cacheRows, cacheRowWords(type, width)] i32 words. Indices as for scatterRows. What is stored depends on the row alone:
    * f16: one f32 factor F, then `width` 16-bit floats h, little-endian; the number is F·2^-112·h. F·2^-112 is the power of two that brings the largest magnitude of the row into 2^14 .. 2^15; h is
    *   the nearest 16-bit float, ties to even, or 0 where the scaled magnitude is below 2^-14. A row with NaN, an infinity or a magnitude of 2^30 or more has F = NaN.
-   * q8_0: for each block of 32 (the last one filled up with zeros) an f32 scale s, then 32 signed bytes q, rounded as packed products round x; the number is s·q in f32.
+   * q8_0: for each block of 32 (the last one filled up with zeros) an f32 scale s, then 32 bytes q + 128, rounded as packed products round x; the number is s·q in f32.
    * In both a row or block whose largest magnitude is below 1e-30 is 0.
    */
   cacheWrite(a: {
@@ -206,7 +206,10 @@ export interface Kernels {
    * 0..tableStride·pageSize - 1, slot[r] to 0..tables - 1, p to 0..⌊S / pageSize⌋ - 1 (S < pageSize is an empty range). Same bits as without pages.
    *
    * Narrow caches: with `cacheType` f16 or q8_0, k and v are rows that cacheWrite stored: row strides count their 32-bit words, head strides count numbers inside a row, and
-   * the views begin at the first word of a row. Same bits as over an f32 cache of the numbers that they stand for.
+   * the views begin at the first word of a row. f16: same bits as over an f32 cache of the numbers that they stand for. q8_0: q is rounded to 8 bits as packed products round
+   * x, in the blocks of 32 of the cached row that the head's numbers lie in (at a head's edges its part of a block), and the integer products of a block are summed exactly.
+   * A device may round p_j times the scale of a block of values by up to 1/32766 of the largest p times the largest scale among 32 keys that follow each other, counted from first[r]; a row's bits depend on
+   * its query and its keys alone.
    */
   attention(a: {
     out: View;

@@ -1,5 +1,6 @@
-// Which type a model's cache has where nobody says: as exact as the weights are, no more. Block weights have errors of 0.5 to 9 % (LOG.md), those of q8_0 keys and values
-// are below 0.4 %; 16-bit weights get a 16-bit cache; f32 weights, which may be training, keep the training pass's bits.
+// Which type a model's cache has where nobody says: as exact as the weights are, no more. Block weights have errors of 0.5 to 9 % (LOG.md); q8_0 rounds keys and values by less
+// than 0.4 % and the query as the products with such weights round their input; 16-bit weights get a 16-bit cache; f32 weights, which may be training, keep the training
+// pass's bits.
 
 import type { CacheType } from "../core/dtype.ts";
 import type { CheckpointTensor } from "./weights.ts";

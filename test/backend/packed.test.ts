@@ -1,4 +1,4 @@
-// Packed products where devices must agree to the bit: the two relaxed builds, and the ways to sum bytes (an engine whose relaxed dot product is exact for 8 bits,
+// Products of bytes, packed ones and attention's, where devices must agree to the bit: the two relaxed builds, and the ways to sum bytes (an engine whose relaxed dot product is exact for 8 bits,
 // for 7 bits, or missing: all sums are exact integers). And against matmul with decoded weights, for x that the rounding leaves as it is.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -10,13 +10,14 @@ import { type PackedType, packedRowBytes, packedTypes } from "../../src/core/dty
 import { ShapeError } from "../../src/core/errors.ts";
 import { Random } from "../../src/core/random.ts";
 import { nodeHost } from "../../src/platform/node.ts";
+import { narrowAttentionCases } from "./cases/cache.ts";
 import { gridCases, packedGroupedMatmulCases, packedMatmulCases } from "./cases/packed.ts";
 import { checkCase, referenceFloats } from "./kernel-case.ts";
 
 const host = nodeHost();
 const types = Object.keys(packedTypes) as PackedType[];
 
-describe.skipIf(!hasRelaxedSimd())("the bits of packed products", () => {
+describe.skipIf(!hasRelaxedSimd())("the bits of packed products, and of attention over q8_0,", () => {
   let device: Device;
   beforeAll(async () => {
     device = await openWasm(host, { build: "relaxed", threads: 1 });
@@ -27,7 +28,8 @@ describe.skipIf(!hasRelaxedSimd())("the bits of packed products", () => {
     test(`are those of the ${build} build with a dot product of 7 bits`, async () => {
       const twin = await openWasm(host, { build, threads: 2, dots: "sevenBits" });
       const complaints: string[] = [];
-      for (const cases of [packedMatmulCases, packedGroupedMatmulCases]) {
+      const attention = (random: Random) => narrowAttentionCases(random).filter(({ scalars }) => scalars.cacheType === "q8_0");
+      for (const cases of [packedMatmulCases, packedGroupedMatmulCases, attention]) {
         for (const c of cases(new Random(3))) complaints.push(...(await checkCase(device, { ...c, alone: [] }, twin)));
       }
       await twin.close();

@@ -6,6 +6,7 @@ import { ShapeError } from "../../core/errors.ts";
 import type { Kernels, View } from "../backend.ts";
 import { floats, ints, span } from "./buffer.ts";
 import { type CachedNumber, openCache } from "./cache-write.ts";
+import { roundBlock } from "./packed-matmul.ts";
 
 type Range = { readonly start: number; readonly end: number };
 
@@ -41,11 +42,25 @@ function numbersOf(view: View, type: CacheType | undefined, rows: number, length
   return (row, i) => data[row * rowStride + i]!;
 }
 
+/** Queries as a cache of q8_0 meets them: rounded in the blocks of 32 of the cached row that the head's numbers lie in. */
+function roundQueries({ q, R, H, G, D, kHeadStride }: AttentionArgs): Float64Array {
+  const rounded = Float64Array.from(floats(q, R * H * D));
+  for (let row = 0; row < R * H; row++) {
+    const at = Math.floor((row % H) / (H / G)) * kHeadStride;
+    for (let from = 0; from < D; ) {
+      const to = Math.min(D, from + 32 - ((at + from) % 32));
+      roundBlock(rounded, row * D + from, row * D + to);
+      from = to;
+    }
+  }
+  return rounded;
+}
+
 export const attention: Kernels["attention"] = (args) => {
   const { R, S, H, G, D, Dv, scale, kRowStride, kHeadStride, vRowStride, vHeadStride } = args;
   const out = floats(args.out, R * H * Dv);
   const lse = floats(args.lse, R * H);
-  const q = floats(args.q, R * H * D);
+  const q = args.cacheType === "q8_0" ? roundQueries(args) : floats(args.q, R * H * D);
   const k = numbersOf(args.k, args.cacheType, S, span([S, G, D], [kRowStride, kHeadStride, 1]), kRowStride);
   const v = numbersOf(args.v, args.cacheType, S, span([S, G, Dv], [vRowStride, vHeadStride, 1]), vRowStride);
   const first = ints(args.first, R);

@@ -67,7 +67,8 @@ function roundBlocks(row: DataView, x: Float32Array): void {
     const isSound = Number.isFinite(top);
     row.setFloat32(at, top < tiny ? 0 : isSound ? fround(top / 127) : Number.NaN, true);
     const inverse = top < tiny || !isSound ? 0 : fround(127 / top);
-    for (let i = 0; i < 32; i++) row.setInt8(at + 4 + i, isSound && i < block.length ? toEven(fround((block[i] as number) * inverse)) : 0);
+    for (let i = 0; i < 32; i++)
+      row.setUint8(at + 4 + i, 128 + (isSound && i < block.length ? toEven(fround((block[i] as number) * inverse)) : 0));
   }
 }
 
@@ -95,6 +96,6 @@ export function openCache(cache: View, rows: number, rowWords: number, type: Nar
   }
   return (row, element) => {
     const at = row * rowWords * 4 + (element >> 5) * 36;
-    return fround(view.getFloat32(at, true) * view.getInt8(at + 4 + (element & 31)));
+    return fround(view.getFloat32(at, true) * (view.getUint8(at + 4 + (element & 31)) - 128));
   };
 }

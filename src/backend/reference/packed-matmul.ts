@@ -11,14 +11,17 @@ const smallest = f32(1e-30);
 export function roundRows(x: Floats, rows: number, K: number, w: DeviceBuffer): Float64Array {
   const rounded = Float64Array.from(x);
   if (w.dtype === "f16" || w.dtype === "bf16") return rounded;
-  for (let block = 0; block < rows * K; block += 32) {
-    const values = Array.from({ length: 32 }, (_, i) => f32(x[block + i] as number));
-    const max = Math.max(...values.map(Math.abs));
-    const scale = Number.isFinite(max) ? f32(max / 127) : Number.NaN;
-    const inverse = f32(127 / max);
-    for (const [i, value] of values.entries()) rounded[block + i] = max < smallest ? 0 : scale * nearestEven(f32(value * inverse));
-  }
+  for (let block = 0; block < rows * K; block += 32) roundBlock(rounded, block, block + 32);
   return rounded;
+}
+
+/** Elements from..to - 1 of x, in place, to q·s of one block. */
+export function roundBlock(x: Float64Array, from: number, to: number): void {
+  const values = Array.from(x.subarray(from, to), f32);
+  const max = Math.max(...values.map(Math.abs));
+  const scale = Number.isFinite(max) ? f32(max / 127) : Number.NaN;
+  const inverse = f32(127 / max);
+  for (const [i, value] of values.entries()) x[from + i] = max < smallest ? 0 : scale * nearestEven(f32(value * inverse));
 }
 
 /** The nearest integer, ties to even. */

@@ -23,6 +23,10 @@ function command(name: string, file: string, args: string, work = "0"): Command 
 const packedArguments =
   "S E N K type lanes way halves minimum codesOnly inTiles panelBytes rowBlock panelBlock columns scratch scratchStride";
 
+const bytesArguments =
+  "!out !lse @q @k @v @first @last R S H G D Dv ~scale kRowStride kHeadStride vRowStride vHeadStride " +
+  "?pages ?slot tables tableStride pageSize rowsPerUnit groupsPerUnit chunksPerUnit way kBlocks vBlocks records scratch scratchStride";
+
 export const commands = [
   command("fill", "fill", "!out n ~value", "4 n"),
   command("copy", "copy", "!out @x n0 n1 n2 n3 o0 o1 o2 o3 x0 x1 x2 x3 accumulate", "8 n0 n1 n2 n3"),
@@ -89,6 +93,8 @@ export const commands = [
       "?pages ?slot tables tableStride pageSize type rowsPerUnit headsPerUnit runKeys wide scratch scratchStride",
     "128 R H D",
   ),
+  command("attentionBytes", "attention-bytes", bytesArguments, "128 R H D"),
+  command("attentionBytesMerge", "attention-bytes", bytesArguments, "128 R H D"),
   command("cacheWrite", "cache-write", "!out @x @index rows width outRows rowWords type", "16 rows width"),
   command(
     "attentionBackward",
@@ -128,5 +134,8 @@ export const keptApart = [
   "packed-q8",
   "packed-half",
   "attention-tiles",
+  "attention-bytes-tiles",
+  "attention-bytes-weights",
+  "attention-bytes-widen",
   "cache-write",
 ] as const;

@@ -39,7 +39,7 @@ export class WasmDevice implements Device {
     this.#packed = new PackedWeights(heap, this.#recorder, pool.threads, columns, dots);
     this.#far = far.map((other, index) => new FarMemory(index, other, this.#recorder, pool.threads, columns, dots));
     this.#farCapacity = farCapacity;
-    const near = wasmKernels(heap, this.#recorder, this.#packed, pool.threads, columns);
+    const near = wasmKernels(heap, this.#recorder, this.#packed, pool.threads, columns, dots);
     const of = (weight: View): PackedKernels => this.#memoryOf(weight.buffer)?.kernels ?? near;
     this.kernels =
       far.length === 0

@@ -1,22 +1,25 @@
 // The kernel contract in terms of commands. Most rows of the contract are one command; the matrix products pack their right side first (or find it
 // packed), and some kernels need scratch memory, which is taken and given back at once: commands run in order.
 
-import { type CacheType, cacheRowWords, cacheTypes } from "../../core/dtype.ts";
+import { cacheRowWords } from "../../core/dtype.ts";
 import type { Kernels, View } from "../backend.ts";
+import { narrow, panelKeysFor, wasmAttention } from "./attention.ts";
 import { binaryKinds, unaryKinds } from "./commands.ts";
 import type { SharedHeap } from "./memory.ts";
-import type { PackedWeights } from "./packed.ts";
+import type { DotKind, PackedWeights } from "./packed.ts";
 import { addressOf, type Pack, type Recorder, type WasmBuffer } from "./recorder.ts";
 
 const stripRows = 6;
-/** Scores of one thread's unit of attention, and rows of keys or values that it has open at once, in bytes: about what its caches hold. */
-const scoreBytes = 2 ** 20;
-const openedBytes = 2 ** 15;
 
-/** A cache's type as the kernels number it. */
-const narrow = (type: CacheType = "f32") => cacheTypes.indexOf(type);
-
-export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: PackedWeights, threads: number, columns: 8 | 16): Kernels {
+/** `columns` 16: the wide build. `dots`: as the packed products have it. */
+export function wasmKernels(
+  heap: SharedHeap,
+  recorder: Recorder,
+  packed: PackedWeights,
+  threads: number,
+  columns: 8 | 16,
+  dots: DotKind,
+): Kernels {
   const record = recorder.record.bind(recorder);
 
   /** Runs `body` with scratch of `bytes` per thread, freed for the commands after it. */
@@ -73,36 +76,7 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: Packed
 
   const scratchFor = (rowBlock: number, K: number) => 512 + (rowBlock + stripRows) * K * 4;
 
-  /** Keys that attention packs at most for one run of queries (whole panels of 8): some documents long, about a megabyte. */
-  const panelKeysFor = (R: number, keys: number) => (R < 4 ? 0 : Math.min(1024, Math.ceil(keys / 8) * 8));
-
-  /** Queries that a thread takes together, and how: more share the opening of narrow rows, fewer leave work for every thread. */
-  function attentionGroups(a: Parameters<Kernels["attention"]>[0], keys: number): void {
-    const { R, H, G, D, Dv } = a;
-    const perGroup = H / G;
-    const most = Math.max(8, Math.min(32, 8 * Math.floor(scoreBytes / (32 * (keys + 8)))));
-    const units = (rows: number, heads: number) => Math.ceil(R / rows) * G * Math.ceil(perGroup / heads);
-    let headsPerUnit = Math.min(perGroup, most);
-    let rowsPerUnit = Math.max(1, Math.min(R, Math.floor(most / perGroup)));
-    while (rowsPerUnit > 1 && units(rowsPerUnit, headsPerUnit) < 4 * threads) rowsPerUnit = Math.ceil(rowsPerUnit / 2);
-    while (headsPerUnit > 8 && units(rowsPerUnit, headsPerUnit) < threads) headsPerUnit = 8 * Math.ceil(headsPerUnit / 16);
-    const room = Math.ceil((rowsPerUnit * headsPerUnit) / 8) * 8;
-    const width = Math.max(D, Dv);
-    const runKeys = Math.max(12, Math.min(64, Math.floor(openedBytes / (4 * Math.max(width, 1)))));
-    const floats = room * (D + Dv + 1 + keys + 8) + 64 + runKeys * (1 + width);
-    withScratch(floats * 4, (scratch, scratchStride) =>
-      record("attentionGroups", {
-        ...a,
-        type: narrow(a.cacheType),
-        rowsPerUnit,
-        headsPerUnit,
-        runKeys,
-        wide: columns === 16,
-        scratch,
-        scratchStride,
-      }),
-    );
-  }
+  const attention = wasmAttention({ heap, recorder, dots }, withScratch, threads, columns);
 
   return {
     fill: (a) => {
@@ -244,14 +218,7 @@ export function wasmKernels(heap: SharedHeap, recorder: Recorder, packed: Packed
     entropy: (a) => record("entropy", a),
     softmax: (a) => record("softmax", a),
     softmaxBackward: (a) => record("softmaxBackward", a),
-    attention: (a) => {
-      const keys = a.pages ? (a.tableStride as number) * (a.pageSize as number) : a.S;
-      if (a.H > a.G || narrow(a.cacheType) > 0) return attentionGroups(a, keys);
-      const panelKeys = panelKeysFor(a.R, keys);
-      withScratch((panelKeys * a.D + keys + 8) * 4, (scratch, scratchStride) =>
-        record("attention", { ...a, panelKeys, scratch, scratchStride }),
-      );
-    },
+    attention,
     attentionBackward: (a) => {
       const panelKeys = panelKeysFor(a.R, a.S);
       withScratch((panelKeys * (a.D + a.Dv) + 4 * (a.S + 8)) * 4, (scratch, scratchStride) =>

@@ -8,6 +8,7 @@ import type { Random } from "../../../src/core/random.ts";
 import {
   type Alone,
   type Cases,
+  type Closeness,
   input,
   integers,
   type KernelCase,
@@ -59,9 +60,11 @@ type Ranges = { readonly first: readonly number[]; readonly last: readonly numbe
 type Contents = { readonly q: Float32Array; readonly k: Float32Array; readonly v: Float32Array };
 
 const closeness = { bound: summed, scale: 0.1 };
+/** q8_0: weights may be rounded to 1/32766 of the largest of 32 (backend.ts). */
+const rounding = { bound: 3e-8, scale: 0.1 };
 
-function results({ R, H, Dv }: Shape) {
-  return { out: output(R * H * Dv, closeness), lse: output(R * H, closeness) };
+function results({ R, H, Dv }: Shape, bound: Closeness = closeness) {
+  return { out: output(R * H * Dv, bound), lse: output(R * H, closeness) };
 }
 
 /** Contiguous f32 keys. */
@@ -146,13 +149,31 @@ export const narrowAttentionCases: Cases = (random) => {
     [{ R: 7, H: 16, G: 1, D: 80, Dv: 64 }, 32, true],
     [{ R: 12, H: 7, G: 1, D: 40, Dv: 20 }, 16, true],
   ];
+  // Chunks of 1,024 keys: one row, whose chunks threads share, and many, each with all of its own.
+  const long: [Shape, number, boolean][] = [
+    [{ R: 1, H: 8, G: 2, D: 64, Dv: 32 }, 256, false],
+    [{ R: 40, H: 8, G: 4, D: 40, Dv: 32 }, 256, false],
+    [{ R: 3, H: 12, G: 1, D: 96, Dv: 64 }, 260, true],
+  ];
   for (const type of narrowTypes)
-    for (const [shape, pageSize, absorbed] of shapes) cases.push(narrowCase(random, shape, pageSize, absorbed, type));
+    for (const [shape, pageSize, absorbed] of type === "q8_0" ? [...shapes, ...long] : shapes)
+      cases.push(narrowCase(random, shape, pageSize, absorbed, type));
+  for (const type of narrowTypes) cases.push(narrowCase(random, { R: 5, H: 16, G: 2, D: 32, Dv: 32 }, 16, false, type, true));
   return cases;
 };
 
-/** One sequence of four pages and a bit, its pages in another order; with `absorbed` the values are the first Dv numbers of the keys. */
-function narrowCase(random: Random, shape: Shape, pageSize: number, absorbed: boolean, type: (typeof narrowTypes)[number]): KernelCase {
+/**
+ * One sequence of four pages and a bit, its pages in another order; with `absorbed` the values are the first Dv numbers of the keys. Broken: a key and a value hold NaN, which one
+ * row does not see.
+ */
+function narrowCase(
+  random: Random,
+  shape: Shape,
+  pageSize: number,
+  absorbed: boolean,
+  type: (typeof narrowTypes)[number],
+  isBroken = false,
+): KernelCase {
   const { R, H, G, D, Dv } = shape;
   const table = [5, 0, 3, 1, 4];
   const S = 6 * pageSize;
@@ -161,14 +182,61 @@ function narrowCase(random: Random, shape: Shape, pageSize: number, absorbed: bo
   const ranges = { first: Array.from({ length: R }, () => 0), last };
   const q = normals(random, R * H * D);
   const rowOf = (j: number) => (table[Math.floor(j / pageSize)] as number) * pageSize + (j % pageSize);
-  const k = stored(normals(random, S * G * D), S, G * D, type);
-  const v = absorbed ? k : stored(normals(random, S * G * Dv), S, G * Dv, type);
-  const inOrder = (open: (row: number, i: number) => number, width: number) =>
-    Float32Array.from({ length: keys * width }, (_, i) => open(rowOf(Math.floor(i / width)), i % width));
-  const given = { q, k: inOrder(k.open, G * D), v: inOrder(v.open, G * Dv) };
-  const piece = plainCase(shape, keys, ranges, given, "as f32");
+  const numbers = (width: number, at: number) => {
+    const x = normals(random, S * width);
+    if (isBroken) x[at] = Number.NaN;
+    return x;
+  };
+  const k = stored(numbers(G * D, rowOf(7) * G * D), S, G * D, type);
+  const v = absorbed ? k : stored(numbers(G * Dv, (rowOf(5) + 1) * G * Dv - 1), S, G * Dv, type);
+  const strides = { kRowStride: cacheRowWords(type, G * D), kHeadStride: absorbed ? 0 : D, vHeadStride: absorbed ? 0 : Dv };
+  const given = { ...strides, vRowStride: absorbed ? strides.kRowStride : cacheRowWords(type, G * Dv), scale: 0.4, cacheType: type };
+  const sharing = absorbed ? { v: "k" as const } : {};
+  const whole = { start: 0, length: R * H };
+
+  /** The same numbers as an f32 cache without pages. */
+  function asFloats(): Alone[] {
+    const inOrder = (open: (row: number, i: number) => number, width: number) =>
+      Float32Array.from({ length: keys * width }, (_, i) => open(rowOf(Math.floor(i / width)), i % width));
+    const piece = plainCase(shape, keys, ranges, { q, k: inOrder(k.open, G * D), v: inOrder(v.open, G * Dv) }, "as f32");
+    return [{ piece, same: sameCells(whole, Dv) }];
+  }
+
+  /** The same rows without pages, for some rows' queries, or for one head of each group. What no query sees is NaN. */
+  function without(pages: string, rows: readonly number[], heads: readonly number[]): Alone {
+    const inOrder = (words: Int32Array, stride: number) => {
+      const moved = new Int32Array((keys + 3) * stride).fill(-1);
+      for (let j = 0; j < keys; j++) moved.set(words.subarray(rowOf(j) * stride, (rowOf(j) + 1) * stride), j * stride);
+      return moved;
+    };
+    const queries = rows.flatMap((r) => heads.map((h) => [...q.subarray((r * H + h) * D, (r * H + h + 1) * D)]));
+    const operands = {
+      ...results({ ...shape, R: rows.length, H: heads.length }, rounding),
+      q: input(Float32Array.from(queries.flat())),
+      k: input(inOrder(k.words, given.kRowStride)),
+      v: input(inOrder(v.words, given.vRowStride)),
+      first: integers(...rows.map(() => 0)),
+      last: integers(...rows.map((r) => last[r] as number)),
+      pages: undefined,
+      slot: undefined,
+    };
+    const sizes = { ...shape, R: rows.length, H: heads.length, S: keys + 3 };
+    const piece = kernelCase("attention", operands, { ...sizes, ...given }, { label: pages, sharing });
+    const cells = rows.flatMap((r, i) => heads.map((h, at) => ({ start: r * H + h, from: i * heads.length + at, length: 1 })));
+    return { piece, same: cells.flatMap((cell) => sameCells(cell, Dv)) };
+  }
+
+  const everyHead = Array.from({ length: H }, (_, h) => h);
+  const apart = [
+    without("one row without pages", [R - 1], everyHead),
+    without(
+      "one head of each group without pages",
+      [...new Set([0, Math.min(2, R - 1), R >> 1, R - 1])],
+      Array.from({ length: G }, (_, g) => ((g + 1) * H) / G - 1),
+    ),
+  ];
   const operands = {
-    ...results(shape),
+    ...results(shape, type === "q8_0" ? rounding : closeness),
     q: input(q),
     k: input(k.words),
     v: input(v.words),
@@ -177,26 +245,20 @@ function narrowCase(random: Random, shape: Shape, pageSize: number, absorbed: bo
     pages: integers(...table),
     slot: integers(...Array.from({ length: R }, () => 0)),
   };
-  const strides = { kRowStride: cacheRowWords(type, G * D), kHeadStride: absorbed ? 0 : D, vHeadStride: absorbed ? 0 : Dv };
-  const vRowStride = absorbed ? strides.kRowStride : cacheRowWords(type, G * Dv);
   return kernelCase(
     "attention",
     operands,
-    { ...shape, S, scale: 0.4, ...strides, vRowStride, tables: 1, tableStride: table.length, pageSize, cacheType: type },
-    {
-      label: absorbed ? "absorbed" : "narrow",
-      sharing: absorbed ? { v: "k" } : {},
-      alone: [
-        {
-          piece,
-          same: [
-            { operand: "out", start: 0, length: R * H * Dv },
-            { operand: "lse", start: 0, length: R * H },
-          ],
-        },
-      ],
-    },
+    { ...shape, S, ...given, tables: 1, tableStride: table.length, pageSize },
+    { label: absorbed ? "absorbed" : "narrow", sharing, alone: type === "q8_0" ? apart : asFloats() },
   );
+}
+
+/** Cells (row, head) of both results. */
+function sameCells({ start, from = start, length }: { start: number; from?: number; length: number }, Dv: number): Alone["same"] {
+  return [
+    { operand: "out", start: start * Dv, from: from * Dv, length: length * Dv },
+    { operand: "lse", start, from, length },
+  ];
 }
 
 /** Rows as cacheWrite stores them, and the numbers that they stand for. */

@@ -2,10 +2,10 @@
 // them, run by run (a page, or part of one), and opened first where the cache holds fewer bits (cache-write.ts). Up to 8 queries side by side go through the register
 // blocks of attention-tiles.ts; fewer than five go one by one through attention-rows.ts. A query has the same bits on either way, and in attention.ts.
 // Arguments: attention's up to vHeadStride, then pages, slot, tables, tableStride, pageSize, type, rowsPerUnit, headsPerUnit, runKeys, wide, scratch, scratchStride.
-// With a type (1: f16, 2: q8_0) row strides count words of the stored row and head strides elements in it. Scratch of a thread, for n = rowsPerUnit·headsPerUnit
+// With type 1 (f16) row strides count words of the stored row and head strides elements in it. Scratch of a thread, for n = rowsPerUnit·headsPerUnit
 // queries rounded up to 8: queries [n][D], sums [n][Dv], counts [n], 64 numbers for a block, column [runKeys], opened rows [runKeys][max(D, Dv)], scores [n][keys + 8].
 
-import { bound, pagedRow, runEnd } from "./attention-ranges";
+import { bound, isEmpty, keysAtMost, leaveEmpty, pagedRow, runEnd } from "./attention-ranges";
 import { mix, packKeys, scoreKeys, softmaxRow } from "./attention-rows";
 import { LANES, largest8, mix4x16, mix4x8, score3x4, score3x8, sums8, weigh8 } from "./attention-tiles";
 import { openRows } from "./cache-write";
@@ -48,25 +48,6 @@ export function attentionGroups(p: usize, thread: i32, threads: i32): void {
       r = next;
     }
   }
-}
-
-/** How many keys a row can have. */
-function keysAtMost(p: usize): i32 {
-  const S = load<i32>(p, 32);
-  if (load<u32>(p, 72) == 0) return S;
-  const pageSize = load<i32>(p, 88);
-  return S / pageSize == 0 || load<i32>(p, 80) == 0 ? 0 : load<i32>(p, 84) * pageSize;
-}
-
-function isEmpty(first: usize, last: usize, r: i32, most: i32): bool {
-  return most == 0 || load<i32>(first + (<usize>r << 2)) > load<i32>(last + (<usize>r << 2));
-}
-
-function leaveEmpty(p: usize, r: i32, head: i32, heads: i32): void {
-  const Dv = load<i32>(p, 48);
-  const cell = <usize>r * <usize>load<i32>(p, 36) + <usize>head;
-  memory.fill(<usize>load<u32>(p) + (cell * <usize>Dv << 2), 0, <usize>heads * <usize>Dv << 2);
-  for (let h: usize = 0; h < <usize>heads; h++) store<f32>(<usize>load<u32>(p, 4) + ((cell + h) << 2), -Infinity);
 }
 
 /** `heads` heads from `head` on of `rows` rows from r on, which begin at one key in pages of one sequence; query i is head i mod heads of row r + ⌊i / heads⌋. */
@@ -124,7 +105,7 @@ function attendRun(p: usize, thread: i32, most: i32, r: i32, rows: i32, g: i32, 
     let x = k + row * kRow + (<usize>kHead << 2);
     let stride = kRow;
     if (type != 0) {
-      openRows(opened, k + row * kRow, kRow, kHead, D, run, type);
+      openRows(opened, k + row * kRow, kRow, kHead, D, run);
       x = opened;
       stride = <usize>D << 2;
     }
@@ -169,7 +150,7 @@ function attendRun(p: usize, thread: i32, most: i32, r: i32, rows: i32, g: i32, 
     let x = v + row * vRow + (<usize>vHead << 2);
     let stride = vRow;
     if (type != 0) {
-      openRows(opened, v + row * vRow, vRow, vHead, Dv, run, type);
+      openRows(opened, v + row * vRow, vRow, vHead, Dv, run);
       x = opened;
       stride = <usize>Dv << 2;
     }

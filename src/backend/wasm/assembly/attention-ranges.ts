@@ -31,3 +31,23 @@ export function pagedRow(table: usize, j: i32, pageSize: i32, pageCount: i32): u
   const page = bound(load<i32>(table + (<usize>(j / pageSize) << 2)), 0, pageCount - 1);
   return <usize>(page * pageSize + j % pageSize);
 }
+
+/** How many keys a row can have. p: arguments of a command that begins as attentionGroups. */
+export function keysAtMost(p: usize): i32 {
+  const S = load<i32>(p, 32);
+  if (load<u32>(p, 72) == 0) return S;
+  const pageSize = load<i32>(p, 88);
+  return S / pageSize == 0 || load<i32>(p, 80) == 0 ? 0 : load<i32>(p, 84) * pageSize;
+}
+
+export function isEmpty(first: usize, last: usize, r: i32, most: i32): bool {
+  return most == 0 || load<i32>(first + (<usize>r << 2)) > load<i32>(last + (<usize>r << 2));
+}
+
+/** The result of a row without keys, `heads` heads from `head` on. */
+export function leaveEmpty(p: usize, r: i32, head: i32, heads: i32): void {
+  const Dv = load<i32>(p, 48);
+  const cell = <usize>r * <usize>load<i32>(p, 36) + <usize>head;
+  memory.fill(<usize>load<u32>(p) + (cell * <usize>Dv << 2), 0, <usize>heads * <usize>Dv << 2);
+  for (let h: usize = 0; h < <usize>heads; h++) store<f32>(<usize>load<u32>(p, 4) + ((cell + h) << 2), -Infinity);
+}

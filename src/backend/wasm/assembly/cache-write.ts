@@ -1,7 +1,7 @@
-// Rows of a key cache in fewer bits. In: rows of f32, the cache row of each. Out: words of the cache; `openRows` gives them back as f32. What a row is rounded to
-// depends on the row alone, and all that attention does with it is done in f32, so rows read from a smaller cache are rows like others. Layouts (backend.ts):
+// Rows of a key cache in fewer bits. In: rows of f32, the cache row of each. Out: words of the cache; `openRows` gives those of f16 back as f32, those of q8_0 are
+// multiplied as they lie (attention-bytes.ts). What a row is rounded to depends on the row alone. Layouts (backend.ts):
 //   f16   one f32 factor for the row, then 16-bit floats: factor·2^-112·(the float), no infinities, no denormals
-//   q8_0  for each block of 32 one f32 scale, then 32 signed bytes
+//   q8_0  for each block of 32 one f32 scale, then 32 bytes, 128 more than the integer
 
 import { share } from "./control";
 
@@ -51,9 +51,9 @@ function roundBlocks(target: usize, x: usize, width: i32): void {
     const tiny = top < 1e-30;
     const inverse: f32 = tiny || !finite ? 0 : <f32>127 / top;
     store<f32>(target, tiny ? 0 : finite ? top / 127 : NaN);
-    memory.fill(target + 4, 0, 32);
+    memory.fill(target + 4, 128, 32);
     if (finite) {
-      for (let i: usize = 0; i < <usize>count; i++) store<i8>(target + 4 + i, <i8>(<i32>(load<f32>(x + (i << 2)) * inverse + ROUNDER - ROUNDER)));
+      for (let i: usize = 0; i < <usize>count; i++) store<u8>(target + 4 + i, <u8>(<i32>(load<f32>(x + (i << 2)) * inverse + ROUNDER - ROUNDER) + 128));
     }
     target += BLOCK;
     x += 128;
@@ -81,14 +81,8 @@ export function cacheWrite(p: usize, thread: i32, threads: i32): void {
   }
 }
 
-/** Elements element .. element + D - 1 of `count` rows, rowBytes apart, as f32 rows of D numbers. */
-export function openRows(target: usize, rows: usize, rowBytes: usize, element: i32, D: i32, count: i32, type: i32): void {
-  if (type == F16) openHalf(target, rows, rowBytes, element, D, count);
-  else if (((element | D) & 31) == 0) openBlocks(target, rows + <usize>(element >> 5) * BLOCK, rowBytes, D, count);
-  else openParts(target, rows, rowBytes, element, D, count);
-}
-
-function openHalf(target: usize, rows: usize, rowBytes: usize, element: i32, D: i32, count: i32): void {
+/** Elements element .. element + D - 1 of `count` rows of f16, rowBytes apart, as f32 rows of D numbers. */
+export function openRows(target: usize, rows: usize, rowBytes: usize, element: i32, D: i32, count: i32): void {
   const mask = i32x4.splat(HALF_MASK);
   for (let j = 0; j < count; j++) {
     const factor = v128.load32_splat(rows);
@@ -106,42 +100,6 @@ function openHalf(target: usize, rows: usize, rowBytes: usize, element: i32, D: 
       store<f32>(target + (d << 2), reinterpret<f32>((load<i16>(x + (d << 1)) << 13) & HALF_MASK) * load<f32>(rows));
     }
     target += <usize>D << 2;
-    rows += rowBytes;
-  }
-}
-
-function openBlocks(target: usize, rows: usize, rowBytes: usize, D: i32, count: i32): void {
-  for (let j = 0; j < count; j++) {
-    let block = rows;
-    for (let d = 0; d < D; d += 32) {
-      const scale = v128.load32_splat(block);
-      const b0 = v128.load8x8_s(block, 4);
-      const b1 = v128.load8x8_s(block, 12);
-      const b2 = v128.load8x8_s(block, 20);
-      const b3 = v128.load8x8_s(block, 28);
-      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(b0)), scale), 0);
-      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(b0)), scale), 16);
-      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(b1)), scale), 32);
-      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(b1)), scale), 48);
-      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(b2)), scale), 64);
-      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(b2)), scale), 80);
-      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(b3)), scale), 96);
-      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(b3)), scale), 112);
-      target += 128;
-      block += BLOCK;
-    }
-    rows += rowBytes;
-  }
-}
-
-/** Where a head begins or ends inside a block. */
-function openParts(target: usize, rows: usize, rowBytes: usize, element: i32, D: i32, count: i32): void {
-  for (let j = 0; j < count; j++) {
-    for (let i = element; i < element + D; i++) {
-      const block = rows + <usize>(i >> 5) * BLOCK;
-      store<f32>(target, <f32>load<i8>(block + 4 + <usize>(i & 31)) * load<f32>(block));
-      target += 4;
-    }
     rows += rowBytes;
   }
 }

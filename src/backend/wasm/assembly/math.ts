@@ -42,6 +42,10 @@ const NORMAL_LOWEST: usize = TABLE + 32;
 /** The polynomial, highest degree first. */
 const P: usize = TABLE + 36;
 
+const EXP2_LOWEST: usize = TABLE + 60;
+/** The polynomial of 2^x, highest degree first, without its last coefficient 1: least largest relative error on -0.5 .. 0.5, 9.2e-8. */
+const P2: usize = TABLE + 64;
+
 /** Writes the constants; every thread writes the same. */
 export function prepare(): void {
   store<f32>(ROUND, 12582912);
@@ -59,6 +63,12 @@ export function prepare(): void {
   store<f32>(P, 4.1665795894e-2, 12);
   store<f32>(P, 1.6666665459e-1, 16);
   store<f32>(P, 5.0000001201e-1, 20);
+  store<f32>(EXP2_LOWEST, -126);
+  store<f32>(P2, 1.326472708878775e-3);
+  store<f32>(P2, 9.671512861878347e-3, 4);
+  store<f32>(P2, 5.5507337456144556e-2, 8);
+  store<f32>(P2, 2.4022242081849038e-1, 12);
+  store<f32>(P2, 6.931469775966121e-1, 16);
 }
 
 // @ts-ignore: decorator
@@ -122,6 +132,20 @@ function expNormal4(x: v128): v128 {
 @inline
 function power2(n: v128): v128 {
   return i32x4.add(i32x4.shl(n, 23), one4());
+}
+
+/** 2^x for x of at most 126 (relative error below 2e-7): 2^-126 below -126, NaN kept. */
+// @ts-ignore: decorator
+@inline
+export function exp2Negative4(x: v128): v128 {
+  const limited = f32x4.pmax(x, v128.load32_splat(EXP2_LOWEST));
+  const shifted = f32x4.add(limited, v128.load32_splat(ROUND));
+  const r = f32x4.sub(limited, f32x4.sub(shifted, v128.load32_splat(ROUND)));
+  let p = madd(v128.load32_splat(P2), r, v128.load32_splat(P2, 4));
+  p = madd(p, r, v128.load32_splat(P2, 8));
+  p = madd(p, r, v128.load32_splat(P2, 12));
+  p = madd(p, r, v128.load32_splat(P2, 16));
+  return f32x4.mul(madd(p, r, one4()), power2(shifted));
 }
 
 // @ts-ignore: decorator

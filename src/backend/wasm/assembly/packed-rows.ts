@@ -67,7 +67,7 @@ function roundBlock(
 const ROUNDER: f32 = 12582912;
 
 /** 32 numbers of one row. `step`: bytes between a strip's fields. */
-function roundRow(t: usize, x: usize, step: usize, lane: i32, wide: bool, halves: i32, sums: bool, offset: i32): void {
+export function roundRow(t: usize, x: usize, step: usize, lane: i32, wide: bool, halves: i32, sums: bool, offset: i32): void {
   const magnitude = i32x4.splat(0x7fffffff);
   let top = v128.and(v128.load(x), magnitude);
   for (let i: usize = 16; i < 128; i += 16) top = i32x4.max_s(top, v128.and(v128.load(x + i), magnitude));
