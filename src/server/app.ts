@@ -222,8 +222,14 @@ function findRoute(method: string, path: string): Route | undefined {
 }
 
 function matches(pattern: string, path: string): boolean {
-  const source = pattern
+  return patterns.get(pattern)?.test(path) ?? false;
+}
+
+const patterns: ReadonlyMap<string, RegExp> = new Map(routes.map(({ path }) => [path, patternOf(path)]));
+
+function patternOf(path: string): RegExp {
+  const source = path
     .replace(/[.+]/g, "\\$&")
     .replace(/:\w+(\{\\\.\\\+\})?/g, (_, rest?: string) => (rest === undefined ? "[^/]+" : ".+"));
-  return new RegExp(`^${source}$`).test(path);
+  return new RegExp(`^${source}$`);
 }
