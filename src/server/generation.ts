@@ -61,7 +61,7 @@ export type Served = ServedModel;
 /** How often an answer is begun anew before its failure is told: what kills a device again and again must end. */
 const mostRenewals = 2;
 
-export class Generation implements AsyncIterable<Batch> {
+export class Generation {
   /** Rejects with what stopped the answer. */
   readonly finish: Promise<Finish>;
   #served: Served;
@@ -100,14 +100,16 @@ export class Generation implements AsyncIterable<Batch> {
     return this.#ids.length;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Batch> {
+  /** What came since the last call, when there is something and it is time for it; undefined at the end. Rejects with what stopped the answer. */
+  async next(): Promise<Batch | undefined> {
     for (;;) {
       if (!this.#isDone) await this.#turn();
       const batch = this.#take();
-      if (batch) yield batch;
-      else if (this.#isDone) break;
+      if (batch) return batch;
+      if (this.#isDone) break;
     }
     await this.finish;
+    return undefined;
   }
 
   /** Resolves when there is something to take and it is time for it, or when the answer has ended. */

@@ -17,10 +17,7 @@ type Pieces = Pick<Tokenizer, "pieceBytes" | "isSpecial" | "cut">;
 const wholePieces = new WeakMap<Pieces, (string | null)[]>();
 const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
 
-export function streamDecoder(
-  tokenizer: Pieces,
-  options: { skipSpecialTokens?: boolean } = {},
-): StreamDecoder {
+export function streamDecoder(tokenizer: Pieces, options: { skipSpecialTokens?: boolean } = {}): StreamDecoder {
   const { skipSpecialTokens = false } = options;
   const { content, count } = tokenizer.cut;
   let utf8 = newUtf8();
