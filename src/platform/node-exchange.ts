@@ -113,7 +113,6 @@ async function write(
     return;
   }
   outgoing.writeHead(response.status, headers);
-  outgoing.flushHeaders();
   const feed = response.body && feedOf(response.body);
   if (feed) await pour(feed, outgoing, gone);
   else await copy(response.body?.getReader(), outgoing, gone);
@@ -128,9 +127,12 @@ async function pour(feed: Feed, outgoing: ServerResponse, gone: AbortSignal): Pr
   };
   const onGone = () => feed.cancel(gone.reason);
   gone.addEventListener("abort", onGone, { once: true });
+  // The first text, where it is there at once, goes with the headers.
+  const flushing = setImmediate(() => outgoing.flushHeaders());
   try {
     for (;;) {
       const text = await feed.next();
+      clearImmediate(flushing);
       if (text === undefined || gone.aborted) break;
       if (!outgoing.write(text)) await drained(outgoing);
     }
@@ -145,6 +147,7 @@ async function copy(
   outgoing: ServerResponse,
   gone: AbortSignal,
 ): Promise<void> {
+  outgoing.flushHeaders();
   const onGone = () => reader?.cancel(gone.reason).catch(() => {});
   gone.addEventListener("abort", onGone, { once: true });
   try {
