@@ -10,7 +10,7 @@ import type { SharedHeap } from "./memory.ts";
 import { instantiate, type KernelExports, type WorkerStart } from "./worker.ts";
 
 /** Seconds that the caller may be away in a list. */
-const mostAway = 0.008;
+const mostAway = 0.016;
 /** Tenths of a second after which a thread that the caller waits for is dead. Its share takes milliseconds. */
 const patience = 50;
 
