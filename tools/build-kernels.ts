@@ -16,7 +16,7 @@ function entryText(): string {
     imports.set(file, [...(imports.get(file) ?? []), name]);
   }
   const lines = ["// Made by tools/build-kernels.ts from the command table. The dispatcher of all threads.", ""];
-  lines.push('import { barrier, DONE, QUEUE, STOP, SUBMITTED, sleepWhile } from "../assembly/control";');
+  lines.push('import { awaitCall, awaitList, barrier, CALLED, DONE, QUEUE, STOP, setPatience } from "../assembly/control";');
   for (const [file, names] of imports) lines.push(`import { ${names.join(", ")} } from "../assembly/${file}";`);
   for (const file of keptApart) lines.push(`export * from "../assembly/${file}";`);
   lines.push("", 'export { prepare } from "../assembly/math";');
@@ -29,19 +29,36 @@ function entryText(): string {
     "  run(list, end, thread, threads);",
     "}",
     "",
+    "export function runJoined(list: usize, end: usize, threads: i32, patience: i32): void {",
+    "  setPatience(patience);",
+    "  run(list, end, 0, threads);",
+    "  setPatience(0);",
+    "}",
+    "",
   );
   lines.push("export function runAlone(list: usize, end: usize): void {", "  run(list, end, 0, 1);", "}", "");
   lines.push(
+    "function runQueued(index: i32, thread: i32, threads: i32): void {",
+    "  const slot = QUEUE + (<usize>(index & 63) << 3);",
+    "  run(<usize>load<u32>(slot), <usize>load<u32>(slot, 4), thread, threads);",
+    "}",
+    "",
     "export function work(thread: i32, threads: i32): void {",
     "  let seen = 0;",
     "  for (;;) {",
-    "    sleepWhile(SUBMITTED, seen);",
+    "    if (thread != 0) {",
+    "      awaitList(seen);",
+    "      if (atomic.load<i32>(STOP) != 0) return;",
+    "      runQueued(seen++, thread, threads);",
+    "      continue;",
+    "    }",
+    "    awaitCall(seen);",
     "    if (atomic.load<i32>(STOP) != 0) return;",
-    "    const slot = QUEUE + (<usize>(seen & 63) << 3);",
-    "    run(<usize>load<u32>(slot), <usize>load<u32>(slot, 4), thread, threads);",
-    "    seen++;",
-    "    if (thread == 0) {",
-    "      atomic.store<i32>(DONE, seen);",
+    "    seen = atomic.load<i32>(CALLED);",
+    "    // The caller joins a list only when all before it are done, so the next one after those is this thread's.",
+    "    for (let done = atomic.load<i32>(DONE); done < seen; ) {",
+    "      runQueued(done++, thread, threads);",
+    "      atomic.store<i32>(DONE, done);",
     "      atomic.notify(DONE, i32.MAX_VALUE);",
     "    }",
     "  }",

@@ -17,6 +17,8 @@ export type Delta =
 
 export type DeltaWriter = {
   push(id: number): Delta[];
+  /** As push for one after another, in fewer pieces. `thoughts`: how many of the ids were thinking, the one that ends it left out. */
+  pushAll(ids: readonly number[]): { readonly deltas: readonly Delta[]; readonly thoughts: number };
   /** What was held back. */
   end(): Delta[];
   readonly stopText: string | undefined;
@@ -76,8 +78,23 @@ export function deltaWriter(tokenizer: Tokenizer, options: DeltaOptions): DeltaW
     return deltas;
   }
 
+  const textOf = (id: number): string => (tokenizer.isSpecial(id) && !shown.has(id) ? "" : decoder.push(id));
+
   return {
-    push: (id) => (tokenizer.isSpecial(id) && !shown.has(id) ? [] : read(decoder.push(id))),
+    push: (id) => read(textOf(id)),
+    pushAll(ids) {
+      const texts = ids.map(textOf);
+      const all = texts.join("");
+      if (!split?.mayTurn(all)) return { deltas: read(all), thoughts: split?.isThinking ? ids.length : 0 };
+      let thoughts = 0;
+      const deltas = texts.flatMap((text) => {
+        const wasThinking = split.isThinking;
+        const pieces = read(text);
+        if (wasThinking && split.isThinking) thoughts++;
+        return pieces;
+      });
+      return { deltas, thoughts };
+    },
     end() {
       const deltas = read(decoder.end());
       for (const piece of split?.end() ?? []) {

@@ -11,6 +11,8 @@ export type ThinkStream = {
   /** What was held back. */
   end(): Piece[];
   readonly isThinking: boolean;
+  /** Whether this text, pushed next, could begin or end the reasoning. */
+  mayTurn(text: string): boolean;
 };
 
 /**
@@ -70,6 +72,7 @@ export function thinkStream({ open, close }: ThinkTags, begin: ThinkState): Thin
     get isThinking() {
       return state === "inside";
     },
+    mayTurn: (text) => state === "before" || (state === "inside" && (held + text).includes(close)),
   };
 }
 

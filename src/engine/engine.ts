@@ -75,7 +75,7 @@ type Handlers = {
 };
 
 /** The event loop gets a turn at least this often (milliseconds), so that signals and sockets are heard. */
-const turnEvery = 8;
+const turnEvery = 2;
 
 export class Engine {
   readonly model: Model;

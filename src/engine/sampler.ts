@@ -28,13 +28,14 @@ export function makeSampler(vocabSize: number): Sampler {
   };
 }
 
-/** A draw without filters: sums by block, then looks into the one block where the draw falls; weights are never stored. */
+/** A draw without filters: sums by block, then looks into the one block where the draw falls; weights are stored where there is but one. */
 function drawFree(logits: HostArray, start: number, width: number, temperature: number, blockMass: Float64Array, random: Random): number {
   const best = argmax(logits, start, width);
   if (best === unusable) return unusable;
   const top = logits[start + best] as number;
   const scale = Math.min(1 / temperature, 1e300);
   const blocks = Math.ceil(width / blockLength);
+  if (blocks === 1) return drawFew(logits, start, width, top, scale, random, best);
   let total = 0;
   for (let block = 0; block < blocks; block++) {
     const end = Math.min(width, (block + 1) * blockLength);
@@ -59,6 +60,26 @@ function drawFree(logits: HostArray, start: number, width: number, temperature: 
     if (before + mass > target) return id;
   }
   return best; // where the last sum was rounded down
+}
+
+const weights = new Float64Array(blockLength);
+
+/** drawFree for one block. */
+function drawFew(logits: HostArray, start: number, width: number, top: number, scale: number, random: Random, best: number): number {
+  let total = 0;
+  for (let id = 0; id < width; id++) {
+    const below = ((logits[start + id] as number) - top) * scale;
+    const weight = below >= -reach ? exponential(below) : 0;
+    weights[id] = weight;
+    total += weight;
+  }
+  const target = uniformOf(random) * total;
+  let mass = 0;
+  for (let id = 0; id < width; id++) {
+    mass += weights[id] as number;
+    if (mass > target) return id;
+  }
+  return best;
 }
 
 /** [0, 1), 53 bits. */

@@ -3,6 +3,7 @@
 // what a handler does not want is not read, and an expected "100 Continue" is sent only when the body is asked for.
 
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { type Feed, feedOf } from "../server/event-stream.ts";
 
 export type Fetch = (request: Request) => Promise<Response>;
 
@@ -112,8 +113,41 @@ async function write(
     return;
   }
   outgoing.writeHead(response.status, headers);
+  const feed = response.body && feedOf(response.body);
+  if (feed) await pour(feed, outgoing, gone);
+  else await copy(response.body?.getReader(), outgoing, gone);
+}
+
+/** Texts of an answer that is being made, in as few steps as there are. */
+async function pour(feed: Feed, outgoing: ServerResponse, gone: AbortSignal): Promise<void> {
+  feed.outlet = {
+    write: (text) => outgoing.write(text),
+    isClear: () => !outgoing.writableNeedDrain,
+    fail: (reason) => outgoing.destroy(reason),
+  };
+  const onGone = () => feed.cancel(gone.reason);
+  gone.addEventListener("abort", onGone, { once: true });
+  // The first text, where it is there at once, goes with the headers.
+  const flushing = setImmediate(() => outgoing.flushHeaders());
+  try {
+    for (;;) {
+      const text = await feed.next();
+      clearImmediate(flushing);
+      if (text === undefined || gone.aborted) break;
+      if (!outgoing.write(text)) await drained(outgoing);
+    }
+    outgoing.end();
+  } finally {
+    gone.removeEventListener("abort", onGone);
+  }
+}
+
+async function copy(
+  reader: ReadableStreamDefaultReader<Uint8Array> | undefined,
+  outgoing: ServerResponse,
+  gone: AbortSignal,
+): Promise<void> {
   outgoing.flushHeaders();
-  const reader = response.body?.getReader();
   const onGone = () => reader?.cancel(gone.reason).catch(() => {});
   gone.addEventListener("abort", onGone, { once: true });
   try {

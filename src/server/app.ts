@@ -106,7 +106,6 @@ export async function makeApp(options: AppOptions): Promise<App> {
     const route = findRoute(c.req.method, c.req.path);
     if (route?.access !== "public") passed.caller = await checkKey(request, server.gate, route?.keyHeader);
     await next();
-    c.header("x-request-id", passed.id);
   });
 
   for (const route of routes) {
@@ -126,7 +125,19 @@ export async function makeApp(options: AppOptions): Promise<App> {
         const body = route.body && (await readBody(request, route.body, limits));
         if (server.logTexts && body !== undefined) fields.body = JSON.stringify(body);
         const note = (more: LogFields) => Object.assign(fields, more);
-        return await route.handle({ server, request, body, params: c.req.param(), id, dialect: route.dialect, caller, account, note });
+        const response = await route.handle({
+          server,
+          request,
+          body,
+          params: c.req.param(),
+          id,
+          dialect: route.dialect,
+          caller,
+          account,
+          note,
+        });
+        response.headers.set("x-request-id", id);
+        return response;
       } catch (error) {
         if (account && !account.isSettled) {
           const wire = explain(error, id);
@@ -222,8 +233,12 @@ function findRoute(method: string, path: string): Route | undefined {
 }
 
 function matches(pattern: string, path: string): boolean {
-  const source = pattern
-    .replace(/[.+]/g, "\\$&")
-    .replace(/:\w+(\{\\\.\\\+\})?/g, (_, rest?: string) => (rest === undefined ? "[^/]+" : ".+"));
-  return new RegExp(`^${source}$`).test(path);
+  return patterns.get(pattern)?.test(path) ?? false;
+}
+
+const patterns: ReadonlyMap<string, RegExp> = new Map(routes.map(({ path }) => [path, patternOf(path)]));
+
+function patternOf(path: string): RegExp {
+  const source = path.replace(/[.+]/g, "\\$&").replace(/:\w+(\{\\\.\\\+\})?/g, (_, rest?: string) => (rest === undefined ? "[^/]+" : ".+"));
+  return new RegExp(`^${source}$`);
 }

@@ -1,5 +1,6 @@
 // The body of a streamed answer. In: texts as they are made. Out: bytes, made only as fast as the client takes them. While nothing is made a
-// comment keeps the connection open; a client that takes nothing for too long, or goes away, ends the work behind it.
+// comment keeps the connection open; a client that takes nothing for too long, or goes away, ends the work behind it. Unusual: the body is a
+// ReadableStream, and a host that writes to sockets takes its texts from behind it (`feedOf`): a chunk then costs it two promises, not seven.
 
 export type EventStreamOptions = {
   readonly keepAliveSeconds: number;
@@ -10,76 +11,141 @@ export type EventStreamOptions = {
   readonly onGone: (reason: Error) => void;
 };
 
-const encoder = new TextEncoder();
+/** Where texts go. */
+export type Outlet = {
+  /** Takes a comment between two texts. */
+  write(text: string): void;
+  /** Whether all that was given to it has been taken on. */
+  isClear(): boolean;
+  /** The client read nothing for too long. */
+  fail(reason: Error): void;
+};
 
-export function eventStream(texts: AsyncIterator<string>, options: EventStreamOptions): ReadableStream<Uint8Array> {
-  const { keepAliveSeconds, writeSeconds, comment, onGone } = options;
-  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
-  let isOver = false;
+/** The next text; undefined: that was the last. Rejects with what ended the answer. */
+export type Texts = () => Promise<string | undefined>;
+
+/** Texts for one reader, who asks for the next one when he has room for it. */
+export class Feed {
+  readonly #texts: Texts;
+  readonly #options: EventStreamOptions;
+  #outlet: Outlet | undefined;
+  #isOver = false;
   /** The client has taken all and waits for more. */
-  let isAwaited = false;
+  #isAwaited = false;
   /** Milliseconds: when the client last took something, or got it. */
-  let since = performance.now();
+  #since = performance.now();
+  #watch: ReturnType<typeof setTimeout>;
+  #leave: (() => void) | undefined;
 
-  const end = () => {
-    isOver = true;
-    clearTimeout(watch);
-  };
-  const gone = (reason: Error) => {
-    if (isOver) return;
-    end();
-    onGone(reason);
-  };
+  constructor(texts: Texts, options: EventStreamOptions) {
+    this.#texts = texts;
+    this.#options = options;
+    this.#watch = setTimeout(this.#look, this.#shortest);
+  }
 
-  // One timer for both kinds of silence, set anew only when it has run out: chunks come by the thousand.
-  const isReading = () => isAwaited && (stream?.desiredSize ?? 0) >= 0; // a comment may lie there unread
-  const allowed = () => 1000 * (!isReading() ? writeSeconds : comment === undefined ? Number.POSITIVE_INFINITY : keepAliveSeconds);
-  const shortest = 1000 * Math.min(keepAliveSeconds, writeSeconds);
-  const look = () => {
-    const left = since + allowed() - performance.now();
+  /** To be told before the first `next`. */
+  set outlet(outlet: Outlet) {
+    this.#outlet = outlet;
+  }
+
+  /** Undefined at the end, and when the client is gone. */
+  next(): Promise<string | undefined> {
+    if (this.#isOver) return Promise.resolve(undefined);
+    this.#isAwaited = true;
+    this.#since = performance.now();
+    return new Promise((resolve, reject) => {
+      this.#leave = () => resolve(undefined);
+      const take = (text: string | undefined) => {
+        if (this.#isOver) return;
+        this.#isAwaited = false;
+        this.#since = performance.now();
+        if (text === undefined) this.#end();
+        resolve(text);
+      };
+      this.#texts().then(take, (error) => {
+        if (this.#isOver) return;
+        this.#end();
+        reject(error);
+      });
+    });
+  }
+
+  /** The client went away: nothing more is wanted. */
+  cancel(reason: unknown): void {
+    if (this.#isOver) return;
+    this.#end();
+    this.#options.onGone(reason instanceof Error ? reason : new Error("the client went away"));
+    this.#leave?.();
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    clearTimeout(this.#watch);
+  }
+
+  get #shortest(): number {
+    return 1000 * Math.min(this.#options.keepAliveSeconds, this.#options.writeSeconds);
+  }
+
+  /** One timer for both kinds of silence, set anew only when it has run out: chunks come by the thousand. */
+  readonly #look = (): void => {
+    const { writeSeconds, keepAliveSeconds, comment } = this.#options;
+    const isReading = this.#isAwaited && this.#outlet?.isClear() !== false; // a comment may lie there unread
+    const allowed = 1000 * (!isReading ? writeSeconds : comment === undefined ? Number.POSITIVE_INFINITY : keepAliveSeconds);
+    const left = this.#since + allowed - performance.now();
     if (left <= 1) {
-      if (!isReading()) {
+      if (!isReading) {
         const reason = new Error(`the client read nothing for ${writeSeconds} s`);
-        gone(reason);
-        stream?.error(reason);
+        this.cancel(reason);
+        this.#outlet?.fail(reason);
         return;
       }
-      since = performance.now();
-      stream?.enqueue(encoder.encode(comment));
+      this.#since = performance.now();
+      this.#outlet?.write(comment as string);
     }
-    watch = setTimeout(look, left <= 1 ? shortest : Math.min(left, shortest));
+    this.#watch = setTimeout(this.#look, left <= 1 ? this.#shortest : Math.min(left, this.#shortest));
   };
-  let watch = setTimeout(look, shortest);
+}
 
-  return new ReadableStream<Uint8Array>(
+const feeds = new WeakMap<ReadableStream<Uint8Array>, Feed>();
+
+/** The feed behind a stream of `eventStream`; who takes it must not read the stream. */
+export function feedOf(stream: ReadableStream<Uint8Array>): Feed | undefined {
+  return feeds.get(stream);
+}
+
+const encoder = new TextEncoder();
+
+export function eventStream(texts: Texts, options: EventStreamOptions): ReadableStream<Uint8Array> {
+  const feed = new Feed(texts, options);
+  let isClosed = false;
+  const stream = new ReadableStream<Uint8Array>(
     {
       start(controller) {
-        stream = controller;
+        feed.outlet = {
+          write: (text) => controller.enqueue(encoder.encode(text)),
+          isClear: () => (controller.desiredSize ?? 0) >= 0,
+          fail: (reason) => {
+            isClosed = true;
+            controller.error(reason);
+          },
+        };
       },
       async pull(controller) {
-        isAwaited = true;
-        since = performance.now();
-        try {
-          const result = await texts.next();
-          if (isOver) return;
-          isAwaited = false;
-          since = performance.now();
-          if (result.done) {
-            end();
-            controller.close();
-          } else controller.enqueue(encoder.encode(result.value));
-        } catch (error) {
-          if (isOver) return;
-          end();
-          controller.error(error);
-        }
+        const text = await feed.next();
+        if (isClosed) return;
+        if (text !== undefined) controller.enqueue(encoder.encode(text));
+        else controller.close();
       },
       cancel(reason) {
-        gone(reason instanceof Error ? reason : new Error("the client went away"));
+        isClosed = true;
+        feed.cancel(reason);
       },
     },
     { highWaterMark: 0 },
   );
+  feeds.set(stream, feed);
+  return stream;
 }
 
 /** One server-sent event. */

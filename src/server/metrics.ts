@@ -98,7 +98,7 @@ export class Metrics {
   }
 
   #entry(name: MetricName, labels: Labels) {
-    const id = key(name, labels);
+    const id = labels === none ? name : key(name, labels);
     let entry = this.#values.get(id);
     if (!entry) {
       entry = { name, labels, value: 0 };

@@ -88,20 +88,25 @@ export class Work {
   }
 
   /** Batches of all answers, as they come. */
-  async *batches(): AsyncGenerator<{ readonly index: number; readonly batch: Batch }> {
-    if (this.answers.length === 1) {
-      for await (const batch of this.answers[0] as Generation) yield { index: 0, batch };
-      return;
-    }
-    const iterators = this.answers.map((answer) => answer[Symbol.asyncIterator]());
-    const next = (index: number) => (iterators[index] as AsyncIterator<Batch>).next().then((result) => ({ index, result }));
-    const pending = new Map(iterators.map((_, index) => [index, next(index)]));
+  batches(): AsyncIterable<{ readonly index: number; readonly batch: Batch }> {
+    const [only] = this.answers;
+    if (this.answers.length !== 1 || !only) return this.#mixed();
+    const next = async () => {
+      const batch = await only.next();
+      return batch ? { done: false as const, value: { index: 0, batch } } : { done: true as const, value: undefined };
+    };
+    return { [Symbol.asyncIterator]: () => ({ next }) };
+  }
+
+  async *#mixed(): AsyncGenerator<{ readonly index: number; readonly batch: Batch }> {
+    const next = (answer: Generation, index: number) => answer.next().then((batch) => ({ answer, index, batch }));
+    const pending = new Map(this.answers.map((answer, index) => [index, next(answer, index)]));
     while (pending.size > 0) {
-      const { index, result } = await Promise.race(pending.values());
-      if (result.done) pending.delete(index);
+      const { answer, index, batch } = await Promise.race(pending.values());
+      if (!batch) pending.delete(index);
       else {
-        pending.set(index, next(index));
-        yield { index, batch: result.value };
+        pending.set(index, next(answer, index));
+        yield { index, batch };
       }
     }
   }
@@ -176,19 +181,25 @@ export class Work {
   ): Response {
     const { server, id } = this.#call;
     const { limits } = server;
-    const work = this;
-    async function* guarded(): AsyncGenerator<string> {
+    const source = texts[Symbol.asyncIterator]();
+    let isOver = false;
+    const next = async (): Promise<string | undefined> => {
+      if (isOver) return undefined;
       try {
-        yield* texts;
-        await work.end();
+        const { done, value } = await source.next();
+        if (!done) return value;
+        isOver = true;
+        await this.end();
+        return undefined;
       } catch (error) {
-        const wire = await work.end(error);
+        isOver = true;
+        const wire = await this.end(error);
         // Of a whole answer the app says it, to which the error goes.
         if (wire?.isOurs) server.log("failure", { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
-        if (wire && !(error instanceof Gone)) yield failed(wire);
+        return wire && !(error instanceof Gone) ? failed(wire) : undefined;
       }
-    }
-    const body = eventStream(guarded(), {
+    };
+    const body = eventStream(next, {
       keepAliveSeconds: limits.keepAliveSeconds,
       writeSeconds: limits.writeSeconds,
       ...(options.comment !== undefined && { comment: options.comment }),

@@ -11,15 +11,36 @@ export type StreamDecoder = {
   end(): string;
 };
 
-export function streamDecoder(
-  tokenizer: Pick<Tokenizer, "pieceBytes" | "isSpecial" | "cut">,
-  options: { skipSpecialTokens?: boolean } = {},
-): StreamDecoder {
+type Pieces = Pick<Tokenizer, "pieceBytes" | "isSpecial" | "cut">;
+
+/** Texts of pieces that are whole characters, null for others, by id: most tokens of most texts need no decoding. */
+const wholePieces = new WeakMap<Pieces, (string | null)[]>();
+const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+
+export function streamDecoder(tokenizer: Pieces, options: { skipSpecialTokens?: boolean } = {}): StreamDecoder {
   const { skipSpecialTokens = false } = options;
   const { content, count } = tokenizer.cut;
   let utf8 = newUtf8();
   let first = true;
   let toCut = count;
+  /** Bytes of an unfinished character may lie in `utf8`. */
+  let isPending = false;
+  const whole = wholePieces.get(tokenizer) ?? [];
+  wholePieces.set(tokenizer, whole);
+
+  function textOf(id: number): string {
+    const bytes = tokenizer.pieceBytes(id, first);
+    if (first) {
+      first = false;
+      isPending = true; // as far as is known
+      return utf8.decode(bytes, { stream: true });
+    }
+    whole[id] ??= wholeText(bytes);
+    const text = whole[id];
+    if (text !== null && !isPending) return text;
+    isPending = text === null || (isPending && text === "");
+    return utf8.decode(bytes, { stream: true });
+  }
 
   /** Cuts up to `toCut` times `content` from the start of the whole text. */
   function cutStart(text: string): string {
@@ -40,19 +61,27 @@ export function streamDecoder(
       let text = "";
       for (const id of ids) {
         if (skipSpecialTokens && tokenizer.isSpecial(id)) continue;
-        text += utf8.decode(tokenizer.pieceBytes(id, first), { stream: true });
-        first = false;
+        text += textOf(id);
       }
       return cutStart(text);
     },
     end() {
       const text = cutStart(utf8.decode());
       utf8 = newUtf8();
+      isPending = false;
       first = true;
       toCut = count;
       return text;
     },
   };
+}
+
+function wholeText(bytes: Uint8Array): string | null {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    return null;
+  }
 }
 
 function newUtf8(): TextDecoder {

@@ -4,6 +4,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { Agent, type IncomingMessage, request } from "node:http";
+import { connect, type Socket } from "node:net";
 import { Random } from "../../src/core/random.ts";
 
 export type LoadServer = { readonly child: ChildProcess; readonly port: number; close(): void };
@@ -33,6 +34,7 @@ export async function startServer(flags: readonly string[], nodeFlags: readonly 
       child.removeAllListeners("exit");
       child.kill("SIGTERM");
       agent.destroy();
+      for (const socket of resting.get(port) ?? []) socket.destroy();
     },
   };
 }
@@ -74,30 +76,83 @@ export function bodyOf(index: number): string {
   });
 }
 
-/** `leaveAfter`: hangs up after so many bytes. What came is read later: the client's work is not the server's. */
-export async function ask(port: number, index: number, leaveAfter = Number.POSITIVE_INFINITY): Promise<Streamed> {
+/** Connections that wait for their next request, by port. */
+const resting = new Map<number, Socket[]>();
+const end = Buffer.from("\r\n0\r\n\r\n");
+
+/**
+ * One request on a plain socket: the client's work is not the server's, and both have the same cores, so what comes is kept as it came and read later.
+ * `leaveAfter`: hangs up after so many bytes.
+ */
+export function ask(port: number, index: number, leaveAfter = Number.POSITIVE_INFINITY): Promise<Streamed> {
   const begun = performance.now();
-  const response = await post(port, "/v1/chat/completions", bodyOf(index));
-  if (response.statusCode !== 200) throw new Error(`status ${response.statusCode}: ${await textOf(response)}`);
-  const pieces: Buffer[] = [];
-  let firstMs = 0;
-  let size = 0;
-  return await new Promise((resolve, reject) => {
-    response.on("data", (piece: Buffer) => {
+  const rested = resting.get(port)?.pop();
+  const socket = rested ?? connect({ port, host: "127.0.0.1", noDelay: true });
+  const body = bodyOf(index);
+  socket.write(
+    `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+  return new Promise((resolve, reject) => {
+    const pieces: Buffer[] = [];
+    let firstMs = 0;
+    let size = 0;
+    const finish = () => {
+      socket.removeAllListeners();
+      socket.on("error", () => socket.destroy());
+    };
+    socket.on("data", (piece: Buffer) => {
       pieces.push(piece);
       size += piece.length;
+      if (pieces.length === 1 && !piece.toString("latin1", 0, 13).startsWith("HTTP/1.1 200 "))
+        return fail(new Error(`the answer ${piece}`));
       if (firstMs === 0 && piece.includes("reasoning_content")) firstMs = performance.now() - begun;
-      if (size <= leaveAfter) return;
-      resolve({ raw: Buffer.alloc(0), firstMs, isWhole: false });
-      response.destroy();
+      // The end may be cut in two; it comes with the last events, which are longer than it.
+      const isWhole =
+        piece.length >= end.length ? piece.subarray(-end.length).equals(end) : Buffer.concat(pieces).subarray(-end.length).equals(end);
+      if (!isWhole && size <= leaveAfter) return;
+      finish();
+      if (isWhole) {
+        const idle = resting.get(port) ?? [];
+        idle.push(socket);
+        resting.set(port, idle);
+        // A connection that the server closes while it rests is of no more use.
+        socket.once("close", () => idle.splice(idle.indexOf(socket), idle.includes(socket) ? 1 : 0));
+      } else socket.destroy();
+      resolve({ raw: isWhole ? Buffer.concat(pieces) : Buffer.alloc(0), firstMs, isWhole });
     });
-    response.on("error", reject);
-    response.on("end", () => resolve({ raw: Buffer.concat(pieces), firstMs, isWhole: true }));
+    const fail = (error?: Error) => {
+      finish();
+      socket.destroy();
+      reject(error ?? new Error(`the server hung up after ${size} bytes: ${Buffer.concat(pieces).toString("latin1", 0, 300)}`));
+    };
+    socket.on("error", fail);
+    socket.on("close", () => fail());
   });
 }
 
+/** What an answer of HTTP/1.1 in chunks carried. Throws for any other status, and for bytes that are no chunks. */
+export function bodyBytes(raw: Buffer): Buffer {
+  const headers = raw.indexOf("\r\n\r\n");
+  const head = raw.toString("latin1", 0, headers);
+  if (!head.startsWith("HTTP/1.1 200 ") || !/\r\ntransfer-encoding: chunked/i.test(head)) throw new Error(`an answer that begins ${head}`);
+  const parts: Buffer[] = [];
+  for (let at = headers + 4; ; ) {
+    const line = raw.indexOf("\r\n", at);
+    const length = line < 0 ? Number.NaN : Number.parseInt(raw.toString("latin1", at, line), 16);
+    const next = line + 2 + length + 2;
+    if (!(next <= raw.length) || raw.toString("latin1", next - 2, next) !== "\r\n") throw new Error(`no chunk at byte ${at} of an answer`);
+    if (length === 0) {
+      if (next !== raw.length) throw new Error(`${raw.length - next} bytes after the end of an answer`);
+      return Buffer.concat(parts);
+    }
+    parts.push(raw.subarray(line + 2, next - 2));
+    at = next;
+  }
+}
+
+/** `bytes`: as `ask` had them. */
 export function readAnswer(bytes: Buffer): Answer {
-  const raw = bytes.toString();
+  const raw = bodyBytes(bytes).toString();
   let text = "";
   let tokens = 0;
   for (const line of raw.split("\n\n")) {
@@ -121,10 +176,13 @@ export async function crowd(count: number, atOnce: number, job: (i: number) => P
   );
 }
 
-/** Processor time of all its threads. */
-export function cpuSecondsOf(child: ChildProcess): number {
-  const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / 100;
+/** Processor time of all its threads, and of its first one, which runs all JavaScript but the grammars'. */
+export function cpuSecondsOf({ pid }: ChildProcess): { readonly all: number; readonly main: number } {
+  const read = (path: string) => {
+    const fields = readFileSync(path, "utf8").split(") ")[1]?.split(" ") ?? [];
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  };
+  return { all: read(`/proc/${pid}/stat`), main: read(`/proc/${pid}/task/${pid}/stat`) };
 }
 
 export function rssOf(child: ChildProcess): number {

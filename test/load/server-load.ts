@@ -93,8 +93,10 @@ try {
   });
   const seconds = (performance.now() - begun) / 1000;
   const cpu = process.cpuUsage(used);
+  const serverNow = cpuSecondsOf(child);
   const cpuSeconds = {
-    server: Number((cpuSecondsOf(child) - serverUsed).toFixed(1)),
+    server: Number((serverNow.all - serverUsed.all).toFixed(1)),
+    server_main: Number((serverNow.main - serverUsed.main).toFixed(1)),
     client: Number(((cpu.user + cpu.system) / 1e6).toFixed(1)),
   };
   for (const { index, raw } of done.splice(0)) {

@@ -139,7 +139,7 @@ export class WasmDevice implements Device {
   }
 
   async finish(): Promise<void> {
-    await this.#pool.settle(this.#recorder.submit());
+    await this.#pool.settle(this.#recorder.submit(true));
   }
 
   async measureLimits(now: () => number, bytes: number = 2 ** 26): Promise<{ read_gb_s: number; fma_gflop_s: number }> {

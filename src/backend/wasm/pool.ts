@@ -1,72 +1,112 @@
 // The threads and their queue. Lists of commands go in; `settle` waits until all are done. A small list runs at once on the caller: to wake threads and
-// to let them meet after every command would take longer than the work. So threads start with the first list that is worth it; one that dies turns into
-// a DeviceError of whoever waits.
+// to let them meet after every command would take longer than the work. A short one, of some milliseconds, runs on the caller and the other threads, which
+// are still looking for it: nobody has to be woken, and a server's own work never competes with a thread for a core. For a long one the caller
+// gives way to a thread of its own number. So threads start with the first list that is worth it; one that dies turns into a DeviceError of whoever waits.
 
 import { DeviceError } from "../../core/errors.ts";
 import type { Host, WorkerHandle } from "../../core/host.ts";
-import { done, queue, queueSlots, stop, submitted } from "./control.ts";
+import { called, done, queue, queueSlots, stop, submitted } from "./control.ts";
 import type { SharedHeap } from "./memory.ts";
 import { instantiate, type KernelExports, type WorkerStart } from "./worker.ts";
+
+/** Seconds that the caller may be away in a list. */
+const mostAway = 0.016;
+/** Tenths of a second after which a thread that the caller waits for is dead. Its share takes milliseconds. */
+const patience = 50;
+
+type Thread = { readonly worker: WorkerHandle; readonly running: Promise<void>; isRunning: boolean };
 
 export class Pool {
   readonly threads: number;
   readonly #heap: SharedHeap;
   /** The kernels on this thread. */
   readonly #here: KernelExports;
-  readonly #spawn: () => WorkerHandle[];
-  #workers: WorkerHandle[] = [];
+  readonly #spawn: (thread: number) => WorkerHandle;
+  /** By number; thread 0 is needed for long lists only. */
+  readonly #threads: (Thread | undefined)[] = [];
+  readonly #mayJoin: boolean;
   /** All lists, those among them that ran here, and the number of the last of these. */
   #submitted = 0;
   #ranHere = 0;
   #lastHere = 0;
   #failure: Error | undefined;
   readonly #onFailure = new Set<() => void>();
+  /** Seconds that a unit of work takes all threads, as measured. */
+  #pace: number;
 
   /** `far`: memories of weights beyond the first 4 GiB. */
   constructor(host: Host, module: WebAssembly.Module, heap: SharedHeap, threads: number, far: readonly WebAssembly.Memory[] = []) {
     this.#heap = heap;
     this.#here = instantiate(module, heap.memory, far);
     this.threads = host.spawnWasmWorker ? threads : 1;
-    this.#spawn = () =>
-      Array.from({ length: this.threads }, (_, thread) => {
-        const worker = host.spawnWasmWorker?.() as WorkerHandle;
-        worker.onError((error) => this.#fail(error));
-        worker.post({ module, memory: heap.memory, far, thread, threads: this.threads } satisfies WorkerStart);
-        worker.keepAlive?.(false);
-        return worker;
-      });
+    this.#mayJoin = this.threads > 1 && mayWait(heap.words);
+    this.#pace = 1e-10 / this.threads;
+    this.#spawn = (thread) => {
+      const worker = host.spawnWasmWorker?.() as WorkerHandle;
+      worker.onError((error) => this.#fail(error));
+      worker.post({ module, memory: heap.memory, far, thread, threads: this.threads } satisfies WorkerStart);
+      worker.keepAlive?.(false);
+      return worker;
+    };
   }
 
   /** Starts the threads now and waits until they run. Rejects with DeviceError when one does not. */
   async start(): Promise<void> {
-    if (this.threads === 1 || this.#workers.length > 0) return;
+    if (this.threads === 1) return;
     const failure = new Promise<void>((resolve) => this.#onFailure.add(resolve));
-    this.#workers = this.#spawn();
-    const running = this.#workers.map((worker) => new Promise<void>((resolve) => worker.onMessage(() => resolve())));
-    await Promise.race([Promise.all(running), failure]);
+    this.#startFrom(0);
+    await Promise.race([Promise.all(this.#threads.map((thread) => thread?.running)), failure]);
     this.#onFailure.clear();
     if (!this.#failure) return;
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    await Promise.all(this.#threads.map((thread) => thread?.worker.terminate()));
     this.#throwIfFailed();
   }
 
-  /** Number of the list, counted from 1: `settle(n)` waits for it. */
-  submit(list: number, end: number, isSmall: boolean): number {
+  /**
+   * Number of the list, counted from 1: `settle(n)` waits for it. `work`: multiply-adds, about, of a list that the caller is about to wait for; Infinity where it
+   * has other things to do.
+   */
+  submit(list: number, end: number, isSmall: boolean, work: number): number {
     this.#throwIfFailed();
-    const isAlone = this.threads === 1 || (isSmall && this.isDone(this.#submitted));
-    this.#submitted++;
-    if (isAlone) {
-      try {
-        this.#here.runAlone(list, end);
-      } catch (trap) {
-        this.#fail(trap instanceof Error ? trap : new Error(String(trap)));
-        this.#throwIfFailed();
-      }
-      this.#ranHere++;
-      this.#lastHere = this.#submitted;
-      return this.#submitted;
+    if (this.threads === 1) return this.#runHere(list, end);
+    const isNext = this.isDone(this.#submitted);
+    if (isNext && isSmall) return this.#runHere(list, end);
+    if (isNext && this.#mayJoin && work * this.#pace < mostAway) {
+      // Until the others run the caller does it alone: it would hear of nothing while it waited for them.
+      return this.#startFrom(1) ? this.#join(list, end, work) : this.#runHere(list, end);
     }
-    if (this.#workers.length === 0) this.#workers = this.#spawn();
+    this.#pace *= 0.99; // one bad measurement is not for ever
+    this.#startFrom(0);
+    const queued = this.#enqueue(list, end);
+    const words = this.#heap.words;
+    Atomics.store(words, called >> 2, queued);
+    Atomics.notify(words, called >> 2);
+    this.#announce();
+    return this.#submitted;
+  }
+
+  #runHere(list: number, end: number): number {
+    this.#submitted++;
+    this.#run(() => this.#here.runAlone(list, end));
+    this.#ranHere++;
+    this.#lastHere = this.#submitted;
+    return this.#submitted;
+  }
+
+  #join(list: number, end: number, work: number): number {
+    const queued = this.#enqueue(list, end);
+    this.#announce();
+    const began = performance.now();
+    this.#run(() => this.#here.runJoined(list, end, this.threads, patience));
+    const pace = (performance.now() - began) / 1000 / work;
+    this.#pace += 0.1 * (Math.min(pace, 4 * this.#pace) - this.#pace);
+    Atomics.store(this.#heap.words, done >> 2, queued);
+    return this.#submitted;
+  }
+
+  /** Its number among the lists of the queue. */
+  #enqueue(list: number, end: number): number {
+    this.#submitted++;
     const words = this.#heap.words;
     const queued = this.#submitted - this.#ranHere;
     // A full queue is rare (64 lists of 16,384 words): wait for a place.
@@ -74,9 +114,43 @@ export class Pool {
     const slot = (queue >> 2) + ((queued - 1) % queueSlots) * 2;
     words[slot] = list;
     words[slot + 1] = end;
+    return queued;
+  }
+
+  #announce(): void {
+    const words = this.#heap.words;
     Atomics.add(words, submitted >> 2, 1);
     Atomics.notify(words, submitted >> 2);
-    return this.#submitted;
+  }
+
+  #run(kernels: () => void): void {
+    try {
+      kernels();
+    } catch (trap) {
+      this.#fail(trap instanceof Error ? trap : new Error(String(trap)));
+      this.#throwIfFailed();
+    }
+  }
+
+  /** Starts the threads of these numbers as far as they are not there. Whether they run already. */
+  #startFrom(first: number): boolean {
+    let areRunning = true;
+    for (let number = first; number < this.threads; number++) {
+      const thread = this.#threads[number] ?? this.#start(number);
+      this.#threads[number] = thread;
+      areRunning &&= thread.isRunning;
+    }
+    return areRunning;
+  }
+
+  #start(number: number): Thread {
+    const worker = this.#spawn(number);
+    const running = new Promise<void>((resolve) => worker.onMessage(() => resolve()));
+    const thread: Thread = { worker, running, isRunning: false };
+    void running.then(() => {
+      thread.isRunning = true;
+    });
+    return thread;
   }
 
   get isLost(): boolean {
@@ -111,7 +185,7 @@ export class Pool {
 
   async settle(list: number): Promise<void> {
     if (this.isDone(list)) return;
-    for (const worker of this.#workers) worker.keepAlive?.(true);
+    this.#keepAlive(true);
     let failed: (() => void) | undefined;
     const failure = new Promise<void>((resolve) => {
       failed = resolve;
@@ -134,17 +208,22 @@ export class Pool {
     } finally {
       if (failed) this.#onFailure.delete(failed);
       // Others may wait for their lists at the same time.
-      if (this.#onFailure.size === 0) for (const worker of this.#workers) worker.keepAlive?.(false);
+      if (this.#onFailure.size === 0) this.#keepAlive(false);
     }
   }
 
   async close(): Promise<void> {
-    if (this.#workers.length === 0) return;
     const words = this.#heap.words;
     Atomics.store(words, stop >> 2, 1);
-    Atomics.add(words, submitted >> 2, 1);
-    Atomics.notify(words, submitted >> 2);
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    for (const word of [submitted, called]) {
+      Atomics.add(words, word >> 2, 1);
+      Atomics.notify(words, word >> 2);
+    }
+    await Promise.all(this.#threads.map((thread) => thread?.worker.terminate()));
+  }
+
+  #keepAlive(on: boolean): void {
+    for (const thread of this.#threads) thread?.worker.keepAlive?.(on);
   }
 
   #fail(error: Error): void {
@@ -163,5 +242,15 @@ export class Pool {
       },
       { cause: this.#failure },
     );
+  }
+}
+
+/** Whether this thread may sleep at a barrier: the main thread of a page may not. */
+function mayWait(words: Int32Array): boolean {
+  try {
+    Atomics.wait(words, 0, -1, 0); // the word is not -1, so this returns at once, or throws
+    return true;
+  } catch {
+    return false;
   }
 }

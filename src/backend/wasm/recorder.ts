@@ -66,8 +66,9 @@ export class Recorder {
   /** List being written: address, and the next free word of it. */
   #list: number;
   #next = 0;
-  /** Its work beyond what makes it small. */
-  #work = -wakingWork;
+  /** Its work, in multiply-adds, and its commands. */
+  #work = 0;
+  #commands = 0;
   #lastSubmitted: number;
   readonly #resting: { address: number; busyUntil: number }[] = [];
   /** By the memory that they lie in. */
@@ -118,15 +119,19 @@ export class Recorder {
         if (mode === "write") ((value as View).buffer as WasmBuffer).version++;
       }
     }
-    this.#work += work.factors.reduce((product, key) => product * (values[key] as number), work.weight) - meetingWork;
+    this.#work += work.factors.reduce((product, key) => product * (values[key] as number), work.weight);
+    this.#commands++;
     return fields.length + 2;
   }
 
-  /** Starts what is recorded; returns the number to settle on. */
-  submit(): number {
+  /** Starts what is recorded; returns the number to settle on. `isAwaited`: the caller has nothing else to do until it is done. */
+  submit(isAwaited = false): number {
     if (this.#next === 0) return this.#lastSubmitted;
-    this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4, this.#work < 0);
-    this.#work = -wakingWork;
+    const isSmall = this.#work < wakingWork + meetingWork * this.#commands;
+    const work = isAwaited ? this.#work : Number.POSITIVE_INFINITY;
+    this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4, isSmall, work);
+    this.#work = 0;
+    this.#commands = 0;
     this.#resting.push({ address: this.#list, busyUntil: this.#lastSubmitted });
     const oldest = this.#resting[0];
     this.#list =

@@ -1,6 +1,7 @@
 // What a thread runs: instantiate the module on the shared memory, then wait inside WebAssembly for command lists until told to stop.
 // The platform's worker file passes the first message here (platform/node-worker.ts).
 
+import { dead, generation } from "./control.ts";
 import { farCalls } from "./far-calls.ts";
 
 export type WorkerStart = {
@@ -19,6 +20,8 @@ export type KernelExports = {
   readonly work: (thread: number, threads: number) => void;
   /** Executes one list with all threads, which call it together. */
   readonly runShared: (list: number, end: number, thread: number, threads: number) => void;
+  /** Executes one list as thread 0, with the others, which take it from the queue. Traps when they have not come for `patience` tenths of a second. */
+  readonly runJoined: (list: number, end: number, threads: number, patience: number) => void;
   /** Executes one list alone. */
   readonly runAlone: (list: number, end: number) => void;
 };
@@ -38,8 +41,16 @@ function instance(module: WebAssembly.Module, memory: WebAssembly.Memory, far: (
   return exports;
 }
 
-export function runWorker(start: WorkerStart, ready: () => void): void {
-  const exports = instantiate(start.module, start.memory, start.far);
+export function runWorker({ module, memory, far, thread, threads }: WorkerStart, ready: () => void): void {
+  const exports = instantiate(module, memory, far);
   ready();
-  exports.work(start.thread, start.threads);
+  try {
+    exports.work(thread, threads);
+  } catch (trap) {
+    // A caller that has joined hears no message.
+    const words = new Int32Array(memory.buffer);
+    Atomics.store(words, dead >> 2, 1);
+    Atomics.notify(words, generation >> 2);
+    throw trap;
+  }
 }

@@ -2,6 +2,10 @@
 // barrier, a work counter that is zeroed at every barrier, and the queue of command lists. Threads spin first, then sleep.
 // No static data, no heap: every address comes from the host.
 
+/** Set by a thread that traps: nobody is to wait for it. */
+export const DEAD: usize = 0;
+/** The last list that is thread 0's; the others take all of them. */
+export const CALLED: usize = 32;
 export const GENERATION: usize = 64;
 export const ARRIVED: usize = 128;
 export const WORK: usize = 192;
@@ -22,6 +26,18 @@ const SHORT: i32 = 20000;
 /** How many waits are yet to be short. */
 export const HASTE: usize = 456;
 const HASTY_WAITS: i32 = 24;
+/**
+ * After a list in which the caller was thread 0 the others look for the next one so long (2.5 ms): the caller is choosing ids meanwhile, and to wake them takes
+ * a tenth of a millisecond and often takes the caller's own core from it.
+ */
+const LINGER: i32 = 2000000;
+
+/** Of this instance, so of this thread: how many tenths of a second a sleep at a barrier may last before the others are taken for dead; 0: for ever. */
+let patience: i32 = 0;
+
+export function setPatience(tenths: i32): void {
+  patience = tenths;
+}
 
 /** Waits until all threads came; the last one zeroes the work counter. */
 export function barrier(threads: i32): void {
@@ -42,12 +58,20 @@ export function barrier(threads: i32): void {
   if (haste > 0) store<i32>(HASTE, haste - 1);
   if (spins(GENERATION, generation, haste > 0 ? SHORT : LONG)) return;
   if (haste <= 0) store<i32>(HASTE, HASTY_WAITS);
+  atomic.add<i32>(SLEEPERS, 1);
   sleep(GENERATION, generation);
+  atomic.sub<i32>(SLEEPERS, 1);
 }
 
-/** Returns when the word at `address` is no longer `value`. */
-export function sleepWhile(address: usize, value: i32): void {
-  if (!spins(address, value, SHORT)) sleep(address, value);
+/** Returns when there is another list than the `seen` ones for a thread above 0. */
+export function awaitList(seen: i32): void {
+  const joined = atomic.load<i32>(CALLED) < seen;
+  if (!spins(SUBMITTED, seen, joined ? LINGER : SHORT)) sleep(SUBMITTED, seen);
+}
+
+/** Returns when there is another list than the last `called` one for thread 0. */
+export function awaitCall(called: i32): void {
+  if (!spins(CALLED, called, SHORT)) sleep(CALLED, called);
 }
 
 /** False when the word is still `value` after `most` looks. */
@@ -61,9 +85,16 @@ function spins(address: usize, value: i32, most: i32): bool {
 }
 
 function sleep(address: usize, value: i32): void {
-  atomic.add<i32>(SLEEPERS, 1);
-  while (atomic.load<i32>(address) == value) atomic.wait<i32>(address, value, -1);
-  atomic.sub<i32>(SLEEPERS, 1);
+  let left = patience;
+  while (atomic.load<i32>(address) == value) {
+    if (patience == 0) {
+      atomic.wait<i32>(address, value, -1);
+      continue;
+    }
+    // Short waits, counted, and not one long: a process that was stopped for a while has waited once.
+    if (atomic.load<i32>(DEAD) != 0) unreachable();
+    if (atomic.wait<i32>(address, value, 100000000) == 2 && --left <= 0) unreachable();
+  }
 }
 
 /** The next unit of work of this command; units are claimed in order by whichever thread is free. */
