@@ -26,6 +26,7 @@ import {
   speculationOf,
 } from "./model.ts";
 import { note } from "./output.ts";
+import { limitYoungGeneration } from "./young-generation.ts";
 
 type Flags = DeviceFlags &
   SpeculationFlags & {
@@ -91,6 +92,7 @@ Examples:
 async function serve(references: readonly string[], flags: Flags): Promise<void> {
   const keys = keysOf(flags);
   refuseOpenDoor(flags, keys);
+  limitYoungGeneration();
   const host = nodeHost();
   const models = await entriesOf(references, flags);
   const isLocal = isLoopback(flags.host);

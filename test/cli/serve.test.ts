@@ -1,6 +1,7 @@
 // `gradually serve` as a process: what it refuses to begin with, and how it ends.
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import * as path from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 
@@ -49,6 +50,24 @@ describe("doors that do not open", () => {
     30_000,
   );
 });
+
+test.runIf(process.platform === "linux")(
+  "the process began anew with a small young generation, unless somebody set its size",
+  async () => {
+    const commandOf = async ({ child, port }: ReturnType<typeof start>) => {
+      await port;
+      return readFileSync(`/proc/${child.pid}/cmdline`, "utf8").split("\0");
+    };
+    expect(await commandOf(start())).toContain("--max-semi-space-size=4");
+    process.env.NODE_OPTIONS = "--max-semi-space-size=16";
+    try {
+      expect(await commandOf(start())).not.toContain("--max-semi-space-size=4");
+    } finally {
+      delete process.env.NODE_OPTIONS;
+    }
+  },
+  30_000,
+);
 
 describe("the end of the process", () => {
   const body = JSON.stringify({

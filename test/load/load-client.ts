@@ -15,7 +15,8 @@ export async function startServer(flags: readonly string[], nodeFlags: readonly 
   const child = spawn(
     process.execPath,
     [
-      ...["--expose-gc", "--import", here("memory-probe.ts"), ...nodeFlags],
+      // The young generation as serve limits it by beginning anew, which would lose the channel.
+      ...["--max-semi-space-size=4", "--expose-gc", "--import", here("memory-probe.ts"), ...nodeFlags],
       ...[here("../../src/cli/main.ts"), "serve", "--port", "0", "--quiet", "--limit", "queue=2000", ...flags],
     ],
     { stdio: ["ignore", "inherit", "pipe", "ipc"] },
