@@ -3,20 +3,17 @@
 
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
-import { hasCode } from "./node-errors.ts";
 
-/** Throws what node:fs throws; ENOTDIR or EEXIST where a file is in the way. */
+/** Throws what node:fs throws; EEXIST where a file is in the way. Several processes may make the same folders at once. */
 export async function makeFolders(folder: string): Promise<void> {
   if (await isFolder(folder)) return;
+  const whole = path.resolve(folder);
+  const parent = path.dirname(whole);
+  if (parent !== whole) await makeFolders(parent);
   try {
     await fs.mkdir(folder);
   } catch (thrown) {
-    // Another process may have made it meanwhile.
-    if (await isFolder(folder)) return;
-    const parent = path.dirname(path.resolve(folder));
-    if (!hasCode(thrown, "ENOENT") || (await isFolder(parent)) || parent === path.resolve(folder)) throw thrown;
-    await makeFolders(parent);
-    await makeFolders(folder);
+    if (!(await isFolder(folder))) throw thrown;
   }
 }
 
