@@ -95,7 +95,7 @@ async function stateOf(target: string): Promise<string> {
 test("a folder: every file and every folder is fsynced before the rename", async () => {
   const target = path.join(folder, "model");
   const operations = await operationsOf(() => files.writeFolderAtomic(target, fill));
-  // mkdir of parent and temporary; fsync of two files and two folders; rename (aside: nothing there), rename; fsync of the parent.
+  // mkdir of the temporary folder (its parent is there); fsync of two files and two folders; rename (aside: nothing there), rename; fsync of the parent.
   const fsync = ["open", "sync"];
   expect(operations).toEqual(["mkdir", ...fsync, ...fsync, ...fsync, ...fsync, "rename", "rename", ...fsync]);
   expect(await stateOf(target)).toBe("new new");

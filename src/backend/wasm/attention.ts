@@ -13,7 +13,7 @@ export const narrow = (type: CacheType = "f32") => cacheTypes.indexOf(type);
 /** Scores of one thread's unit of attention, and rows of keys or values that it has open at once, in bytes: about what its caches hold. */
 const scoreBytes = 2 ** 20;
 const openedBytes = 2 ** 15;
-/** Of q8_0: sums of one key head that a unit keeps, results of chunks of all rows at most, keys of a chunk (as in assembly/attention-bytes.ts). */
+/** Of q8_0: sums of one key head that a unit keeps, results of chunks of all rows at most, keys of a chunk (as in assembly/attention-bytes-merge.ts). */
 const sumBytes = 2 ** 16;
 const recordsBytes = 2 ** 25;
 const chunkKeys = 1024;

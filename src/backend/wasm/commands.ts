@@ -94,7 +94,7 @@ export const commands = [
     "128 R H D",
   ),
   command("attentionBytes", "attention-bytes", bytesArguments, "128 R H D"),
-  command("attentionBytesMerge", "attention-bytes", bytesArguments, "128 R H D"),
+  command("attentionBytesMerge", "attention-bytes-merge", bytesArguments, "128 R H D"),
   command("cacheWrite", "cache-write", "!out @x @index rows width outRows rowWords type", "16 rows width"),
   command(
     "attentionBackward",

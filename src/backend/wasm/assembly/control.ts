@@ -113,7 +113,7 @@ export function share(units: i32, thread: i32, threads: i32): i32 {
 
 /**
  * The unit that `thread` takes at its `turn`: first those of its own share, the same ones each time the command runs, so that what it wrote there last is in
- * its own cache; the last `threads` units go to whoever is free. `units` or more: none is left.
+ * its own cache; the last quarter, at least a unit a thread, goes to whoever is free. `units` or more: none is left.
  */
 // @ts-ignore: decorator
 @inline
