@@ -5,6 +5,7 @@ import type { PackedType } from "../core/dtype.ts";
 import { ConfigError, DeviceError } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import type { Device } from "./backend.ts";
+import type { WasmOptions } from "./wasm/open.ts";
 
 const builds = ["wide", "relaxed", "simd128"] as const;
 export type WasmBuild = (typeof builds)[number];
@@ -58,18 +59,25 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
   }
 }
 
-/** The fastest build; the experimental wide one only when every kernel agrees with the reference here and now. */
-async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions, "device">): Promise<Device> {
+/**
+ * The fastest build that can be trusted. The experimental wide one, and products of bytes on an engine whose relaxed dot product takes signed ones (on no
+ * processor that the tests run on), only when every kernel agrees with the reference here and now; else the next that is proven.
+ */
+export async function openTrusted(
+  host: Host,
+  { packed, ...given }: Pick<WasmOptions, "threads" | "build" | "dots"> & Pick<DeviceOptions, "packed">,
+): Promise<Device> {
   const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
   const options = { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) };
   const opening = openWasm(host, options);
   // While the engine compiles.
   if (host.canFuseSimd && (given.build ?? "wide") === "wide") await prepareTrial();
   const device = await opening;
-  if (device.info.build !== "wide") return device;
+  if (!device.isUnproven) return device;
   const failed = await (await import("./self-test.ts")).selfTest(device, packed?.types);
   if (failed.length === 0) return device;
   await device.close();
+  if (device.info.build !== "wide") return await openWasm(host, { ...options, dots: "sevenBits" });
   if (given.build === "wide") {
     throw new DeviceError({
       operation: "open the wide build",
@@ -78,7 +86,7 @@ async function openTrusted(host: Host, { packed, ...given }: Omit<DeviceOptions,
       cure: "leave the build out, or choose relaxed",
     });
   }
-  return await openWasm(host, { ...options, build: "relaxed" });
+  return await openTrusted(host, { ...given, build: "relaxed", packed });
 }
 
 async function prepareTrial(): Promise<void> {

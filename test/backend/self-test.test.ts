@@ -1,9 +1,10 @@
-// The trial that decides on the wide build: it passes on every build, and catches a device with a wrong kernel.
+// The trial that decides on the wide build, and on signed products of bytes: it passes on every build, and catches a device with a wrong kernel.
 
 import { expect, test } from "vitest";
+import { openTrusted } from "../../src/backend/open.ts";
 import { openReference } from "../../src/backend/reference/open.ts";
 import { selfTest } from "../../src/backend/self-test.ts";
-import { availableBuilds, openWasm } from "../../src/backend/wasm/open.ts";
+import { availableBuilds, hasRelaxedSimd, openWasm } from "../../src/backend/wasm/open.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 
 const host = nodeHost();
@@ -24,4 +25,19 @@ test("a kernel that is wrong by one part in a thousand is named", async () => {
     get: (target, key) => (key === "kernels" ? kernels : (Reflect.get(target, key).bind?.(target) ?? Reflect.get(target, key))),
   });
   expect(await selfTest(device)).toEqual(["affine"]);
+});
+
+/** What an engine's dot product gives, taken for the opposite: as wrong as kernels that were never run on such a processor could be. */
+test.skipIf(!hasRelaxedSimd())("products of bytes that are wrong here are found, and a device without them is opened", async () => {
+  const honest = await openWasm(host, { build: "relaxed", threads: 1 });
+  const found = honest.isUnproven ? "unsigned" : "signed";
+  await honest.close();
+  const wrong = await openWasm(host, { build: "relaxed", threads: 1, dots: found });
+  expect(await selfTest(wrong)).toEqual(expect.arrayContaining(["packedMatmul", "attention"]));
+  await wrong.close();
+  if (found === "unsigned") return; // the trial is for signed ones
+  const device = await openTrusted(host, { build: "relaxed", threads: 1, dots: found });
+  expect(device.info.build).toBe("relaxed");
+  expect(await selfTest(device)).toEqual([]);
+  await device.close();
 });

@@ -15,6 +15,8 @@ export class WasmDevice implements Device {
   readonly info: DeviceInfo;
   readonly kernels: Kernels;
   readonly packedTypes = packedTypeSet;
+  /** Whether it is to be tried before it is trusted: fused by an experimental part of the engine, or with products of bytes as only other processors make them. */
+  readonly isUnproven: boolean;
   readonly #packed: PackedWeights;
   readonly #heap: SharedHeap;
   readonly #pool: Pool;
@@ -35,6 +37,7 @@ export class WasmDevice implements Device {
     this.#pool = pool;
     this.#recorder = new Recorder(heap, pool);
     this.info = { name: "wasm", build, threads: pool.threads };
+    this.isUnproven = build === "wide" || dots === "signed";
     const columns = build === "wide" ? 16 : 8;
     this.#packed = new PackedWeights(heap, this.#recorder, pool.threads, columns, dots);
     this.#far = far.map((other, index) => new FarMemory(index, other, this.#recorder, pool.threads, columns, dots));
