@@ -33,6 +33,7 @@ test.each(["run", "train", "eval", "logits", "tokenize", "inspect", "doctor", "p
   "help of %s has examples, in both spellings",
   async (verb) => {
     const [flag, word] = await Promise.all([cli([verb, "--help"]), cli(["help", verb])]);
+    expect(flag.out).not.toMatch(/default:\s(\[\]|\{\}|false)/);
     expect(flag).toMatchObject({ code: 0, err: "" });
     expect(flag.out).toContain(`Usage: gradually ${verb}`);
     expect(flag.out).toContain(`$ gradually ${verb}`);
