@@ -29,7 +29,7 @@ test("--version prints package.json's", async () => {
   expect(await cli(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
 });
 
-test.each(["run", "train", "eval", "logits", "tokenize", "inspect", "doctor", "pull", "ls", "rm", "quantize", "convert", "perplexity"])(
+test.each(["speedrun", "run", "train", "eval", "logits", "tokenize", "inspect", "doctor", "pull", "ls", "rm", "quantize", "convert", "perplexity"])(
   "help of %s has examples, in both spellings",
   async (verb) => {
     const [flag, word] = await Promise.all([cli([verb, "--help"]), cli(["help", verb])]);

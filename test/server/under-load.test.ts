@@ -98,26 +98,30 @@ describe("L19: the event loop goes on", () => {
     return longest;
   }
 
-  test.skipIf(!sharedData)("while megabytes are refused that a context of 32,768 tokens does not hold", async () => {
-    const json = readFileSync(path.join(sharedData as string, "tokenizers/qwen2.5/tokenizer.json"), "utf8");
-    const tokenizer = loadTokenizer(json);
-    const load = () => {
-      const model = speaker({ says: "ok" });
-      // The engine is never asked: only its context counts.
-      return { ...model, tokenizer, engine: Object.create(model.engine, { contextLength: { value: 32_768 } }) };
-    };
-    const { app } = await openApp({ models: [entry("test", load)] });
-    for (const unit of ["the quick brown fox ", "a", "7", "\n", "猫🎉"]) {
-      const text = unit.repeat(5_000_000 / Buffer.byteLength(JSON.stringify(unit)));
-      let answer = "";
-      const longest = await longestTurn(async () => {
-        answer = await (await ask(app, text)).text();
-      });
-      expect(answer).toContain('"code":"context_length_exceeded"');
-      // The most is for reading the body; whole texts take seconds.
-      expect(longest).toBeLessThan(250 * pace());
-    }
-  }, 60_000);
+  test.skipIf(!sharedData)(
+    "while megabytes are refused that a context of 32,768 tokens does not hold",
+    async () => {
+      const json = readFileSync(path.join(sharedData as string, "tokenizers/qwen2.5/tokenizer.json"), "utf8");
+      const tokenizer = loadTokenizer(json);
+      const load = () => {
+        const model = speaker({ says: "ok" });
+        // The engine is never asked: only its context counts.
+        return { ...model, tokenizer, engine: Object.create(model.engine, { contextLength: { value: 32_768 } }) };
+      };
+      const { app } = await openApp({ models: [entry("test", load)] });
+      for (const unit of ["the quick brown fox ", "a", "7", "\n", "猫🎉"]) {
+        const text = unit.repeat(5_000_000 / Buffer.byteLength(JSON.stringify(unit)));
+        let answer = "";
+        const longest = await longestTurn(async () => {
+          answer = await (await ask(app, text)).text();
+        });
+        expect(answer).toContain('"code":"context_length_exceeded"');
+        // The most is for reading the body; whole texts take seconds.
+        expect(longest).toBeLessThan(250 * pace());
+      }
+    },
+    60_000,
+  );
 
   test("while a schema is compiled", async () => {
     const { app } = await openApp({ spoken: { grammars: true, contextLength: 1024 } });
