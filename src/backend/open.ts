@@ -69,10 +69,7 @@ export async function openTrusted(
 ): Promise<Device> {
   const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
   const options = { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) };
-  const opening = openWasm(host, options);
-  // While the engine compiles.
-  if (host.canFuseSimd && (given.build ?? "wide") === "wide") await prepareTrial();
-  const device = await opening;
+  const device = await openWasm(host, options);
   if (!device.isUnproven) return device;
   const failed = await (await import("./self-test.ts")).selfTest(device, packed?.types);
   if (failed.length === 0) return device;
@@ -89,26 +86,16 @@ export async function openTrusted(
   return await openTrusted(host, { ...given, build: "relaxed", packed });
 }
 
-async function prepareTrial(): Promise<void> {
-  (await import("./self-test.ts")).prepareSelfTest();
-}
-
 /** WebAssembly builds that this engine can run, fastest first. */
 export async function availableWasmBuilds(host: Host): Promise<readonly WasmBuild[]> {
-  return (await import("./wasm/open.ts")).availableBuilds(host);
+  return (await import("./wasm/compile.ts")).availableBuilds(host);
 }
 
 function isBuild(name: string): name is WasmBuild {
   return builds.some((build) => build === name);
 }
 
-/**
- * Begins to compile the kernels that openDevice would choose, while the caller reads files: a fifth of what starting takes. Says nothing of failures; openDevice
- * will.
- */
+/** Begins to compile the kernels that openDevice would choose, while the caller does other things. Says nothing of failures; openDevice will. */
 export async function prepareDevice(host: Host): Promise<void> {
-  const { prepareKernels } = await import("./wasm/open.ts");
-  const wanted = host.env("GRADUALLY_WASM");
-  prepareKernels(host, wanted);
-  if (host.canFuseSimd && (wanted || "wide") === "wide") await prepareTrial();
+  (await import("./wasm/compile.ts")).prepareKernels(host, host.env("GRADUALLY_WASM"));
 }
