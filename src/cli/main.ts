@@ -49,6 +49,10 @@ const verbs: Readonly<Record<string, Verb>> = {
   doctor: { summary: "check this machine", load: async () => (await import("./doctor.ts")).doctorCommand },
 };
 
+/** Verbs whose first word waits for a model. */
+const loadsModel = new Set(["run", "chat"]);
+const helpFlags = new Set(["help", "--help", "-h"]);
+
 // Compiled code of the modules below is kept between runs: half of what starting takes.
 enableCompileCache();
 
@@ -64,6 +68,9 @@ async function main(args: readonly string[]): Promise<number> {
     .addHelpText("after", '\nStart here:\n  $ gradually doctor\n  $ gradually speedrun\n  $ gradually run MODEL "3 5 7=22"');
   const asked = args[0] === "help" ? args[1] : args[0];
   try {
+    if (asked && loadsModel.has(asked) && !args.some((arg) => helpFlags.has(arg))) {
+      await (await import("../platform/early-kernels.ts")).compileEarly();
+    }
     for (const [name, { summary, load }] of Object.entries(verbs)) {
       if (name === asked) (await load())(program);
       else program.command(name);
