@@ -69,9 +69,10 @@ export async function openTrusted(
 ): Promise<Device> {
   const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
   const options = { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) };
-  const device = await openWasm(host, options);
+  // Loaded while the engine compiles.
+  const [device, { selfTest }] = await Promise.all([openWasm(host, options), import("./self-test.ts")]);
   if (!device.isUnproven) return device;
-  const failed = await (await import("./self-test.ts")).selfTest(device, packed?.types);
+  const failed = await selfTest(device, packed?.types);
   if (failed.length === 0) return device;
   await device.close();
   if (device.info.build !== "wide") return await openWasm(host, { ...options, dots: "sevenBits" });

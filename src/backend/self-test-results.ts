@@ -17,6 +17,13 @@ export type Given = {
   readonly weights: readonly (readonly [string, Uint8Array])[];
 };
 
+/** Drawn once: operands are stretches of it, from where the kernel's own numbers say. */
+const pool = drawPool(new Random(5), 4099);
+
+function drawPool(random: Random, length: number): Float32Array {
+  return Float32Array.from({ length }, () => random.uniform());
+}
+
 /** The same for every device. */
 export function drawOperands(name: KernelName, { floats, indices = {}, weights = {} }: Trial): Given {
   const random = new Random(5).fork(name);
@@ -25,7 +32,10 @@ export function drawOperands(name: KernelName, { floats, indices = {}, weights =
     const values = new Float32Array(length);
     // Squares and weights of sums stay in range when small positive and negative numbers alternate.
     const middle = key === "sumSquares" ? 0.5 : -0.5;
-    for (let i = 0; i < length; i++) values[i] = middle + random.uniform();
+    for (let i = 0, at = random.integer(pool.length); i < length; i++) {
+      values[i] = middle + (pool[at] as number);
+      at = at + 1 === pool.length ? 0 : at + 1;
+    }
     numbers.push([key, values]);
   }
   for (const [key, values] of Object.entries(indices)) numbers.push([key, Int32Array.from(values)]);
