@@ -17,25 +17,29 @@ export type Given = {
   readonly weights: readonly (readonly [string, Uint8Array])[];
 };
 
-/** Drawn once: operands are stretches of it, from where the kernel's own numbers say. */
+/** Drawn once, in -0.5..0.5; the operands of a trial are stretches of it, one behind the other. A prime length: rows of a long operand begin elsewhere in each round. */
 const pool = drawPool(new Random(5), 4099);
 
 function drawPool(random: Random, length: number): Float32Array {
-  return Float32Array.from({ length }, () => random.uniform());
+  const values = new Float32Array(length);
+  for (let i = 0; i < length; i++) values[i] = random.uniform() - 0.5;
+  return values;
 }
 
 /** The same for every device. */
 export function drawOperands(name: KernelName, { floats, indices = {}, weights = {} }: Trial): Given {
-  const random = new Random(5).fork(name);
   const numbers: [string, HostArray][] = [];
+  let from = 0;
   for (const [key, length] of Object.entries(floats)) {
     const values = new Float32Array(length);
-    // Squares and weights of sums stay in range when small positive and negative numbers alternate.
-    const middle = key === "sumSquares" ? 0.5 : -0.5;
-    for (let i = 0, at = random.integer(pool.length); i < length; i++) {
-      values[i] = middle + (pool[at] as number);
-      at = at + 1 === pool.length ? 0 : at + 1;
+    for (let at = 0; at < length; ) {
+      const stretch = pool.subarray(from, from + length - at);
+      values.set(stretch, at);
+      at += stretch.length;
+      from = (from + stretch.length) % pool.length;
     }
+    // Small positive and negative numbers keep weights and sums in range; a sum of squares is positive.
+    if (key === "sumSquares") values.fill(0.75);
     numbers.push([key, values]);
   }
   for (const [key, values] of Object.entries(indices)) numbers.push([key, Int32Array.from(values)]);
@@ -43,7 +47,7 @@ export function drawOperands(name: KernelName, { floats, indices = {}, weights =
     numbers,
     weights: Object.entries(weights).map(([key, [type, matrices, rows, width]]) => [
       key,
-      packedSamples(random, type, matrices * rows * width),
+      packedSamples(new Random(5).fork(name), type, matrices * rows * width),
     ]),
   };
 }
