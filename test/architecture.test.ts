@@ -10,7 +10,7 @@ import { describe, expect, test } from "vitest";
 const ranks: readonly (readonly string[])[] = [
   ["core/"],
   ["formats/", "text/", "backend/backend.ts", "backend/packed-samples.ts"],
-  ["backend/reference/", "backend/wasm/", "backend/self-test-trials.ts", "tensor/"],
+  ["backend/reference/", "backend/wasm/", "backend/self-test-trials.ts", "backend/self-test-results.ts", "tensor/"],
   ["backend/open.ts", "backend/self-test.ts", "ops/"],
   ["models/", "tasks/"],
   ["data/", "engine/"],

@@ -1,10 +1,12 @@
 // Compiles the AssemblyScript kernels. In: src/backend/wasm/assembly and the command table. Out: src/backend/wasm/generated/ with the dispatcher
-// (entry.ts), and modules.ts, which holds both builds (relaxed, simd128) as base64. Fails when a module has a data segment: every thread
+// (entry.ts), modules.ts, which holds both builds (relaxed, simd128) as base64, and reference-results.ts for the self-test. Fails when a module has a data segment: every thread
 // instantiates it on the same memory.
 
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { main } from "assemblyscript/asc";
+import { openReference } from "../src/backend/reference/open.ts";
+import { recordResults } from "../src/backend/self-test-results.ts";
 import { commands, keptApart } from "../src/backend/wasm/commands.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -107,5 +109,17 @@ export async function buildKernels(): Promise<void> {
     "",
   ].join("\n");
   writeFileSync(`${root}/${out}/modules.ts`, text);
+  await writeResults();
   process.stderr.write(`kernels: relaxed ${relaxed.length} bytes, simd128 ${simd128.length} bytes\n`);
+}
+
+/** What the self-test compares with. */
+async function writeResults(): Promise<void> {
+  const words = await recordResults(openReference({ precision: "f32" }));
+  const text = [
+    "// Made by tools/build-kernels.ts: what the reference gives for each trial of the self-test.",
+    `export const referenceResults = "${Buffer.from(words.buffer).toString("base64")}";`,
+    "",
+  ].join("\n");
+  writeFileSync(`${root}/${out}/reference-results.ts`, text);
 }

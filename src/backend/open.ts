@@ -69,12 +69,10 @@ export async function openTrusted(
 ): Promise<Device> {
   const { openWasm, farMemoriesFor } = await import("./wasm/open.ts");
   const options = { ...given, farMemories: farMemoriesFor(packed?.bytes ?? 0) };
-  const opening = openWasm(host, options);
-  // While the engine compiles.
-  if (host.canFuseSimd && (given.build ?? "wide") === "wide") await prepareTrial();
-  const device = await opening;
+  // Loaded while the engine compiles.
+  const [device, { selfTest }] = await Promise.all([openWasm(host, options), import("./self-test.ts")]);
   if (!device.isUnproven) return device;
-  const failed = await (await import("./self-test.ts")).selfTest(device, packed?.types);
+  const failed = await selfTest(device, packed?.types);
   if (failed.length === 0) return device;
   await device.close();
   if (device.info.build !== "wide") return await openWasm(host, { ...options, dots: "sevenBits" });
@@ -89,26 +87,16 @@ export async function openTrusted(
   return await openTrusted(host, { ...given, build: "relaxed", packed });
 }
 
-async function prepareTrial(): Promise<void> {
-  (await import("./self-test.ts")).prepareSelfTest();
-}
-
 /** WebAssembly builds that this engine can run, fastest first. */
 export async function availableWasmBuilds(host: Host): Promise<readonly WasmBuild[]> {
-  return (await import("./wasm/open.ts")).availableBuilds(host);
+  return (await import("./wasm/compile.ts")).availableBuilds(host);
 }
 
 function isBuild(name: string): name is WasmBuild {
   return builds.some((build) => build === name);
 }
 
-/**
- * Begins to compile the kernels that openDevice would choose, while the caller reads files: a fifth of what starting takes. Says nothing of failures; openDevice
- * will.
- */
+/** Begins to compile the kernels that openDevice would choose, while the caller does other things. Says nothing of failures; openDevice will. */
 export async function prepareDevice(host: Host): Promise<void> {
-  const { prepareKernels } = await import("./wasm/open.ts");
-  const wanted = host.env("GRADUALLY_WASM");
-  prepareKernels(host, wanted);
-  if (host.canFuseSimd && (wanted || "wide") === "wide") await prepareTrial();
+  (await import("./wasm/compile.ts")).prepareKernels(host, host.env("GRADUALLY_WASM"));
 }

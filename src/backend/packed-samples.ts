@@ -27,7 +27,8 @@ const halves: Readonly<Record<PackedType, readonly number[]>> = {
 export function packedSamples(random: Random, type: PackedType, weights: number): Uint8Array {
   const { weights: perBlock, bytes: blockBytes } = packedTypes[type];
   const length = (weights / perBlock) * blockBytes;
-  const words = Uint32Array.from({ length: Math.ceil(length / 4) }, () => random.uint32());
+  const words = new Uint32Array(Math.ceil(length / 4));
+  for (let i = 0; i < words.length; i++) words[i] = random.uint32();
   const bytes = new Uint8Array(words.buffer, 0, length);
   for (let block = 0; block < bytes.length; block += blockBytes) {
     // The exponent decides the size: 2^-6 to 2^-3 for scales, 2^-2 to 2 where the weights are the floats themselves.

@@ -6,7 +6,8 @@
 import { quote, RequestError } from "../core/errors.ts";
 import type { JsonObject, JsonValue } from "../core/json.ts";
 import { makeBreaker } from "../text/added-tokens.ts";
-import { type ChatTemplate, compileChatTemplate, type TemplateInput, type TemplateSet } from "../text/chat-template.ts";
+import { type ChatTemplate, compileChatTemplate, type TemplateInput } from "../text/chat-template.ts";
+import type { TemplateSet } from "../text/template-set.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ChatMessage } from "./messages.ts";
 import { findThinkTags, isThinking, type ThinkTags } from "./think-tags.ts";

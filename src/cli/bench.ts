@@ -9,6 +9,7 @@ import { benchKernels } from "./bench-kernels.ts";
 import { benchModel, type ModelBenchOptions } from "./bench-model.ts";
 import { benchTrain, llamaShape } from "./bench-train.ts";
 import { integer } from "./flags.ts";
+import { withWeights } from "./model.ts";
 import {
   addModelFlags,
   addSpeculationFlags,
@@ -16,8 +17,7 @@ import {
   cacheTypeOption,
   type SpeculationFlags,
   speculationOf,
-  withWeights,
-} from "./model.ts";
+} from "./model-flags.ts";
 import { formatBytes, progressLine, say, writeJson } from "./output.ts";
 
 type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };

@@ -11,8 +11,8 @@ import { nodeHost } from "../platform/node.ts";
 import { answerPrinter } from "./answer-printer.ts";
 import { type ChatInput, openChatInput } from "./chat-input.ts";
 import { Conversation } from "./conversation.ts";
+import { findModel } from "./find-model.ts";
 import { addGenerationFlags, chatOptions, defaultMaxTokens, type GenerationFlags, loadOptions } from "./generation-flags.ts";
-import { findModel } from "./model.ts";
 import { explainError, note } from "./output.ts";
 import { makePrompt } from "./prompt.ts";
 

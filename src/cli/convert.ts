@@ -4,13 +4,14 @@
 import { type Command, Option } from "commander";
 import { ConfigError, quote } from "../core/errors.ts";
 import { formatCount, formatDuration } from "../core/human.ts";
-import { isGgufPath, type ModelFiles, openModelFiles } from "../models/files.ts";
+import { openModelFiles } from "../models/files.ts";
+import { isGgufPath, type ModelFiles } from "../models/model-files.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import { isMix, mixes } from "../quantize/mix.ts";
 import { type FolderType, writeFolderModel } from "../quantize/write-folder-model.ts";
 import { checkOutput, type WriteReport, writeGgufModel } from "../quantize/write-gguf-model.ts";
-import { findModel } from "./model.ts";
+import { findModel } from "./find-model.ts";
 import { formatBytes, note, progressLine, say, shellWord, writeJson } from "./output.ts";
 
 const folderTypes = ["f32", "bf16", "f16"] as const;

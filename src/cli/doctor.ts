@@ -12,7 +12,7 @@ import { matmul } from "../ops/matmul.ts";
 import { nodeHost } from "../platform/node.ts";
 import { dispose, fromArray, keep, read, scope } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
-import { findModel } from "./model.ts";
+import { findModel } from "./find-model.ts";
 import { formatBytes, hasColour, say, writeJson } from "./output.ts";
 
 export type Check = { readonly name: string; readonly status: "ok" | "warn"; readonly detail: string; readonly cure?: string };

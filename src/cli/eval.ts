@@ -17,8 +17,10 @@ import { modelHelp } from "../platform/find-model.ts";
 import { thinkClose } from "../tasks/completion.ts";
 import { distinctRows, sampleFrom } from "../tasks/split.ts";
 import { openTask, type TrainingTask, taskNames } from "../train/task-table.ts";
+import { findModel } from "./find-model.ts";
 import { integer, integers, real } from "./flags.ts";
-import { addModelFlags, findModel, type LoadedModel, type ModelFlags, withModel } from "./model.ts";
+import { type LoadedModel, withModel } from "./model.ts";
+import { addModelFlags, type ModelFlags } from "./model-flags.ts";
 import { note, progressLine, say, table, writeJson } from "./output.ts";
 
 type Flags = ModelFlags & {

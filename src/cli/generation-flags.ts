@@ -10,7 +10,14 @@ import { ConfigError, quote, RequestError } from "../core/errors.ts";
 import { parseJson } from "../core/json.ts";
 import type { LoadOptions } from "../platform/load.ts";
 import { collect, integer, real } from "./flags.ts";
-import { addDeviceFlags, addSpeculationFlags, cacheTypeOption, type DeviceFlags, type SpeculationFlags, speculationOf } from "./model.ts";
+import {
+  addDeviceFlags,
+  addSpeculationFlags,
+  cacheTypeOption,
+  type DeviceFlags,
+  type SpeculationFlags,
+  speculationOf,
+} from "./model-flags.ts";
 
 export type GenerationFlags = DeviceFlags &
   SpeculationFlags & {

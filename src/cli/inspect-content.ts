@@ -12,9 +12,9 @@ import { type Gguf, openGguf } from "../formats/gguf.ts";
 import type { GgufValue } from "../formats/gguf-values.ts";
 import { openHfFolder } from "../formats/hf-folder.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
-import { isGgufPath } from "../models/files.ts";
 import { type ModelTensor, mapGguf } from "../models/gguf-map.ts";
-import { findModel } from "./model.ts";
+import { isGgufPath } from "../models/model-files.ts";
+import { findModel } from "./find-model.ts";
 
 export type Entry = {
   readonly name: string;

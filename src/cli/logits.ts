@@ -8,7 +8,8 @@ import { modelHelp } from "../platform/find-model.ts";
 import { dispose, fromArray, read, scope } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
 import { integers } from "./flags.ts";
-import { addModelFlags, type ModelFlags, withWeights } from "./model.ts";
+import { withWeights } from "./model.ts";
+import { addModelFlags, type ModelFlags } from "./model-flags.ts";
 import { say, writeJson } from "./output.ts";
 
 type Flags = ModelFlags & { readonly ids: number[]; readonly all?: boolean; readonly json?: boolean };

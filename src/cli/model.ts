@@ -2,77 +2,27 @@
 // model, or nothing (the bundled model). Out: device, model, tokenizer and what the files say about generation, closed when `use` is
 // done, whatever happens.
 
-import { type Command, Option } from "commander";
 import type { Device } from "../backend/backend.ts";
 import { type DeviceOptions, openDevice } from "../backend/open.ts";
 import { type Chat, openChat } from "../chat/prompt.ts";
-import { type CacheType, cacheTypes } from "../core/dtype.ts";
+import type { CacheType } from "../core/dtype.ts";
 import { ConfigError } from "../core/errors.ts";
 import type { Files, Host } from "../core/host.ts";
 import type { JsonObject } from "../core/json.ts";
-import type { SpeculationKind, SpeculationOptions } from "../engine/speculation.ts";
 import { defaultCacheType } from "../models/cache-type.ts";
 import { describeConfig } from "../models/describe.ts";
-import { type ModelFiles, openModelFiles, openModelText } from "../models/files.ts";
+import { openModelFiles, openModelText } from "../models/files.ts";
 import { cachedBytes } from "../models/layers.ts";
 import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
+import type { ModelFiles } from "../models/model-files.ts";
 import { packedWeights } from "../models/weights.ts";
-import { findModelPath } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
-import type { TemplateSet } from "../text/chat-template.ts";
+import type { TemplateSet } from "../text/template-set.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
-import { integer } from "./flags.ts";
+import { findModel } from "./find-model.ts";
+import type { DeviceFlags, ModelFlags } from "./model-flags.ts";
 import { note } from "./output.ts";
-
-/** --cache-type; llama.cpp's names for it are aliases. */
-export function cacheTypeOption(): Option {
-  return new Option(
-    "--cache-type <name>",
-    "round cached keys and values to this type (default: q8_0 for block-quantised weights, f16 for 16-bit ones, else f32)",
-  ).choices([...cacheTypes]);
-}
-
-export type DeviceFlags = { readonly device: "cpu" | "reference"; readonly threads?: number };
-
-export function addDeviceFlags(command: Command): Command {
-  return command
-    .addOption(
-      new Option("--device <name>", "cpu (WebAssembly) or reference (plain loops, slow)").choices(["cpu", "reference"]).default("cpu"),
-    )
-    .option("-t, --threads <n>", "threads (default: all cores)", integer(1, 256));
-}
-
-export type SpeculationFlags = { readonly speculate?: SpeculationKind; readonly draftTokens?: number };
-
-/** Flags of speculation; `fallback` says what is done without them. */
-export function addSpeculationFlags(command: Command, fallback: string): Command {
-  return command
-    .addOption(
-      new Option(
-        "--speculate <kind>",
-        `foretell tokens, for speed alone: lookup (from the text so far), mtp (by the model's own head), none (default: ${fallback})`,
-      ).choices(["lookup", "mtp", "none"]),
-    )
-    .option("--draft-tokens <n>", "tokens foretold at a time at most (default: 8; mtp: 1)", integer(1, 32));
-}
-
-/** Undefined where no flag was given. */
-export function speculationOf({ speculate, draftTokens }: SpeculationFlags): SpeculationOptions | undefined {
-  if (speculate === undefined && draftTokens === undefined) return undefined;
-  return { kind: speculate ?? "lookup", ...(draftTokens !== undefined && { tokens: draftTokens }) };
-}
-
-export type ModelFlags = DeviceFlags & { readonly ctxSize?: number; readonly cacheType?: CacheType };
-
-/** Device flags, and the context to make room for. */
-export function addModelFlags(command: Command): Command {
-  return addDeviceFlags(command).option(
-    "-c, --ctx-size <n>",
-    "longest context in tokens (default: the model's, as far as 1 GiB of cache goes)",
-    integer(1, 2 ** 24),
-  );
-}
 
 export async function withDevice<T>(
   flags: DeviceFlags & Pick<DeviceOptions, "packed">,
@@ -85,11 +35,6 @@ export async function withDevice<T>(
   } finally {
     await device.close();
   }
-}
-
-/** What MODEL means. Loads the client of the Hub only when needed: it takes longer to load than a small model. */
-export function findModel(files: Files, reference: string | undefined): Promise<string> {
-  return findModelPath(files, reference, async (name) => await (await import("./hub.ts")).findHubModel(name));
 }
 
 type ModelText = { readonly path: string; readonly tokenizer: Tokenizer; readonly chat?: Chat };

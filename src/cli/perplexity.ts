@@ -8,8 +8,10 @@ import { openModelFiles } from "../models/files.ts";
 import { loadModel } from "../models/load.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
+import { findModel } from "./find-model.ts";
 import { integer } from "./flags.ts";
-import { addModelFlags, findModel, type ModelFlags, withModel } from "./model.ts";
+import { withModel } from "./model.ts";
+import { addModelFlags, type ModelFlags } from "./model-flags.ts";
 import { progressLine, say, writeJson } from "./output.ts";
 import { readInput } from "./stdin.ts";
 

@@ -3,7 +3,7 @@
 
 import { type Command, Option } from "commander";
 import { ConfigError, quote } from "../core/errors.ts";
-import { isGgufPath } from "../models/files.ts";
+import { isGgufPath } from "../models/model-files.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import { type Mix, mixes } from "../quantize/mix.ts";
 import { convertModel } from "./convert.ts";

@@ -15,16 +15,16 @@ import { type App, makeApp } from "../server/app.ts";
 import type { ReasoningField } from "../server/call.ts";
 import { type Limits, limitTable } from "../server/limits.ts";
 import type { ModelEntry } from "../server/shelf.ts";
+import { findModel } from "./find-model.ts";
 import { collect, integer, real } from "./flags.ts";
 import {
   addDeviceFlags,
   addSpeculationFlags,
   cacheTypeOption,
   type DeviceFlags,
-  findModel,
   type SpeculationFlags,
   speculationOf,
-} from "./model.ts";
+} from "./model-flags.ts";
 import { note } from "./output.ts";
 import { limitYoungGeneration } from "./young-generation.ts";
 

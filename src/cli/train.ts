@@ -13,7 +13,8 @@ import { defineRecipe, type Recipe, type RecipeInput } from "../train/recipe.ts"
 import { applyOverrides } from "../train/recipe-overrides.ts";
 import { type RunResult, runRecipe } from "../train/run.ts";
 import { collect } from "./flags.ts";
-import { addDeviceFlags, type DeviceFlags, withDevice } from "./model.ts";
+import { withDevice } from "./model.ts";
+import { addDeviceFlags, type DeviceFlags } from "./model-flags.ts";
 import { note, progressLine, say, shellWord, writeJson } from "./output.ts";
 
 type Flags = DeviceFlags & { readonly out?: string; readonly set: string[]; readonly resume?: boolean; readonly json?: boolean };

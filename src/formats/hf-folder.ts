@@ -12,6 +12,7 @@ import type { Shape } from "../core/shape.ts";
 import { bytesOf, type FileDType } from "./dtypes.ts";
 import { applyScales, checkScales, readBlockSize, scaleSuffix } from "./fp8-blocks.ts";
 import { openSafetensors, type Safetensors } from "./safetensors.ts";
+import { smallFile } from "./small-file.ts";
 
 const configLimit = 10_000_000;
 const indexLimit = 100_000_000;
@@ -104,7 +105,7 @@ async function lookInto(files: Files, path: string): Promise<Folder> {
   }
 
   async function openTensors(name: string): Promise<Safetensors> {
-    const source = await files.open(await resolve(name));
+    const source = smallFile(await files.open(await resolve(name)));
     try {
       return await openSafetensors(source);
     } catch (thrown) {

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { ConfigError, quote } from "../core/errors.ts";
 import type { Files } from "../core/host.ts";
 import { isHubName } from "../formats/hub-names.ts";
-import { isGgufPath } from "../models/files.ts";
+import { isGgufPath } from "../models/model-files.ts";
 
 export const modelHelp = "a Hugging Face model folder, a .gguf file, hf:org/name, or the name of a bundled model";
 

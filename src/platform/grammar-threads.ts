@@ -35,7 +35,7 @@ export async function openGrammarThreads(
 
 function spawn(): GrammarHandle {
   const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-  const worker = new Worker(new URL(`./grammar-worker${extension}`, import.meta.url));
+  const worker = new Worker(new URL(`../platform/grammar-worker${extension}`, import.meta.url));
   return { ...nodeHandle(worker), processorMilliseconds: () => processorMilliseconds(worker) };
 }
 

@@ -4,9 +4,11 @@ import { openDevice, prepareDevice } from "../backend/open.ts";
 import type { ChatModel } from "../chat/model.ts";
 import type { ThinkTags } from "../chat/think-tags.ts";
 import type { CacheType } from "../core/dtype.ts";
-import type { Host } from "../core/host.ts";
+import type { Files, Host } from "../core/host.ts";
 import type { SpeculationOptions } from "../engine/speculation.ts";
 import { parseHubName } from "../formats/hub-names.ts";
+import { openFolderFiles } from "../models/folder-files.ts";
+import { isGgufFile, type ModelFiles } from "../models/model-files.ts";
 import { findModelPath } from "./find-model.ts";
 import type { PullReport } from "./hub/pull.ts";
 import { nodeHost } from "./node.ts";
@@ -53,6 +55,12 @@ async function findHub(host: Host, reference: string, report: PullReport | undef
   return await findOrPull(await hubSettings(host.env), parseHubName(reference), report);
 }
 
+/** As models/files.ts, without loading what reads GGUF for a folder. */
+async function openFiles(files: Files, path: string): Promise<ModelFiles> {
+  if (await isGgufFile(files, path)) return await (await import("../models/gguf-files.ts")).openGgufFiles(files, path);
+  return await openFolderFiles(files, path);
+}
+
 /** All parallel answers together may cache so many bytes unless contextLength says otherwise. */
 const cacheBytes = 2 ** 30;
 
@@ -66,6 +74,8 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
     { ...options, parallel },
     {
       cacheBytes,
+      openFiles,
+      openChat: async (...text) => (await import("../chat/prompt.ts")).openChat(...text),
       openDevice: ({ packed }) => openDevice(host, { device, threads, packed }),
       openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary, options),
     },

@@ -1,16 +1,18 @@
 // The Node host: files, clock, threads and environment of core/host.ts.
 // Unusual: worker threads do not keep the process alive; the worker file is the TypeScript source in a checkout and the
-// compiled one in the package, told apart by this file's own extension.
+// compiled one in the package, told apart by this file's own extension; in the package this file may also be part of a bundle in dist/cli.
 
 import { availableParallelism } from "node:os";
 import { setFlagsFromString } from "node:v8";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import type { Host, WorkerHandle } from "../core/host.ts";
 import { nodeFiles } from "./node-files.ts";
 
 function spawnWasmWorker(): WorkerHandle {
   const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-  return nodeHandle(new Worker(new URL(`./node-worker${extension}`, import.meta.url)));
+  // Loaded with the first thread: small models start none.
+  const threads = process.getBuiltinModule("node:worker_threads");
+  return nodeHandle(new threads.Worker(new URL(`../platform/node-worker${extension}`, import.meta.url)));
 }
 
 /** A thread that does not keep the process alive. One that ends without being told to has failed, whether or not it could say why. */

@@ -4,20 +4,21 @@
 
 import type { Device } from "../backend/backend.ts";
 import { ChatModel, type ChatModelParts } from "../chat/model.ts";
-import { openPlainChat } from "../chat/plain-chat.ts";
-import { openChat } from "../chat/prompt.ts";
+import type { Chat } from "../chat/prompt.ts";
 import { soundDefaults } from "../chat/sampling-defaults.ts";
 import { r1Tags, type ThinkTags } from "../chat/think-tags.ts";
 import type { CacheType } from "../core/dtype.ts";
 import { type PackedType, packedRowBytes } from "../core/dtype.ts";
-import type { Host } from "../core/host.ts";
+import type { Files, Host } from "../core/host.ts";
 import type { SpeculationOptions } from "../engine/speculation.ts";
 import { defaultCacheType } from "../models/cache-type.ts";
 import { describeConfig } from "../models/describe.ts";
-import { openModelFiles } from "../models/files.ts";
 import { cachedBytes } from "../models/layers.ts";
 import { loadModel } from "../models/load.ts";
+import type { ModelFiles } from "../models/model-files.ts";
 import { type CheckpointTensor, packedWeights } from "../models/weights.ts";
+import type { TemplateSet } from "../text/template-set.ts";
+import type { Tokenizer } from "../text/tokenizer.ts";
 
 export type OpenOptions = {
   /** Tokens that prompt and completion may have together; default: the model's context, as far as `cacheBytes` for all parallel answers go. */
@@ -30,8 +31,6 @@ export type OpenOptions = {
   readonly speculation?: SpeculationOptions;
   readonly chatTemplate?: string;
   readonly thinking?: ThinkTags | false;
-  /** A model without a template answers messages as the server lets it: problems of its task, or plain ChatML (chat/plain-chat.ts). */
-  readonly plainChat?: boolean;
   readonly onWarning?: (text: string) => void;
 };
 
@@ -49,6 +48,11 @@ export type ModelNeeds = {
 export type OpenParts = {
   /** Most that all parallel answers together may cache unless contextLength says otherwise; `smallestContext` tokens are allowed in any case. */
   readonly cacheBytes: number;
+  /** These two are models/files.ts and chat/prompt.ts, loaded as far as they are needed where a host can do that. */
+  readonly openFiles: (files: Files, path: string) => Promise<ModelFiles>;
+  readonly openChat: (tokenizer: Tokenizer, templates: TemplateSet, path: string) => Chat | Promise<Chat>;
+  /** How a model without a template answers messages; without it it does not. `thinks`: its vocabulary has `</think>`. */
+  readonly openPlainChat?: (tokenizer: Tokenizer, thinks: boolean, path: string) => Chat;
   readonly openDevice: (needs: ModelNeeds) => Promise<Device>;
   readonly openGrammars?: ChatModelParts["openGrammars"];
 };
@@ -64,13 +68,13 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
   };
   try {
-    const opened = await openModelFiles(host.files, path);
+    const opened = await parts.openFiles(host.files, path);
     cleanups.push(() => opened.close());
     for (const warning of opened.warnings) options.onWarning?.(warning);
     const { tokenizer, templates: found } = await opened.openText();
     const templates = options.chatTemplate === undefined ? found : { default: options.chatTemplate };
     const isPlain = templates.default === undefined && templates.toolUse === undefined;
-    const chat = isPlain ? undefined : openChat(tokenizer, templates, path);
+    const chat = isPlain ? undefined : await parts.openChat(tokenizer, templates, path);
     const { parallel } = options;
     const described = describeConfig(opened.config, {}, new Set(opened.tensors.keys()));
     const cacheType = options.cacheType ?? defaultCacheType(opened.tensors.values());
@@ -93,12 +97,12 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     for (const warning of defaults.warnings) options.onWarning?.(warning);
     const tags = chat?.thinkTags ?? (tokenizer.idOf(r1Tags.close) === undefined ? undefined : r1Tags);
     const thinkTags = options.thinking === false ? undefined : (options.thinking ?? tags);
-    const { openGrammars } = parts;
+    const { openGrammars, openPlainChat } = parts;
     const loaded = new ChatModel({
       model,
       tokenizer,
       ...(chat && { chat }),
-      ...(isPlain && options.plainChat && { chat: openPlainChat(tokenizer, thinkTags !== undefined, path), isPlain }),
+      ...(isPlain && openPlainChat && { chat: openPlainChat(tokenizer, thinkTags !== undefined, path), isPlain }),
       ...(thinkTags && { thinkTags }),
       generationConfig: defaults.config,
       now: host.now,

@@ -3,8 +3,9 @@
 
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import type { GgufValue } from "../formats/gguf-values.ts";
-import { hasTokenizer, type ModelFiles } from "../models/files.ts";
+import { hasTokenizer } from "../models/gguf-files.ts";
 import { typedValue } from "../models/gguf-plain.ts";
+import type { ModelFiles } from "../models/model-files.ts";
 import { readGgufTokenizer } from "../text/gguf-tokenizer.ts";
 import { ggufTokenizer } from "../text/gguf-tokenizer-writer.ts";
 import { readDefinition } from "../text/tokenizer.ts";

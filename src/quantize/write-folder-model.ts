@@ -5,8 +5,8 @@ import type { Files } from "../core/host.ts";
 import type { JsonObject } from "../core/json.ts";
 import { elementCount } from "../core/shape.ts";
 import { writeHfFolder } from "../formats/hf-folder-writer.ts";
-import type { ModelFiles } from "../models/files.ts";
 import type { ModelTensor } from "../models/gguf-map.ts";
+import type { ModelFiles } from "../models/model-files.ts";
 import { tokenizerFiles } from "./tokenizer-files.ts";
 import type { WriteProgress, WriteReport } from "./write-gguf-model.ts";
 

@@ -8,9 +8,9 @@ import { elementCount } from "../core/shape.ts";
 import { encodeBlocks } from "../formats/blocks/index.ts";
 import type { GgufValue } from "../formats/gguf-values.ts";
 import { type GgufEntry, writeGguf } from "../formats/gguf-writer.ts";
-import type { ModelFiles } from "../models/files.ts";
 import { type ExportedTensor, exportModel } from "../models/gguf-export.ts";
 import { type MetadataToWrite, metadataOf } from "../models/gguf-metadata.ts";
+import type { ModelFiles } from "../models/model-files.ts";
 import { fileTypeOf, type Mix, type MixContext, type TensorType, typeFor } from "./mix.ts";
 import { tokenizerValues } from "./tokenizer-files.ts";
 

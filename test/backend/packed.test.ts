@@ -4,8 +4,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Device } from "../../src/backend/backend.ts";
 import { packedSamples } from "../../src/backend/packed-samples.ts";
+import { availableBuilds, hasRelaxedSimd } from "../../src/backend/wasm/compile.ts";
 import type { WasmDevice } from "../../src/backend/wasm/device.ts";
-import { availableBuilds, hasRelaxedSimd, openWasm } from "../../src/backend/wasm/open.ts";
+import { openWasm } from "../../src/backend/wasm/open.ts";
 import { type PackedType, packedRowBytes, packedTypes } from "../../src/core/dtype.ts";
 import { ShapeError } from "../../src/core/errors.ts";
 import { Random } from "../../src/core/random.ts";

@@ -1,6 +1,7 @@
 // Every kernel case on the WebAssembly device: each build, one thread and two.
 
-import { availableBuilds, openWasm } from "../../src/backend/wasm/open.ts";
+import { availableBuilds } from "../../src/backend/wasm/compile.ts";
+import { openWasm } from "../../src/backend/wasm/open.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import { runKernelSuite } from "./kernel-cases.ts";
 

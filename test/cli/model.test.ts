@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import * as path from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { findModel } from "../../src/cli/model.ts";
+import { findModel } from "../../src/cli/find-model.ts";
 import { ConfigError } from "../../src/core/errors.ts";
 import { findBundled } from "../../src/platform/find-model.ts";
 import { nodeFiles } from "../../src/platform/node-files.ts";

@@ -4,7 +4,8 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { FormatError, RequestError } from "../../src/core/errors.ts";
 import type { JsonValue } from "../../src/core/json.ts";
-import { type ChatTemplate, compileChatTemplate, readTemplates, type TemplateInput } from "../../src/text/chat-template.ts";
+import { type ChatTemplate, compileChatTemplate, type TemplateInput } from "../../src/text/chat-template.ts";
+import { readTemplates } from "../../src/text/template-set.ts";
 
 const compile = (source: string, clock?: () => number): ChatTemplate =>
   compileChatTemplate(source, { name: "test", tokens: { bos_token: "<s>", eos_token: "</s>" }, ...(clock && { clock }) });

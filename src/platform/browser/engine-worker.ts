@@ -3,8 +3,11 @@
 
 import type { Device } from "../../backend/backend.ts";
 import type { ChatModel } from "../../chat/model.ts";
+import { openPlainChat } from "../../chat/plain-chat.ts";
+import { openChat } from "../../chat/prompt.ts";
 import type { ChatResponse } from "../../chat/response.ts";
 import { DeviceError, RequestError } from "../../core/errors.ts";
+import { openModelFiles } from "../../models/files.ts";
 import { openChatModel } from "../open-model.ts";
 import { openBrowserGrammars } from "./grammars.ts";
 import { browserHost, openBrowserDevice } from "./host.ts";
@@ -142,9 +145,12 @@ async function openModel(
     const model = await openChatModel(
       host,
       path,
-      { ...options, parallel: options.parallel ?? defaultParallel, plainChat: true, onWarning },
+      { ...options, parallel: options.parallel ?? defaultParallel, onWarning },
       {
         cacheBytes,
+        openFiles: openModelFiles,
+        openChat,
+        openPlainChat,
         openDevice: async (needs) => {
           checkMemory(name, needs);
           const device = await openBrowserDevice(host, options, needs.packed);
