@@ -113,6 +113,7 @@ class GrpoRunner implements StageRunner {
   readonly steps: number;
   readonly schedule: GrpoStage;
   readonly adamw: GrpoStage;
+  readonly completions: number;
   readonly biasRate = 0;
   readonly trained: ReadonlyMap<string, Tensor>;
   readonly #context: StageContext & { readonly task: TrainingTask };
@@ -129,6 +130,7 @@ class GrpoRunner implements StageRunner {
     rollouts: readonly Rollout[] | undefined,
   ) {
     this.steps = stage.steps;
+    this.completions = stage.promptsPerGeneration * stage.numGenerations;
     this.schedule = stage;
     this.adamw = stage;
     this.trained = trainedParameters(context.model, false);
