@@ -9,6 +9,7 @@ import type { SpeculationOptions } from "../engine/speculation.ts";
 import { parseHubName } from "../formats/hub-names.ts";
 import { findModelPath } from "./find-model.ts";
 import type { PullReport } from "./hub/pull.ts";
+import { checkFits } from "./memory-needs.ts";
 import { nodeHost } from "./node.ts";
 import { openChatModel } from "./open-model.ts";
 
@@ -66,7 +67,10 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
     { ...options, parallel },
     {
       cacheBytes,
-      openDevice: ({ packed }) => openDevice(host, { device, threads, packed }),
+      openDevice: (needs) => {
+        checkFits(host, path, needs);
+        return openDevice(host, { device, threads, packed: needs.packed });
+      },
       openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary, options),
     },
   );

@@ -4,7 +4,7 @@
 // is not finite changes nothing (decided on the device), is reported with the tensors at fault, and three in a row end the run; so does
 // a loss that is finite but has come apart (divergence.ts).
 
-import type { Device } from "../backend/backend.ts";
+import { type Device, noMemory } from "../backend/backend.ts";
 import { DeviceError } from "../core/errors.ts";
 import { backward } from "../tensor/autograd.ts";
 import { dispose, empty, keep, read, scope, type Tensor, view } from "../tensor/tensor.ts";
@@ -54,7 +54,10 @@ export type LoopOptions = {
   readonly lastCheckpoint: () => string | undefined;
 };
 
-/** Runs a stage to its end, one report for each step. Throws DeviceError after `maxSkipped` skipped steps in a row, and when the watch says so. */
+/**
+ * Runs a stage to its end, one report for each step. Throws DeviceError after `maxSkipped` skipped steps in a row, when the watch says so, and when there is
+ * not the memory for a step, which then changes nothing.
+ */
 export async function* trainStage(options: LoopOptions): AsyncGenerator<StepReport> {
   const { name, device, stage, optimizer, detailEvery, maxSkipped, watch } = options;
   const balancer = new BiasBalancer(stage.biasRate);
@@ -65,8 +68,8 @@ export async function* trainStage(options: LoopOptions): AsyncGenerator<StepRepo
       const { step } = position;
       const learningRate = learningRateAt(step, stage.steps, stage.schedule);
       const detail = (step + 1) % detailEvery === 0 || step + 1 === stage.steps;
-      const work = await stage.prepare(step, detail);
-      recordStep(work, optimizer, balancer, packed, learningRate);
+      const work = await inMemory(options, () => stage.prepare(step, detail));
+      await inMemory(options, () => recordStep(work, optimizer, balancer, packed, learningRate));
       const values = await packed.read();
       const applied = values.factor >= 0;
       optimizer.settle(applied);
@@ -184,6 +187,18 @@ function finiteOrNull(x: number): number | null {
 
 function mapValues(record: Readonly<Record<string, number>>, f: (x: number) => number | null): Record<string, number | null> {
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]));
+}
+
+/** Memory is asked for while a step is recorded, before any of its updates is: a refusal leaves the weights as they were. */
+async function inMemory<T>({ name, stage, lastCheckpoint }: LoopOptions, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof DeviceError) || error.complaint.operation !== noMemory) throw error;
+    const { got, expected } = error.complaint;
+    const failed = givenUp(name, got, expected, lastCheckpoint(), `${stage.smaller} takes about half as much for a step (in a new folder)`);
+    throw new DeviceError(failed.complaint, { cause: error });
+  }
 }
 
 function givenUp(name: string, got: string, expected: string, checkpoint: string | undefined, advice: string): DeviceError {

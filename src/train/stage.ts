@@ -34,6 +34,8 @@ export interface StageRunner {
   readonly adamw: AdamWOptions;
   /** Completions of a generation, for a stage that is judged by its reward and not by its loss. */
   readonly completions?: number;
+  /** How the same stage would take less memory, for the error of a device that has too little. */
+  readonly smaller: string;
   /** Speed of the bias that balances experts; 0: it stays. */
   readonly biasRate: number;
   /** The parameters to change. */

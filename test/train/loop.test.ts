@@ -30,6 +30,7 @@ function stageOf(
     steps,
     schedule: resolveOptions("test", scheduleFields, { learningRate, schedule: "constant" }),
     adamw: resolveOptions("test", adamwFields, { weightDecay: 0 }),
+    smaller: "less",
     biasRate,
     trained: model.parameters,
     async prepare(step, detail) {
