@@ -15,6 +15,9 @@
 
 import type { CacheType, DType, HostArray, PackedType } from "../core/dtype.ts";
 
+/** The operation of the DeviceError of a device that has no memory left, for callers that can say what would fit. */
+export const noMemory = "allocate on the device";
+
 /** Device memory; fields beyond these belong to the device. */
 export interface DeviceBuffer {
   readonly dtype: DType | PackedType;

@@ -3,13 +3,14 @@
 
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
-import { cpus, freemem, tmpdir, totalmem } from "node:os";
+import { cpus, freemem, tmpdir } from "node:os";
 import type { Command } from "commander";
 import type { Device } from "../backend/backend.ts";
 import { availableWasmBuilds, openDevice } from "../backend/open.ts";
 import type { Host } from "../core/host.ts";
 import { matmul } from "../ops/matmul.ts";
 import { nodeHost } from "../platform/node.ts";
+import { memoryLimit } from "../platform/node-memory.ts";
 import { dispose, fromArray, keep, read, scope } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
 import { findModel } from "./find-model.ts";
@@ -44,7 +45,7 @@ async function doctor(flags: { readonly json?: boolean }): Promise<void> {
       threads: host.parallelism,
       builds: { available, chosen: measured?.build ?? null },
       gflop_s: measured?.gflops ?? null,
-      memory: { total: totalmem(), free: freemem() },
+      memory: { total: memoryLimit(), free: Math.min(freemem(), memoryLimit()) },
       webgpu: false,
       checks,
     });
@@ -137,7 +138,8 @@ async function measure(device: Device, host: Host): Promise<number> {
 }
 
 function checkMemory(): Check {
-  const [total, free] = [totalmem(), freemem()];
+  const total = memoryLimit();
+  const free = Math.min(freemem(), total);
   const detail = `${formatBytes(free)} free of ${formatBytes(total)}; a model may take up to 4 GiB`;
   if (free >= 2 ** 30) return { name: "memory", status: "ok", detail };
   return { name: "memory", status: "warn", detail, cure: "close other programs" };

@@ -1,7 +1,6 @@
 // What running a model takes, from its config and the types of its tensors: parameters, memory, cache. The model is built on a device without
 // memory, so a model of 671 billion parameters is measured on any machine.
 
-import { totalmem } from "node:os";
 import { packedRowBytes } from "../core/dtype.ts";
 import { GraduallyError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
@@ -11,11 +10,12 @@ import type { ModelTensor } from "../models/gguf-map.ts";
 import { familyOf } from "../models/load.ts";
 import { namesOf } from "../models/weight-names.ts";
 import { disposeWeights, storedParts, type Weights } from "../models/weights.ts";
+import { memoryLimit } from "../platform/node-memory.ts";
 import { empty, emptyPacked, keep } from "../tensor/tensor.ts";
 import { measuringDevice } from "./measuring-device.ts";
 
 /** Where one memory of the WebAssembly device ends; packed weights take as many as they need. */
-const memoryLimit = 2 ** 32;
+const oneMemory = 2 ** 32;
 const shownContext = 4096;
 
 export type Needs = {
@@ -31,7 +31,7 @@ export type Needs = {
     /** One sequence of the whole context (at most 4,096 tokens). */
     readonly cache: number;
     readonly total: number;
-    /** What there is: this machine's memory. */
+    /** What there is: this machine's memory, or its container's. */
     readonly limit: number;
     /** Within the limit, and what is not packed (f32 weights, their copies, cache) within the 4 GiB of one memory. */
     readonly fits: boolean;
@@ -67,9 +67,9 @@ export function measureNeeds(config: JsonObject, tensors: ReadonlyMap<string, Mo
     const { contextLength } = model;
     model.dispose();
     const cacheBytes = bytesPerToken * Math.min(contextLength, shownContext);
-    const limit = totalmem();
+    const limit = memoryLimit();
     const all = before + copies + cacheBytes;
-    const fits = all <= limit && all - packed <= memoryLimit;
+    const fits = all <= limit && all - packed <= oneMemory;
     return {
       parameters: { total, active },
       context_length: contextLength,

@@ -17,7 +17,9 @@ import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import type { ModelFiles } from "../models/model-files.ts";
 import { packedWeights } from "../models/weights.ts";
+import { checkFits } from "../platform/memory-needs.ts";
 import { nodeHost } from "../platform/node.ts";
+import { bytesInMemory } from "../platform/open-model.ts";
 import type { TemplateSet } from "../text/template-set.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { findModel } from "./find-model.ts";
@@ -84,7 +86,7 @@ export async function withWeights<T>(reference: string | undefined, flags: Model
   try {
     for (const warning of opened.warnings) note(`note: ${warning}`);
     const cacheType = flags.cacheType ?? defaultCacheType(opened.tensors.values());
-    const contextLength = chooseContext(opened, flags.ctxSize, cacheType);
+    const contextLength = chooseContext(opened, path, flags.ctxSize, cacheType);
     return await withDevice({ ...flags, packed: packedWeights(opened.tensors.values()) }, async (device, host) => {
       const model = await loadModel(device, opened, { weights: "stored", contextLength });
       try {
@@ -102,17 +104,24 @@ export async function withWeights<T>(reference: string | undefined, flags: Model
 const cacheBytes = 2 ** 30;
 const smallestDefault = 4096;
 
-/** The context that the model has, but no longer than a cache of 1 GiB holds; or what --ctx-size asks for. */
-function chooseContext({ config, tensors }: ModelFiles, wanted: number | undefined, cacheType: CacheType): number {
-  const { contextLength, cacheShape } = describeConfig(config, {}, new Set(tensors.keys()));
-  if (wanted === undefined)
-    return Math.min(contextLength, Math.max(smallestDefault, Math.floor(cacheBytes / cachedBytes(cacheShape, cacheType))));
-  if (wanted > contextLength)
+/**
+ * The context that the model has, but no longer than a cache of 1 GiB holds, or the memory beside the weights; or what --ctx-size asks for. Throws DeviceError when
+ * that does not fit.
+ */
+function chooseContext({ config, tensors }: ModelFiles, path: string, wanted: number | undefined, cacheType: CacheType): number {
+  const { contextLength: longest, cacheShape } = describeConfig(config, {}, new Set(tensors.keys()));
+  const host = nodeHost();
+  const perToken = cachedBytes(cacheShape, cacheType);
+  const weightBytes = bytesInMemory(tensors.values());
+  const room = Math.min(cacheBytes, (host.memoryBytes ?? cacheBytes + weightBytes) - weightBytes);
+  const contextLength = wanted ?? Math.min(longest, Math.max(smallestDefault, Math.floor(room / perToken)));
+  if (contextLength > longest)
     throw new ConfigError({
       operation: "--ctx-size",
-      got: String(wanted),
-      expected: `at most ${contextLength}, the model's context`,
+      got: String(contextLength),
+      expected: `at most ${longest}, the model's context`,
       cure: "ask for less, or leave the flag out",
     });
-  return wanted;
+  checkFits(host, path, { weightBytes, cacheBytes: contextLength * perToken, contextLength, parallel: 1 });
+  return contextLength;
 }

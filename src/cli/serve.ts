@@ -2,13 +2,13 @@
 // what comes meanwhile with 503; a second one, or the end of the grace time, ends it. The log is on standard error, one line a request, without prompts.
 
 import { readFileSync } from "node:fs";
-import { totalmem } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { CacheType } from "../core/dtype.ts";
 import { ConfigError } from "../core/errors.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
 import { type Listener, listen } from "../platform/node-listener.ts";
+import { memoryLimit } from "../platform/node-memory.ts";
 import { readPage } from "../platform/node-page.ts";
 import { checkNames, servedModel } from "../platform/served-models.ts";
 import { type App, makeApp } from "../server/app.ts";
@@ -62,7 +62,11 @@ export function serveCommand(program: Command): void {
     .option("--parallel <n>", "answers computed at once; more wait in line", integer(1, 1024), 8)
     .option("-c, --ctx-size <n>", "tokens that prompt and answer may have together", integer(2))
     .addOption(cacheTypeOption())
-    .option("--memory <GiB>", "memory for all loaded models together (default: 70 % of the machine's)", real(0, 1e6, true))
+    .option(
+      "--memory <GiB>",
+      "memory for all loaded models together (default: 70 % of the machine's or its container's)",
+      real(0, 1e6, true),
+    )
     .addOption(
       new Option("--reasoning-field <name>", "where thinking stands in answers")
         .choices(["reasoning_content", "reasoning", "both"])
@@ -105,7 +109,7 @@ async function serve(references: readonly string[], flags: Flags): Promise<void>
     hosts: [...flags.allowedHost, ...(isLocal ? [] : [bracketed(flags.host)])],
     origins: flags.corsOrigin,
     limits: flags.limit,
-    memoryBytes: (flags.memory ?? (0.7 * totalmem()) / 2 ** 30) * 2 ** 30,
+    memoryBytes: (flags.memory ?? (0.7 * memoryLimit()) / 2 ** 30) * 2 ** 30,
     reasoningField: flags.reasoningField,
     sharePrefixes: flags.prefixCache,
     logTexts: flags.logTexts ?? false,

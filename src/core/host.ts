@@ -63,6 +63,8 @@ export interface Host {
   /** Threads worth using, at least 1. */
   readonly parallelism: number;
   readonly files: Files;
+  /** Bytes that a device may take in all; undefined where nobody says. A system that gives less kills the process, so a device refuses first. */
+  readonly memoryBytes?: number;
   /** Seconds on a monotonic clock. */
   now(): number;
   /** Starts backend/wasm/worker as a thread, or returns undefined where threads cannot share memory. */

@@ -11,6 +11,7 @@ import { openFolderFiles } from "../models/folder-files.ts";
 import { isGgufFile, type ModelFiles } from "../models/model-files.ts";
 import { findModelPath } from "./find-model.ts";
 import type { PullReport } from "./hub/pull.ts";
+import { checkFits } from "./memory-needs.ts";
 import { nodeHost } from "./node.ts";
 import { openChatModel } from "./open-model.ts";
 
@@ -76,7 +77,10 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
       cacheBytes,
       openFiles,
       openChat: async (...text) => (await import("../chat/prompt.ts")).openChat(...text),
-      openDevice: ({ packed }) => openDevice(host, { device, threads, packed }),
+      openDevice: (needs) => {
+        checkFits(host, path, needs);
+        return openDevice(host, { device, threads, packed: needs.packed });
+      },
       openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary, options),
     },
   );

@@ -7,6 +7,7 @@ import * as fs from "node:fs/promises";
 import * as path from "node:path";
 import { fileError, hasCode } from "./node-errors.ts";
 import { makeFolders } from "./node-folders.ts";
+import { syncPath } from "./node-sync.ts";
 
 let counter = 0;
 const inUse = new Set<string>();
@@ -28,18 +29,6 @@ function isAbandoned(token: string): boolean {
     return false;
   } catch (thrown) {
     return !hasCode(thrown, "EPERM");
-  }
-}
-
-export async function syncPath(target: string): Promise<void> {
-  const handle = await fs.open(target, "r");
-  try {
-    await handle.sync();
-  } catch (thrown) {
-    // Some file systems cannot fsync a folder; the rename itself is still atomic there.
-    if (!hasCode(thrown, "EINVAL", "EISDIR", "EPERM", "ENOTSUP")) throw thrown;
-  } finally {
-    await handle.close();
   }
 }
 

@@ -1,8 +1,11 @@
-// Makes a folder and those above it. In: a path. Out: the folder is there. Node's own `recursive` is not used: it never returns where the system says "no such
+// Makes a folder and those above it. In: a path. Out: the folder is there, and each new name is fsynced: what is saved below it later is lost in a power cut
+// when the folder's own name is. Node's own `recursive` is not used: it never returns where the system says "no such
 // file" though the parent exists, as Linux does for a new name under /proc.
 
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
+import { hasCode } from "./node-errors.ts";
+import { syncPath } from "./node-sync.ts";
 
 /** Throws what node:fs throws: EEXIST where a file is in the way, ENOTDIR where the path leads through one. Several processes may make the same folders at once. */
 export async function makeFolders(folder: string): Promise<void> {
@@ -14,6 +17,11 @@ export async function makeFolders(folder: string): Promise<void> {
     await fs.mkdir(folder);
   } catch (thrown) {
     if (!(await isFolder(folder))) throw thrown;
+  }
+  try {
+    await syncPath(parent);
+  } catch (thrown) {
+    if (!hasCode(thrown, "EACCES", "EPERM")) throw thrown; // a folder that may be written to and not read
   }
 }
 

@@ -7,6 +7,7 @@ import { setFlagsFromString } from "node:v8";
 import type { Worker } from "node:worker_threads";
 import type { Host, WorkerHandle } from "../core/host.ts";
 import { nodeFiles } from "./node-files.ts";
+import { deviceMemory } from "./node-memory.ts";
 
 function spawnWasmWorker(): WorkerHandle {
   const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
@@ -86,6 +87,7 @@ export function nodeHost(): Host {
     name: "node",
     parallelism: Math.max(1, availableParallelism()),
     files: nodeFiles,
+    memoryBytes: deviceMemory(),
     now: () => performance.now() / 1000,
     ...(mayHaveThreads() && { spawnWasmWorker }),
     canFuseSimd: canFuseSimd(),

@@ -79,9 +79,10 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     const described = describeConfig(opened.config, {}, new Set(opened.tensors.keys()));
     const cacheType = options.cacheType ?? defaultCacheType(opened.tensors.values());
     const perToken = cachedBytes(described.cacheShape, cacheType);
-    const fitting = Math.max(smallestContext, Math.floor(parts.cacheBytes / (parallel * perToken)));
-    const contextLength = options.contextLength ?? Math.min(described.contextLength, fitting);
     const weightBytes = bytesInMemory(opened.tensors.values());
+    const room = Math.min(parts.cacheBytes, (host.memoryBytes ?? Number.POSITIVE_INFINITY) - weightBytes);
+    const fitting = Math.max(smallestContext, Math.floor(room / (parallel * perToken)));
+    const contextLength = options.contextLength ?? Math.min(described.contextLength, fitting);
     const speculation = options.speculation ?? (weightBytes >= drafted ? ({ kind: "lookup" } as const) : undefined);
     const device = await parts.openDevice({
       packed: packedWeights(opened.tensors.values()),

@@ -9,24 +9,17 @@ import { prepareChat } from "./chat-job.ts";
 import { event } from "./event-stream.ts";
 import type { Finish } from "./generation.ts";
 import { readJob } from "./openai-chat.ts";
-import { badField, type WireError } from "./refusal.ts";
+import type { WireError } from "./refusal.ts";
+import { readItems, responseItem } from "./response-items.ts";
 import { anyObject, efforts, fraction, integer, maxTokens, number, thinkingFields } from "./schema-parts.ts";
-import type { ChatRequest, MessageBody } from "./schemas.ts";
+import type { ChatRequest } from "./schemas.ts";
 import { Work } from "./work.ts";
-
-const part = z.looseObject({ type: z.string(), text: z.string().nullish() });
-const content = z.union([z.string(), z.array(part)]);
-const item = z.looseObject({
-  type: z.string().nullish(),
-  role: z.enum(["system", "developer", "user", "assistant"]).nullish(),
-  content: content.nullish(),
-});
 
 const storesNothing = "Invalid input: expected nothing: this server stores no responses";
 
 export const responsesRequest = z.object({
   model: z.string().max(256).nullish(),
-  input: z.union([z.string(), z.array(item).min(1)]),
+  input: z.union([z.string(), z.array(responseItem).min(1)]),
   instructions: z.string().nullish(),
   max_output_tokens: maxTokens.nullish(),
   temperature: number(0, 2).nullish(),
@@ -85,7 +78,10 @@ export async function responses(call: Call<ResponsesRequest>): Promise<Response>
     work.model.generationConfig,
   );
   const head = { id: newId("resp_"), object: "response", created_at: unixTime(), model: work.model.name, temperature, top_p: topP ?? 1 };
-  if (body.stream) return work.stream(events(work, body, head), failure, { comment: ": keep-alive\n\n" });
+  if (body.stream) {
+    const send = numbered();
+    return work.stream(events(work, body, head, send), (wire) => failure(wire, send), { comment: ": keep-alive\n\n" });
+  }
   const whole = await work.whole(async () => {
     const blocks = new Blocks();
     for await (const { batch } of work.batches()) blocks.push(batch.deltas);
@@ -100,8 +96,16 @@ export async function responses(call: Call<ResponsesRequest>): Promise<Response>
   return Response.json(whole);
 }
 
-function failure({ error }: WireError): string {
-  return event({ type: "error", code: error.code ?? error.type, message: error.message, param: error.param, sequence_number: 0 }, "error");
+type Send = (type: string, data: object) => string;
+
+/** Spells events and numbers them, from 0. */
+function numbered(): Send {
+  let number = 0;
+  return (type, data) => event({ type, sequence_number: number++, ...data }, type);
+}
+
+function failure({ error }: WireError, send: Send): string {
+  return send("error", { code: error.code ?? error.type, message: error.message, param: error.param });
 }
 
 /** The fields that every response object has. */
@@ -175,9 +179,7 @@ function textPart(text: string): object {
   return { type: "output_text", text, annotations: [], logprobs: [] };
 }
 
-async function* events(work: Work, body: ResponsesRequest, head: object): AsyncGenerator<string> {
-  let number = 0;
-  const send = (type: string, data: object) => event({ type, sequence_number: number++, ...data }, type);
+async function* events(work: Work, body: ResponsesRequest, head: object, send: Send): AsyncGenerator<string> {
   const opening = { ...frame(body, head), status: "in_progress", output: [] };
   yield send("response.created", { response: opening }) + send("response.in_progress", { response: opening });
   const blocks = new Blocks();
@@ -201,7 +203,9 @@ async function* events(work: Work, body: ResponsesRequest, head: object): AsyncG
     const within = { ...place, content_index: 0 };
     const { kind, text } = block;
     if (one.type === "open") {
-      const added = send("response.output_item.added", { output_index: block.index, item: spell(block, place.item_id) });
+      // The block may have text by now; readers add the deltas to what the item begins with.
+      const item = spell({ ...block, text: "" }, place.item_id);
+      const added = send("response.output_item.added", { output_index: block.index, item });
       if (kind === "call") return added;
       const opened = kind === "text" ? textPart("") : { type: "reasoning_text", text: "" };
       return added + send("response.content_part.added", { ...within, part: opened });
@@ -257,54 +261,4 @@ function asChat(body: ResponsesRequest): ChatRequest {
     tool_choice: typeof choice === "object" && choice !== null ? { type: "function", function: { name: choice.name } } : choice,
     response_format: format?.type === "json_schema" ? { type: "json_schema", json_schema: { schema: format.schema } } : format,
   };
-}
-
-/** Items in a row that belong to one turn of the assistant become one message. */
-function readItems(items: Exclude<ResponsesRequest["input"], string>): MessageBody[] {
-  const messages: MessageBody[] = [];
-  let turn: MessageBody | undefined;
-  const assistant = (): MessageBody => {
-    if (!turn) {
-      turn = { role: "assistant" };
-      messages.push(turn);
-    }
-    return turn;
-  };
-  for (const [i, one] of items.entries()) {
-    if (one.type === "function_call") {
-      const made = assistant();
-      const call = {
-        id: String(one.call_id ?? ""),
-        type: "function" as const,
-        function: { name: String(one.name ?? ""), arguments: String(one.arguments ?? "{}") },
-      };
-      made.tool_calls = [...(made.tool_calls ?? []), call];
-    } else if (one.type === "reasoning") {
-      if (turn) turn = undefined;
-      const text = Array.isArray(one.content) ? one.content.map(({ text: words }) => words ?? "").join("") : "";
-      assistant().reasoning_content = text;
-    } else if (one.type === "function_call_output") {
-      turn = undefined;
-      messages.push({
-        role: "tool",
-        content: typeof one.output === "string" ? one.output : JSON.stringify(one.output ?? ""),
-        tool_call_id: String(one.call_id ?? ""),
-      });
-    } else if (one.type === undefined || one.type === null || one.type === "message") {
-      if (!one.role) throw badField(`input[${i}].role`, "nothing", "user, assistant, system or developer");
-      if (one.role === "assistant") {
-        if (turn?.content) turn = undefined;
-        assistant().content = one.content;
-      } else {
-        turn = undefined;
-        messages.push({ role: one.role, content: one.content });
-      }
-    } else
-      throw badField(
-        `input[${i}].type`,
-        JSON.stringify(one.type.slice(0, 60)),
-        "message, reasoning, function_call or function_call_output",
-      );
-  }
-  return messages;
 }

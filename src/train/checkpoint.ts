@@ -16,7 +16,8 @@ import { findDamage, writeManifest } from "./manifest.ts";
 import type { AdamW } from "./optimizer.ts";
 import type { TokenizerFiles } from "./tokenizer-setup.ts";
 
-export const stateFormat = 1;
+/** 2 added `divergence`; a state of format 1 is read as one without it. */
+export const stateFormat = 2;
 
 /** trainer_state.json. Randomness is counter-based: (seed, stage, step) is the whole state of every generator. */
 export type TrainerState = {
@@ -37,6 +38,8 @@ export type TrainerState = {
   /** SHA-256 of recipe.json and of every data file by its path. */
   readonly recipe: string;
   readonly inputs: Readonly<Record<string, string>>;
+  /** What DivergenceWatch has seen of the stage; null between two stages, and in what was format 1. */
+  readonly divergence: JsonValue;
   /** Steps after which a stage ended; those checkpoints are kept. */
   readonly stageEnds: readonly number[];
   /** Bytes of each log that belong to the steps so far. */
@@ -136,10 +139,11 @@ async function readCheckpoint(files: Files, path: string): Promise<SavedCheckpoi
   };
   const state = await readJson("trainer_state.json");
   if (!isJsonObject(state)) throw damaged(path, "a trainer_state.json that is no object");
-  checkState(path, state);
+  const migrated = migrate(path, state);
+  checkState(path, migrated);
   return {
     path,
-    state: state as unknown as TrainerState,
+    state: migrated as unknown as TrainerState,
     timing: await readJson("timing.json"),
     async openTensors(name) {
       const source = await files.open(files.join(path, name));
@@ -154,15 +158,19 @@ async function readCheckpoint(files: Files, path: string): Promise<SavedCheckpoi
   };
 }
 
+/** The state as this version spells it. Throws ConfigError for a format that this version does not know. */
+function migrate(path: string, state: JsonObject): JsonObject {
+  if (state.format === stateFormat) return state;
+  if (state.format === 1) return { ...state, format: stateFormat, divergence: null };
+  throw new ConfigError({
+    operation: `resume from ${quote(path, 300)}`,
+    got: `a trainer state of format ${JSON.stringify(state.format)}`,
+    expected: `format 1 to ${stateFormat}`,
+    cure: "resume with the version of gradually that wrote it",
+  });
+}
+
 function checkState(path: string, state: JsonObject): void {
-  if (state.format !== stateFormat) {
-    throw new ConfigError({
-      operation: `resume from ${quote(path, 300)}`,
-      got: `a trainer state of format ${JSON.stringify(state.format)}`,
-      expected: `format ${stateFormat}`,
-      cure: "resume with the version of gradually that wrote it",
-    });
-  }
   for (const key of ["step", "seed", "stage", "stageStep", "tokens", "skipped", "consecutiveSkips", "optimizerSteps"]) {
     if (!Number.isSafeInteger(state[key]) || (state[key] as number) < 0)
       throw damaged(path, `${key} ${JSON.stringify(state[key])} in trainer_state.json`);

@@ -113,6 +113,8 @@ class GrpoRunner implements StageRunner {
   readonly steps: number;
   readonly schedule: GrpoStage;
   readonly adamw: GrpoStage;
+  readonly completions: number;
+  readonly smaller: string;
   readonly biasRate = 0;
   readonly trained: ReadonlyMap<string, Tensor>;
   readonly #context: StageContext & { readonly task: TrainingTask };
@@ -129,6 +131,9 @@ class GrpoRunner implements StageRunner {
     rollouts: readonly Rollout[] | undefined,
   ) {
     this.steps = stage.steps;
+    const half = (x: number) => Math.max(1, Math.floor(x / 2));
+    this.smaller = `microbatchTokens ${half(stage.microbatchTokens)} and slots ${half(stage.slots)}`;
+    this.completions = stage.promptsPerGeneration * stage.numGenerations;
     this.schedule = stage;
     this.adamw = stage;
     this.trained = trainedParameters(context.model, false);

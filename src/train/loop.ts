@@ -1,13 +1,15 @@
 // The one training loop. A stage supplies the work of each step; the loop records forward, backward and AdamW for it and waits once, for a small
 // packed tensor: loss, norm, clip factor and everything that is logged. In: a stage and the position to start from. Out: one report
 // for each step, as an async generator, so that logs and checkpoints are the caller's business. Unusual: a step whose loss or gradient
-// is not finite changes nothing (decided on the device), is reported with the tensors at fault, and three in a row end the run.
+// is not finite changes nothing (decided on the device), is reported with the tensors at fault, and three in a row end the run; so does
+// a loss that is finite but has come apart (divergence.ts).
 
-import type { Device } from "../backend/backend.ts";
+import { type Device, noMemory } from "../backend/backend.ts";
 import { DeviceError } from "../core/errors.ts";
 import { backward } from "../tensor/autograd.ts";
 import { dispose, empty, keep, read, scope, type Tensor, view } from "../tensor/tensor.ts";
 import { trackGradients } from "../tensor/tracking.ts";
+import type { DivergenceWatch } from "./divergence.ts";
 import { BiasBalancer, type Recorded } from "./objective.ts";
 import type { AdamW } from "./optimizer.ts";
 import { learningRateAt } from "./schedule.ts";
@@ -47,13 +49,17 @@ export type LoopOptions = {
   readonly detailEvery: number;
   /** So many skipped steps in a row end the run. */
   readonly maxSkipped: number;
+  readonly watch: DivergenceWatch;
   /** Names the last good checkpoint, for the error that ends a run. */
   readonly lastCheckpoint: () => string | undefined;
 };
 
-/** Runs a stage to its end, one report for each step. Throws DeviceError after `maxSkipped` skipped steps in a row. */
+/**
+ * Runs a stage to its end, one report for each step. Throws DeviceError after `maxSkipped` skipped steps in a row, when the watch says so, and when there is
+ * not the memory for a step, which then changes nothing.
+ */
 export async function* trainStage(options: LoopOptions): AsyncGenerator<StepReport> {
-  const { name, device, stage, optimizer, detailEvery, maxSkipped } = options;
+  const { name, device, stage, optimizer, detailEvery, maxSkipped, watch } = options;
   const balancer = new BiasBalancer(stage.biasRate);
   const packed = new PackedScalars(device);
   let position = options.from;
@@ -62,8 +68,8 @@ export async function* trainStage(options: LoopOptions): AsyncGenerator<StepRepo
       const { step } = position;
       const learningRate = learningRateAt(step, stage.steps, stage.schedule);
       const detail = (step + 1) % detailEvery === 0 || step + 1 === stage.steps;
-      const work = await stage.prepare(step, detail);
-      recordStep(work, optimizer, balancer, packed, learningRate);
+      const work = await inMemory(options, () => stage.prepare(step, detail));
+      await inMemory(options, () => recordStep(work, optimizer, balancer, packed, learningRate));
       const values = await packed.read();
       const applied = values.factor >= 0;
       optimizer.settle(applied);
@@ -75,22 +81,37 @@ export async function* trainStage(options: LoopOptions): AsyncGenerator<StepRepo
         skipped: position.skipped + (applied ? 0 : 1),
         consecutiveSkips: applied ? 0 : position.consecutiveSkips + 1,
       };
+      const metrics = {
+        ...(work.microbatches.length === 0 && { loss: 0 }),
+        ...values.sums,
+        grad_norm: finiteOrNull(Math.sqrt(values.sumSquares)),
+        learning_rate: learningRate,
+        num_tokens: position.tokens,
+        ...mapValues(work.metrics, finiteOrNull),
+      };
+      const diverged = watch.observe(metrics);
       yield {
         position,
         applied,
-        metrics: {
-          ...(work.microbatches.length === 0 && { loss: 0 }),
-          ...values.sums,
-          grad_norm: finiteOrNull(Math.sqrt(values.sumSquares)),
-          learning_rate: learningRate,
-          num_tokens: position.tokens,
-          ...mapValues(work.metrics, finiteOrNull),
-        },
+        metrics,
         ...(expertLoad && { expertLoad }),
         nonFinite: applied ? [] : await optimizer.findNonFinite(),
         work,
       };
-      if (position.consecutiveSkips >= maxSkipped) throw givenUp(name, position, options.lastCheckpoint());
+      if (position.consecutiveSkips >= maxSkipped) {
+        const got = `${position.consecutiveSkips} steps in a row with a loss or gradient that is not finite, the last of them step ${position.step}`;
+        throw givenUp(name, got, "finite numbers", options.lastCheckpoint(), "lower the learning rate or mend the data, then resume");
+      }
+      if (diverged !== undefined) {
+        const cure = "lower learningRate (with a new folder), or set maxRise to null to go on regardless";
+        throw givenUp(
+          name,
+          `${diverged}: step ${position.step}`,
+          "training that does not fall behind where it began",
+          options.lastCheckpoint(),
+          cure,
+        );
+      }
     }
   } finally {
     packed.dispose();
@@ -168,11 +189,19 @@ function mapValues(record: Readonly<Record<string, number>>, f: (x: number) => n
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]));
 }
 
-function givenUp(name: string, { step, consecutiveSkips }: LoopPosition, checkpoint: string | undefined): DeviceError {
-  return new DeviceError({
-    operation: `train ${name}`,
-    got: `${consecutiveSkips} steps in a row with a loss or gradient that is not finite, the last of them step ${step}`,
-    expected: "finite numbers",
-    cure: `${checkpoint === undefined ? "there is no checkpoint yet" : `the last good checkpoint is ${checkpoint}`}; lower the learning rate or mend the data, then resume`,
-  });
+/** Memory is asked for while a step is recorded, before any of its updates is: a refusal leaves the weights as they were. */
+async function inMemory<T>({ name, stage, lastCheckpoint }: LoopOptions, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof DeviceError) || error.complaint.operation !== noMemory) throw error;
+    const { got, expected } = error.complaint;
+    const failed = givenUp(name, got, expected, lastCheckpoint(), `${stage.smaller} takes about half as much for a step (in a new folder)`);
+    throw new DeviceError(failed.complaint, { cause: error });
+  }
+}
+
+function givenUp(name: string, got: string, expected: string, checkpoint: string | undefined, advice: string): DeviceError {
+  const last = checkpoint === undefined ? "there is no checkpoint yet" : `the last good checkpoint is ${checkpoint}`;
+  return new DeviceError({ operation: `train ${name}`, got, expected, cure: `${last}; ${advice}` });
 }

@@ -38,12 +38,17 @@ export const recipeFields = {
   detailEvery: whole(10, { min: 1, max: 1e9 }),
   /** Skipped steps in a row that end the run. */
   maxSkipped: whole(3, { min: 1, max: 1e6 }),
+  /**
+   * Nats by which the loss may lie above that of its stage's first step: more, in 8 steps in a row, is divergence and ends the run, as does reinforcement that
+   * lost all its reward. null: never.
+   */
+  maxRise: orNull(real(3, { above: 0, max: 1e6 }), 3),
   /** Price of this machine, US dollars an hour. */
   hourlyUsd: real(defaultHourlyUsd, { min: 0, max: 1e6 }),
 } as const;
 
 /** Keys that may change when a run resumes: they change no number of it. */
-export const freeKeys = ["checkpointEvery", "keepCheckpoints", "hourlyUsd"] as const;
+export const freeKeys = ["checkpointEvery", "keepCheckpoints", "maxRise", "hourlyUsd"] as const;
 
 export type Stage = PretrainStage | SftStage | GrpoStage;
 export type StageInput =

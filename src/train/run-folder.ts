@@ -43,9 +43,11 @@ export async function openRunFolder(
     if (resume && lock) await sweepCheckpoints(files, checkpoints);
     const saved = resume ? await latestCheckpoint(files, checkpoints, onDamaged) : undefined;
     if (saved && saved.state.recipe !== recipeHash) {
+      const found = await modelDifferences(files, saved.path, recipe);
+      const model = found.length > 0 ? ` and another model (${found.join("; ")})` : "";
       throw new ConfigError({
         operation: `resume ${quote(path, 300)}`,
-        got: `${files.baseName(saved.path)} of another recipe`,
+        got: `${files.baseName(saved.path)} of another recipe${model}`,
         expected: "a checkpoint of this recipe",
         cure: "train into another folder",
       });
@@ -102,6 +104,15 @@ function refuseOtherRecipe(path: string, before: string, recipe: Recipe): void {
     expected: "the recipe that the run began with",
     cure: "undo the changes, or train into another folder",
   });
+}
+
+/** How the model of a checkpoint differs from the one that the recipe asks for, key by key of the recipe's model.config. */
+async function modelDifferences(files: Files, checkpoint: string, { model }: Recipe): Promise<string[]> {
+  const source = files.join(checkpoint, "config.json");
+  const saved = parseJson(await files.readText(source, 10_000_000), { source });
+  if (!isJsonObject(saved) || model.config === null) return [];
+  const wanted: Record<string, unknown> = JSON.parse(JSON.stringify(model.config));
+  return differences(Object.fromEntries(Object.keys(wanted).map((key) => [key, saved[key]])), wanted);
 }
 
 function lengthsOf({ state, timing }: SavedCheckpoint): Record<string, number> {

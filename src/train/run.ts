@@ -12,6 +12,7 @@ import { createModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { pruneCheckpoints, type SavedCheckpoint, saveCheckpoint, stateFormat } from "./checkpoint.ts";
+import { DivergenceWatch } from "./divergence.ts";
 import { type StepReport, trainStage } from "./loop.ts";
 import { sha256 } from "./manifest.ts";
 import { AdamW, nonFinite } from "./optimizer.ts";
@@ -181,7 +182,7 @@ class Run {
   /** Returns false when the signal ended it. */
   async #runStage(index: number, saved: SavedCheckpoint | undefined): Promise<boolean> {
     const { device, signal, host } = this.#options;
-    const { checkpointEvery, detailEvery, maxSkipped } = this.#recipe;
+    const { checkpointEvery, detailEvery, maxSkipped, maxRise } = this.#recipe;
     const stage = this.#recipe.stages[index] as Recipe["stages"][number];
     const midway = saved && saved.state.stageStep > 0 ? saved : undefined;
     const tensors = midway && (await openSavedTensors(midway));
@@ -193,6 +194,7 @@ class Run {
       if (midway && tensors) await optimizer.restore(midway.state.optimizerSteps, tensors.optimizer);
       const from = { step: midway?.state.stageStep ?? 0, ...this.#counts };
       let began = host.now();
+      const watch = new DivergenceWatch(maxRise, runner.completions, midway?.state.divergence);
       const lastCheckpoint = () => this.#lastCheckpoint;
       for await (const report of trainStage({
         name: stage.name,
@@ -202,6 +204,7 @@ class Run {
         from,
         detailEvery,
         maxSkipped,
+        watch,
         lastCheckpoint,
       })) {
         const { step, ...counts } = report.position;
@@ -211,7 +214,8 @@ class Run {
         began = host.now();
         await this.#log(stage.name, report, runner.steps, seconds);
         if (step === runner.steps) continue; // the stage's end saves it
-        if (step % checkpointEvery === 0 || signal?.aborted) await this.#save({ stage: index, stageStep: step, runner, optimizer });
+        const isDue = step % checkpointEvery === 0 && !watch.isSuspicious; // weights that came apart must not push out good ones
+        if (isDue || signal?.aborted) await this.#save({ stage: index, stageStep: step, runner, optimizer, watch });
         if (signal?.aborted) return false;
       }
     } finally {
@@ -288,8 +292,8 @@ class Run {
   }
 
   /** A checkpoint of weights that are not finite is worse than none: within a stage it is left out, at its end it ends the run. */
-  async #save(at: { stage: number; stageStep: number; runner?: StageRunner; optimizer?: AdamW }): Promise<void> {
-    const { runner, optimizer, stage, stageStep } = at;
+  async #save(at: { stage: number; stageStep: number; runner?: StageRunner; optimizer?: AdamW; watch?: DivergenceWatch }): Promise<void> {
+    const { runner, optimizer, watch, stage, stageStep } = at;
     const { host, device } = this.#options;
     const { log, checkpoints, recipeHash } = this.#folder;
     const broken = await nonFinite(device, [...this.#model.parameters, ...this.#model.buffers]);
@@ -318,6 +322,7 @@ class Run {
         ...this.#counts,
         optimizerSteps: optimizer?.steps ?? 0,
         stageState: runner?.state() ?? null,
+        divergence: watch?.state ?? null,
         recipe: recipeHash,
         inputs: this.#inputs,
         stageEnds: this.#stageEnds,

@@ -32,6 +32,10 @@ export interface StageRunner {
   readonly steps: number;
   readonly schedule: ScheduleOptions;
   readonly adamw: AdamWOptions;
+  /** Completions of a generation, for a stage that is judged by its reward and not by its loss. */
+  readonly completions?: number;
+  /** How the same stage would take less memory, for the error of a device that has too little. */
+  readonly smaller: string;
   /** Speed of the bias that balances experts; 0: it stays. */
   readonly biasRate: number;
   /** The parameters to change. */

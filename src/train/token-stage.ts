@@ -49,6 +49,7 @@ export async function openTokenStage(
     steps,
     schedule: options,
     adamw: options,
+    smaller: B > 1 ? `batchSize ${Math.ceil(B / 2)} with microbatches ${microbatches * 2}` : `a sequenceLength below ${T}`,
     biasRate: options.biasRate,
     trained: trainedParameters(model, withNext),
     async prepare(_step, detail) {

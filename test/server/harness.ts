@@ -60,8 +60,8 @@ export const vocabSize = 262;
 export const endId = 257;
 
 export type Spoken = {
-  /** What the model says after any prompt; then it ends. Tags become their tokens. */
-  readonly says?: string;
+  /** What the model says after any prompt; then it ends. Tags become their tokens. A list: a text for each request in turn, the last one from then on. */
+  readonly says?: string | readonly string[];
   readonly contextLength?: number;
   readonly slots?: number;
   /** Called before each step; may throw, as a device does. */
@@ -80,11 +80,11 @@ export type Spoken = {
 export function speaker(spoken: Spoken = {}): LoadedModel {
   const tokenizer = byteTokenizer();
   const { says, contextLength = 512, slots = 4 } = spoken;
-  const script = says === undefined ? undefined : [...tokenizer.encode(says, { addSpecialTokens: false }), endId];
-  const tables = new Map<number, Model>();
+  const scripts = (says === undefined ? [] : [says].flat()).map((text) => [...tokenizer.encode(text, { addSpecialTokens: false }), endId]);
+  const tables = new Map<string, Model>();
   let current: Model | undefined;
   const { device = openReference() } = spoken;
-  const own = script ? mockModel({ vocabSize, contextLength }, device) : tinyModel(contextLength, device);
+  const own = scripts.length > 0 ? mockModel({ vocabSize, contextLength }, device) : tinyModel(contextLength, device);
   const model: Model = { ...own, forward };
   let steps = 0;
   function forward(input: ForwardInput): ForwardOutput {
@@ -92,12 +92,16 @@ export function speaker(spoken: Spoken = {}): LoadedModel {
     spoken.onForward?.(++steps, input.ids.shape[0] as number);
     return (current ?? own).forward(input);
   }
+  let turn = 0;
   /** The script begins where the prompt of the last request ends: requests under way together must have prompts of one length. */
   class ScriptedEngine extends Engine {
     override submit(...[request, options]: Parameters<Engine["submit"]>): ReturnType<Engine["submit"]> {
       const { length } = request.ids;
-      if (script && !tables.has(length)) tables.set(length, scriptedModel(script, length, vocabSize, { contextLength }, device));
-      current = tables.get(length);
+      const place = Math.min(turn++, scripts.length - 1);
+      const script = scripts[place];
+      const key = `${place} ${length}`;
+      if (script && !tables.has(key)) tables.set(key, scriptedModel(script, length, vocabSize, { contextLength }, device));
+      current = tables.get(key);
       return super.submit(request, options);
     }
   }

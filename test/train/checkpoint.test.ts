@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openReference } from "../../src/backend/reference/open.ts";
+import { ConfigError } from "../../src/core/errors.ts";
 import { openHfFolder } from "../../src/formats/hf-folder.ts";
 import { loadModel } from "../../src/models/load.ts";
 import { nodeHost } from "../../src/platform/node.ts";
@@ -35,6 +36,7 @@ const stateOf = (step: number): TrainerState => ({
   skipped: 0,
   consecutiveSkips: 0,
   optimizerSteps: step,
+  divergence: { first: 2.5, streak: 1 },
   stageState: { rollouts: [{ logprobs: [Math.fround(-0.1), -1e-30] }] },
   recipe: "r",
   inputs: {},
@@ -107,12 +109,24 @@ test("a manifest cannot point out of its folder, nor be of another format", asyn
   }
 });
 
-test("a state of another format is refused with the cure", async () => {
-  const folder = join(root, "d");
+test("R15: a state of a newer format, or of none, is refused with the cure", async () => {
   const model = tinyModel(deepseekConfig);
-  const state = { ...stateOf(3), format: 99 } as unknown as TrainerState;
-  await saveCheckpoint(files, folder, { model, tokenizer, state, timing: null });
-  await expect(latestCheckpoint(files, folder)).rejects.toThrow(/format 99.*format 1/);
+  for (const format of [3, 99, 0, "1", null]) {
+    const folder = join(root, `d-${format}`);
+    const state = { ...stateOf(3), format } as unknown as TrainerState;
+    await saveCheckpoint(files, folder, { model, tokenizer, state, timing: null });
+    const attempt = latestCheckpoint(files, folder);
+    await expect(attempt).rejects.toThrow(ConfigError);
+    await expect(attempt).rejects.toThrow(/got a trainer state of format .+; expected format 1 to 2; resume with the version/);
+  }
+});
+
+test("R14: a state of format 1 is read as one of today", async () => {
+  const folder = join(root, "old");
+  const { divergence: _since2, ...rest } = stateOf(4);
+  const state = { ...rest, format: 1 } as unknown as TrainerState;
+  await saveCheckpoint(files, folder, { model: tinyModel(deepseekConfig), tokenizer, state, timing: null });
+  expect((await latestCheckpoint(files, folder))?.state).toEqual({ ...stateOf(4), divergence: null });
 });
 
 test("pruning keeps the newest, the ends of stages and what is newer than now", async () => {

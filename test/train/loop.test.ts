@@ -6,6 +6,7 @@ import { add } from "../../src/ops/binary.ts";
 import { sum } from "../../src/ops/sum-axis.ts";
 import { sqrt } from "../../src/ops/unary.ts";
 import { liveStorageCount, read, type Tensor, write } from "../../src/tensor/tensor.ts";
+import { DivergenceWatch } from "../../src/train/divergence.ts";
 import { type StepReport, trainStage } from "../../src/train/loop.ts";
 import { recordTokenLoss, totalsOf } from "../../src/train/objective.ts";
 import { AdamW, adamwFields } from "../../src/train/optimizer.ts";
@@ -29,6 +30,7 @@ function stageOf(
     steps,
     schedule: resolveOptions("test", scheduleFields, { learningRate, schedule: "constant" }),
     adamw: resolveOptions("test", adamwFields, { weightDecay: 0 }),
+    smaller: "less",
     biasRate,
     trained: model.parameters,
     async prepare(step, detail) {
@@ -63,6 +65,7 @@ async function run(
       from,
       detailEvery: 5,
       maxSkipped,
+      watch: new DivergenceWatch(3),
       lastCheckpoint: () => "runs/x/checkpoint-7",
     })) {
       reports.push(report);

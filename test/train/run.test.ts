@@ -1,4 +1,4 @@
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -10,6 +10,7 @@ import type { Files, Host, WorkerHandle } from "../../src/core/host.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import { liveStorageCount } from "../../src/tensor/tensor.ts";
 import { latestCheckpoint } from "../../src/train/checkpoint.ts";
+import { writeManifest } from "../../src/train/manifest.ts";
 import { defineRecipe, type Recipe } from "../../src/train/recipe.ts";
 import { applyOverrides } from "../../src/train/recipe-overrides.ts";
 import { type RunOptions, type RunResult, runRecipe } from "../../src/train/run.ts";
@@ -214,6 +215,25 @@ test("a signal ends the run with a checkpoint, and it goes on from there", async
   expect(metricsOf(out)).toBe(metricsOf(unbroken));
 });
 
+test("R14: a run of an older version, whose states are of format 1 and whose recipe knows no maxRise, goes on to the same bits", async () => {
+  const [unbroken, out] = [fresh(), fresh()];
+  const whole = await run(short, unbroken);
+  await runAndCrash(short, out, 4);
+  const { maxRise: _since, ...old } = JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"));
+  writeFileSync(join(out, "recipe.json"), JSON.stringify(old));
+  for (const name of readdirSync(join(out, "checkpoints"))) {
+    const folder = join(out, "checkpoints", name);
+    const { divergence, ...state } = JSON.parse(readFileSync(join(folder, "trainer_state.json"), "utf8"));
+    expect([state.format, divergence.first > 0]).toEqual([2, true]);
+    writeFileSync(join(folder, "trainer_state.json"), JSON.stringify({ ...state, format: 1 }));
+    rmSync(join(folder, "manifest.json"));
+    await writeManifest(nodeHost().files, folder, state.step);
+  }
+  const resumed = await run(short, out, { resume: true });
+  expect(resumed.weights).toEqual(whole.weights);
+  expect(metricsOf(out)).toBe(metricsOf(unbroken));
+});
+
 describe("damage", () => {
   /** Bytes of one file of the newest checkpoint, changed. */
   const damages: [string, (folder: string) => void][] = [
@@ -396,9 +416,26 @@ describe("what is refused", () => {
     await expect(attempt).rejects.toThrow(ConfigError);
     await expect(attempt).rejects.toThrow(/seed: 1 -> 3; stages.0.learningRate: 0.001 -> 0.5/);
     rmSync(join(out, "recipe.json"));
-    await expect(run(other, out, { resume: true })).rejects.toThrow(/checkpoint-\d+ of another recipe/);
+    await expect(run(other, out, { resume: true })).rejects.toThrow(/checkpoint-\d+ of another recipe;/);
     const { finished } = await run(applyOverrides(short, ["checkpointEvery=1", "keepCheckpoints=1"]), out, { resume: true });
     expect(finished).toBe(true);
+  });
+
+  test("R16: a checkpoint of another model, with what differs", async () => {
+    const [out, theirs] = [fresh(), fresh()];
+    await runAndCrash(short, out, 4);
+    const other = applyOverrides(short, ["model.config.hidden_size=32", "model.config.num_key_value_heads=2", "stages.0.steps=2"]);
+    await runAndCrash(other, theirs, 3);
+    const attempt = run(other, out, { resume: true });
+    await expect(attempt).rejects.toThrow(/hidden_size: 16 -> 32; model.config.num_key_value_heads: 1 -> 2/);
+    // A checkpoint that was carried over from another run.
+    rmSync(join(out, "checkpoints"), { recursive: true });
+    cpSync(join(theirs, "checkpoints"), join(out, "checkpoints"), { recursive: true });
+    const before = contents(out);
+    const carried = run(short, out, { resume: true });
+    await expect(carried).rejects.toThrow(ConfigError);
+    await expect(carried).rejects.toThrow(/another recipe and another model \(hidden_size: 32 -> 16; num_key_value_heads: 2 -> 1\)/);
+    expect(contents(out)).toEqual(before);
   });
 
   test("a data file that changed, an empty one, one that is missing", async () => {

@@ -1,7 +1,9 @@
 // One WebAssembly memory, shared by all threads where there are several, and its allocator: best fit over free ranges that merge with their neighbours, because the ragged
-// batches of reinforcement ask for other sizes at every step (size classes without merging grew to 3.6 GB there). A memory ends at 4 GiB.
+// batches of reinforcement ask for other sizes at every step (size classes without merging grew to 3.6 GB there). A memory ends at 4 GiB, and where the host says how
+// much there is, all memories of a device together end there: a system kills who takes more.
 
 import { DeviceError } from "../../core/errors.ts";
+import { noMemory } from "../backend.ts";
 import { heapStart } from "./control.ts";
 
 const pageBytes = 65536;
@@ -29,6 +31,9 @@ function reserve(shared: boolean): [memory: WebAssembly.Memory, maximum: number]
   }
 }
 
+/** What the memories of one device may still grow by, in bytes. */
+export type MemoryBudget = { left: number };
+
 export class SharedHeap {
   readonly memory: WebAssembly.Memory;
   #words: Int32Array;
@@ -41,9 +46,11 @@ export class SharedHeap {
 
   /** Most pages that it may have. */
   readonly #maximum: number;
+  readonly #budget: MemoryBudget;
 
   /** `shared`: for threads. A page that is not cross-origin isolated may have none that is. */
-  constructor(shared = true) {
+  constructor(shared = true, budget: MemoryBudget = { left: Number.POSITIVE_INFINITY }) {
+    this.#budget = budget;
     [this.memory, this.#maximum] = reserve(shared);
     this.#words = new Int32Array(this.memory.buffer);
     this.#floats = new Float32Array(this.memory.buffer);
@@ -150,13 +157,13 @@ export class SharedHeap {
       const generous = Math.min(this.#maximum, Math.ceil(Math.max(end, capacity * 1.125) / pageBytes));
       try {
         if (needed > this.#maximum) throw new RangeError("beyond 4 GiB");
-        if (!this.#mayGrow(generous)) this.memory.grow(needed - capacity / pageBytes);
+        if (!this.#mayGrow(generous)) this.#growTo(needed);
       } catch (cause) {
         throw new DeviceError(
           {
-            operation: "allocate on the wasm device",
+            operation: noMemory,
             got: `${size} bytes more on top of ${this.#used} in use`,
-            expected: "at most 4 GiB in all, and what the system gives",
+            expected: `at most 4 GiB in all, and what the system gives${this.#allowed()}`,
             cure: "use a smaller batch, context or model",
           },
           { cause },
@@ -171,11 +178,23 @@ export class SharedHeap {
 
   #mayGrow(pages: number): boolean {
     try {
-      this.memory.grow(pages - this.memory.buffer.byteLength / pageBytes);
+      this.#growTo(pages);
       return true;
     } catch {
       return false;
     }
+  }
+
+  #growTo(pages: number): void {
+    const more = pages - this.memory.buffer.byteLength / pageBytes;
+    if (more * pageBytes > this.#budget.left) throw new RangeError("beyond what this process may have");
+    this.memory.grow(more);
+    this.#budget.left -= more * pageBytes;
+  }
+
+  #allowed(): string {
+    const { left } = this.#budget;
+    return Number.isFinite(left) ? ` (${Math.round((this.reservedBytes + left) / 1e6)} MB here)` : "";
   }
 }
 

@@ -48,8 +48,9 @@ export async function openWasm(host: Host, options: WasmOptions = {}): Promise<W
   }
   const shared = host.sharesMemory !== false;
   const module = await kernelsOf(host, build);
-  const heap = new SharedHeap(shared);
-  const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap(shared));
+  const budget = { left: host.memoryBytes ?? Number.POSITIVE_INFINITY };
+  const heap = new SharedHeap(shared, budget);
+  const far = Array.from({ length: options.farMemories ?? 0 }, () => new SharedHeap(shared, budget));
   const pool = new Pool(
     host,
     module,

@@ -2,11 +2,8 @@
 // or a DeviceError.
 
 import { DeviceError, quote } from "../../core/errors.ts";
+import { type MemoryNeeds, megabytes, tooLarge } from "../memory-needs.ts";
 import { listStored } from "./store.ts";
-
-export function megabytes(bytes: number): string {
-  return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : bytes < 1e10 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-}
 
 /** Bytes that the origin may still store, as the browser reckons; undefined where it does not tell. */
 export async function freeBytes(): Promise<number | undefined> {
@@ -33,15 +30,7 @@ export async function noRoom(bytes: number, free: number, except: string): Promi
   });
 }
 
-/** Tokens: less is of little use. */
-const leastContext = 256;
-
-export type MemoryNeeds = {
-  readonly weightBytes: number;
-  readonly cacheBytes: number;
-  readonly contextLength: number;
-  readonly parallel: number;
-};
+const close = "close other tabs";
 
 /** GiB as the browser rounds it; it says 8 of all that have 8 or more (newer ones go on to 32). */
 function deviceMemory(): number | undefined {
@@ -53,35 +42,12 @@ function deviceMemory(): number | undefined {
 export function checkMemory(name: string, needs: MemoryNeeds, gib = deviceMemory()): void {
   if (gib === undefined || gib >= 8) return;
   const most = 1.5 * gib * 2 ** 30;
-  if (needs.weightBytes + needs.cacheBytes > most) throw tooLarge(name, needs, `a device of about ${gib} GiB`, most);
+  if (needs.weightBytes + needs.cacheBytes > most) throw tooLarge(name, needs, { place: `a device of about ${gib} GiB`, most, close });
 }
 
 /** `given`: bytes that the browser gave before it refused more. */
 export function memoryRefused(name: string, needs: MemoryNeeds, given: number, cause: unknown): DeviceError {
   const gib = deviceMemory();
   const place = `a browser that gave ${megabytes(given)}${gib === undefined ? "" : ` on a device of ${gib} GiB${gib >= 8 ? " or more" : ""}`}`;
-  return tooLarge(name, needs, place, given, cause);
-}
-
-function tooLarge(name: string, needs: MemoryNeeds, place: string, most: number, cause?: unknown): DeviceError {
-  const { weightBytes, cacheBytes, contextLength, parallel } = needs;
-  const tokens = Math.floor(((most - weightBytes) * contextLength * parallel) / Math.max(cacheBytes, 1));
-  const each = Math.floor(tokens / parallel);
-  const fitting = [
-    ...(each >= leastContext ? [`contextLength: ${each}`] : []),
-    ...(parallel > 1 && tokens >= leastContext
-      ? [`parallel: ${Math.max(1, Math.floor(tokens / contextLength))} with contextLength: ${Math.min(contextLength, tokens)}`]
-      : []),
-  ];
-  const smaller = `choose a model with less than ${megabytes(most * 0.9)} of weights, or the same one of fewer bits (q4_0 takes a quarter of f16)`;
-  const cure = `${fitting.length > 0 ? `${fitting.join(", or ")} would fit` : smaller}; close other tabs`;
-  return new DeviceError(
-    {
-      operation: `load ${quote(name)} into memory`,
-      got: `${megabytes(weightBytes)} of weights and ${megabytes(cacheBytes)} of cache (contextLength ${contextLength}, parallel ${parallel})`,
-      expected: `what fits ${place}`,
-      cure,
-    },
-    { cause },
-  );
+  return tooLarge(name, needs, { place, most: given, close }, cause);
 }

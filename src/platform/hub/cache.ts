@@ -9,10 +9,11 @@ import { isJsonObject, parseJson } from "../../core/json.ts";
 import { checkWeightMap } from "../../formats/hf-folder.ts";
 import { chooseFiles, ggufModels, type HubChoice, hasTokenizer, indexFile } from "../../formats/hub-files.ts";
 import { cacheFolderOf, type HubName, isCommit, isRevision, repositoryOf } from "../../formats/hub-names.ts";
-import { syncPath, writeAtomic } from "../node-atomic.ts";
+import { writeAtomic } from "../node-atomic.ts";
 import { hasCode, translated } from "../node-errors.ts";
 import { nodeFiles } from "../node-files.ts";
 import { makeFolders } from "../node-folders.ts";
+import { syncPath } from "../node-sync.ts";
 import type { HubSettings } from "./settings.ts";
 
 const indexBytes = 100_000_000;

@@ -2,7 +2,8 @@
 
 import { expect, test } from "vitest";
 import { DeviceError } from "../../../src/core/errors.ts";
-import { checkMemory, megabytes, memoryRefused } from "../../../src/platform/browser/quota.ts";
+import { checkMemory, memoryRefused } from "../../../src/platform/browser/quota.ts";
+import { megabytes } from "../../../src/platform/memory-needs.ts";
 
 const needs = { weightBytes: 3e9, cacheBytes: 1e9, contextLength: 4096, parallel: 2 };
 
