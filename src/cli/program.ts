@@ -2,7 +2,7 @@
 // that was asked for is loaded; the others appear in the help by the summaries below.
 
 import { readFileSync } from "node:fs";
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Help, type Option } from "commander";
 import { withoutAliases } from "./aliases.ts";
 import { explainError } from "./output.ts";
 
@@ -55,6 +55,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .enablePositionalOptions() // `bench kernels --json`: the flag is that of kernels, not of bench
     .showHelpAfterError(false)
     .exitOverride()
+    .configureHelp({ optionDescription: describeOption })
     .configureOutput({ outputError: (text, write) => write(`${usageLine(text)}\n`) })
     .addHelpText("after", '\nStart here:\n  $ gradually doctor\n  $ gradually speedrun\n  $ gradually run MODEL "3 5 7=22"');
   const asked = args[0] === "help" ? args[1] : args[0];
@@ -72,6 +73,13 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     process.stderr.write(`${explainError(asked ?? "gradually", error)}\n`);
     return 1;
   }
+}
+
+/** As Commander has it, but without a default that says nothing: an empty list, an empty object, "false". */
+function describeOption(option: Option): string {
+  const isEmpty = ["[]", "{}", "false"].includes(JSON.stringify(option.defaultValue) ?? "");
+  const shown = isEmpty ? (Object.create(option, { defaultValue: { value: undefined } }) as Option) : option;
+  return Help.prototype.optionDescription(shown);
 }
 
 /** Commander's complaint, a hint on its second line included, as one line. */

@@ -20,6 +20,7 @@ import { assertDisjoint, distinctRows } from "../tasks/split.ts";
 import type { Recipe } from "../train/recipe.ts";
 import { applyOverrides } from "../train/recipe-overrides.ts";
 import { runRecipe, type StageEvent } from "../train/run.ts";
+import { collect, integer, real } from "./flags.ts";
 import { speedrunRecipe } from "./speedrun-recipe.ts";
 
 export type SpeedrunOptions = {
@@ -39,49 +40,26 @@ const slots = 256;
 export function speedrunCommand(program: Command): void {
   program
     .command("speedrun")
-    .description("from random weights to a small reasoner in ten minutes, with a report")
-    .option("--out <dir>", "run folder, which must not hold another run (default: runs/speedrun, or the next free number)")
-    .option("--seed <n>", "all randomness follows from it", wholeNumber("--seed"), 1)
-    .option("--scale <x>", "length of pretraining and reinforcement; 1 is the ten-minute run", Number, 1)
-    .option("--problems <n>", "held-out problems for each evaluation", wholeNumber("--problems"), 1024)
-    .option("--set <path=value>", "change one setting of the recipe (repeatable)", (value: string, all: string[]) => [...all, value], [])
-    .option("--threads <n>", "threads; default all", wholeNumber("--threads"))
+    .description("From random weights to a small reasoner in ten minutes, with a report.")
+    .option("--out <folder>", "the run folder, which must not hold another run (default: runs/speedrun, or the next free number)")
+    .option("--seed <n>", "all randomness follows from it", integer(0), 1)
+    .option("--scale <x>", "length of pretraining and reinforcement; 1 is the ten-minute run", real(0, 1000, true), 1)
+    .option("--problems <n>", "held-out problems for each evaluation", integer(1), 1024)
+    .option("--set <path=value>", "change one setting of the recipe; may be given more than once", collect, [])
+    .option("-t, --threads <n>", "threads (default: all cores)", integer(1, 256))
     .option("--json", "print the numbers as one JSON document", false)
     .addHelpText(
       "after",
-      "\nExamples:\n  gradually speedrun\n  gradually speedrun --out runs/long --scale 4\n  gradually speedrun --seed 2 --json > numbers.json\n",
+      "\nExamples:\n  $ gradually speedrun\n  $ gradually speedrun --out runs/long --scale 4\n  $ gradually speedrun --seed 2 --json > numbers.json\n",
     )
     .action(async (options: SpeedrunOptions) => {
       await speedrun(options);
     });
 }
 
-function wholeNumber(flag: string): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!Number.isSafeInteger(value) || value < 0) {
-      throw new ConfigError({
-        operation: flag,
-        got: JSON.stringify(text),
-        expected: "a whole number of 0 or more",
-        cure: `give ${flag} a number`,
-      });
-    }
-    return value;
-  };
-}
-
 /** Runs everything and writes the report; returns what `--json` prints. */
 export async function speedrun(options: SpeedrunOptions): Promise<SpeedrunResults> {
   const host = nodeHost();
-  if (!(Number.isFinite(options.scale) && options.scale > 0 && options.scale <= 1000)) {
-    throw new ConfigError({
-      operation: "speedrun --scale",
-      got: String(options.scale),
-      expected: "a number above 0, at most 1000",
-      cure: "1 is the ten-minute run",
-    });
-  }
   const recipe = applyOverrides(speedrunRecipe(options.scale, options.seed), options.set);
   const out = options.out ?? (await freeFolder(host));
   const began = host.now();

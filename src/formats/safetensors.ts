@@ -5,7 +5,7 @@
 
 import { DeviceError, FormatError, quote } from "../core/errors.ts";
 import type { FileSource } from "../core/host.ts";
-import { decodeUtf8, isJsonObject, type JsonObject, type JsonValue, parseJson } from "../core/json.ts";
+import { decodeUtf8, isJsonObject, type JsonValue, parseJson } from "../core/json.ts";
 import { type Shape, showShape } from "../core/shape.ts";
 import { bytesOf, decodeInto, type FileDType, fileDTypes, isFileDType } from "./dtypes.ts";
 import { fileKind, kindBytes } from "./file-kind.ts";
@@ -125,18 +125,32 @@ function parseHeader(bytes: Uint8Array, dataStart: number, source: FileSource): 
   if (bytes[0] !== 0x7b)
     fail(bytes.length === 0 ? "an empty header" : `a header that begins with byte ${bytes[0]}`, 'a JSON object that begins with "{"');
   const text = decodeUtf8(bytes, source.path);
-  const header = parseJson(text, { source: source.path, depth: 8, numbers: "integers" }) as JsonObject;
 
-  let metadata: Record<string, string> = {};
-  const places: [string, TensorPlace][] = [];
-  for (const name in header) {
-    const entry = header[name];
-    if (name === "__metadata__") metadata = checkMetadata(entry, fail);
-    else places.push([name, checkEntry(name, entry, dataStart, fail)]);
+  let metadata: Record<string, string> | undefined;
+  let tensors = new Map<string, TensorPlace>();
+  let last: TensorPlace | undefined;
+  let isOrdered = true;
+  function member(name: string, entry: JsonValue): boolean {
+    if (name === "__metadata__") {
+      if (metadata) return false;
+      metadata = checkMetadata(entry, fail);
+      return true;
+    }
+    if (tensors.has(name)) return false;
+    const place = checkEntry(name, entry, dataStart, fail);
+    isOrdered &&= !last || inFile(last, place) <= 0;
+    last = place;
+    tensors.set(name, place);
+    return true;
   }
-  places.sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
-  checkCover(places, dataStart, source.size, fail);
-  return { metadata, tensors: new Map(places) };
+  parseJson(text, { source: source.path, depth: 8, numbers: "integers", member });
+  if (!isOrdered) tensors = new Map([...tensors].sort(([, a], [, b]) => inFile(a, b)));
+  checkCover(tensors, dataStart, source.size, fail);
+  return { metadata: metadata ?? {}, tensors };
+}
+
+function inFile(a: TensorPlace, b: TensorPlace): number {
+  return a.begin - b.begin || a.end - b.end;
 }
 
 function checkMetadata(value: JsonValue | undefined, fail: Complain): Record<string, string> {
@@ -192,7 +206,7 @@ function byteCount(shape: Shape, dtype: FileDType): number | undefined {
 }
 
 /** All entries together (sorted): from the start of the data to the end of the file, no hole, no overlap, nothing after. */
-function checkCover(places: readonly [string, TensorPlace][], dataStart: number, size: number, fail: Complain): void {
+function checkCover(places: ReadonlyMap<string, TensorPlace>, dataStart: number, size: number, fail: Complain): void {
   let reached = dataStart;
   for (const [name, { begin, end }] of places) {
     if (begin !== reached) {

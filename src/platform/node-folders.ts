@@ -4,7 +4,7 @@
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
 
-/** Throws what node:fs throws; EEXIST where a file is in the way. Several processes may make the same folders at once. */
+/** Throws what node:fs throws: EEXIST where a file is in the way, ENOTDIR where the path leads through one. Several processes may make the same folders at once. */
 export async function makeFolders(folder: string): Promise<void> {
   if (await isFolder(folder)) return;
   const whole = path.resolve(folder);
@@ -17,6 +17,12 @@ export async function makeFolders(folder: string): Promise<void> {
   }
 }
 
+/** Only where nothing lies is the answer no: a path that leads through a file is an error (ENOTDIR). */
 async function isFolder(target: string): Promise<boolean> {
-  return (await fs.stat(target).catch(() => undefined))?.isDirectory() ?? false;
+  try {
+    return (await fs.stat(target)).isDirectory();
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw thrown;
+  }
 }

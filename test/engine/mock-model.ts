@@ -73,7 +73,7 @@ export function scriptedModel(
   device: Device = openReference(),
 ): Model {
   const at = (position: number) => script[Math.min(Math.max(0, position - promptLength + 1), script.length - 1)];
-  return mockModel({ vocabSize, byPosition: (position, id) => (id === at(position) ? 10 : 0), ...more }, device);
+  return mockModel({ vocabSize, byPosition: (position, id) => (id === at(position) ? 40 : 0), ...more }, device);
 }
 
 const common = {
