@@ -22,7 +22,7 @@ test("the package's command: finds the package and the bundled model from where 
   const folder = path.join(root, ".vitest", `cli-${process.pid}`);
   const main = path.join(folder, "main.js");
   try {
-    await buildCli(folder);
+    await buildCli(folder, (name) => `../../src/backend/wasm/generated/${name}.ts`);
     const { stdout } = await run(process.execPath, [main, ...problem]);
     expect(stdout).toBe((await cli(problem)).out);
     expect((await run(process.execPath, [main, "--version"])).stdout).toBe((await cli(["--version"])).out);
