@@ -95,6 +95,8 @@ export async function speedrun(options: SpeedrunOptions): Promise<SpeedrunResult
       budget_curve: budget,
       seconds: host.now() - began,
       peak_rss_mb: process.resourceUsage().maxRSS / 1024,
+      steps: run.steps,
+      skipped: run.skipped,
       tokens: report.tokens,
       flop: report.flop,
       cost_usd: run.ledger.usd(host.now() - began),

@@ -18,6 +18,9 @@ export type SpeedrunResults = {
   readonly budget_curve: readonly BudgetPoint[];
   readonly seconds: number;
   readonly peak_rss_mb: number;
+  /** Training steps, and those of them that changed nothing because a loss or gradient was not finite. */
+  readonly steps: number;
+  readonly skipped: number;
   readonly tokens: number;
   readonly flop: number;
   readonly cost_usd: number;
@@ -161,6 +164,7 @@ function markdown(input: ReportInput, plots: ReadonlySet<string>): string {
     `- **Command**: ${code(input.command)} (seed ${input.seed})`,
     `- **Machine**: ${input.machine}; peak memory ${Math.round(results.peak_rss_mb)} MB`,
     `- **Model**: ${input.model}; saved in ${code(results.checkpoint)}`,
+    `- **Steps**: ${results.steps.toLocaleString("en-US")}, of which ${results.skipped} skipped because a loss or gradient was not finite; none taken back (a run never is: it ends)`,
     `- **Cost**: ${input.costLine}`,
     "",
     "## Accuracy",

@@ -23,6 +23,8 @@ const input: ReportInput = {
     ],
     seconds,
     peak_rss_mb: 812.4,
+    steps: 1779,
+    skipped: 2,
     tokens,
     flop,
     cost_usd,
@@ -63,6 +65,7 @@ describe("makeReport", () => {
     expect(report).toContain("| sft | 62.0 % (59.0 to 65.0) |");
     expect(report).toContain("| at most 16 | 15.5 | 30.0 %");
     expect(report).toContain("| extended 2 × | 70.0 | 87.0 %");
+    expect(report).toContain("- **Steps**: 1,779, of which 2 skipped because a loss or gradient was not finite");
     expect(report).toContain(ledger.costLine());
     expect(report).toContain("| DeepSeek-V3 | $5.576M |");
     expect(report).toContain("| **all** | 5M |");
