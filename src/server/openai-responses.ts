@@ -12,7 +12,7 @@ import { readJob } from "./openai-chat.ts";
 import { badField, type WireError } from "./refusal.ts";
 import { anyObject, efforts, fraction, integer, maxTokens, number, thinkingFields } from "./schema-parts.ts";
 import type { ChatRequest, MessageBody } from "./schemas.ts";
-import { Work } from "./work.ts";
+import { type Spelling, Work } from "./work.ts";
 
 const part = z.looseObject({ type: z.string(), text: z.string().nullish() });
 const content = z.union([z.string(), z.array(part)]);
@@ -85,7 +85,7 @@ export async function responses(call: Call<ResponsesRequest>): Promise<Response>
     work.model.generationConfig,
   );
   const head = { id: newId("resp_"), object: "response", created_at: unixTime(), model: work.model.name, temperature, top_p: topP ?? 1 };
-  if (body.stream) return work.stream(events(work, body, head), failure, { comment: ": keep-alive\n\n" });
+  if (body.stream) return work.stream(events(body, head), { comment: ": keep-alive\n\n" });
   const whole = await work.whole(async () => {
     const blocks = new Blocks();
     for await (const { batch } of work.batches()) blocks.push(batch.deltas);
@@ -175,11 +175,9 @@ function textPart(text: string): object {
   return { type: "output_text", text, annotations: [], logprobs: [] };
 }
 
-async function* events(work: Work, body: ResponsesRequest, head: object): AsyncGenerator<string> {
+function events(body: ResponsesRequest, head: object): Spelling {
   let number = 0;
   const send = (type: string, data: object) => event({ type, sequence_number: number++, ...data }, type);
-  const opening = { ...frame(body, head), status: "in_progress", output: [] };
-  yield send("response.created", { response: opening }) + send("response.in_progress", { response: opening });
   const blocks = new Blocks();
   const ids: string[] = [];
   const done: Finish = {
@@ -221,20 +219,28 @@ async function* events(work: Work, body: ResponsesRequest, head: object): AsyncG
             send("response.content_part.done", { ...within, part: textPart(text) });
     return ended + send("response.output_item.done", { output_index: block.index, item: spell(block, place.item_id, finish) });
   };
-  for await (const { batch } of work.batches()) {
-    yield blocks
-      .push(batch.deltas)
-      .map((one) => spellEvent(one))
-      .join("");
-  }
-  const finish = (await work.finishes())[0] as Finish;
-  const closing = blocks
-    .end()
-    .map((one) => spellEvent(one, finish))
-    .join("");
-  const output = blocks.all.map((block) => spell(block, ids[block.index] as string, finish));
-  const type = finish.reason === "length" ? "response.incomplete" : "response.completed";
-  yield closing + send(type, { response: finished(body, head, output, finish) });
+  return {
+    begin() {
+      const opening = { ...frame(body, head), status: "in_progress", output: [] };
+      return send("response.created", { response: opening }) + send("response.in_progress", { response: opening });
+    },
+    batch: (_, { deltas }) =>
+      blocks
+        .push(deltas)
+        .map((one) => spellEvent(one))
+        .join(""),
+    end(finishes) {
+      const finish = finishes[0] as Finish;
+      const closing = blocks
+        .end()
+        .map((one) => spellEvent(one, finish))
+        .join("");
+      const output = blocks.all.map((block) => spell(block, ids[block.index] as string, finish));
+      const type = finish.reason === "length" ? "response.incomplete" : "response.completed";
+      return closing + send(type, { response: finished(body, head, output, finish) });
+    },
+    failed: failure,
+  };
 }
 
 /** The same request in the words of chat completions. */
