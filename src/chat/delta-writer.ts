@@ -83,8 +83,13 @@ export function deltaWriter(tokenizer: Tokenizer, options: DeltaOptions): DeltaW
   return {
     push: (id) => read(textOf(id)),
     pushAll(ids) {
-      const texts = ids.map(textOf);
-      const all = texts.join("");
+      const texts: string[] = [];
+      let all = "";
+      for (const id of ids) {
+        const text = textOf(id);
+        texts.push(text);
+        all += text;
+      }
       if (!split?.mayTurn(all)) return { deltas: read(all), thoughts: split?.isThinking ? ids.length : 0 };
       let thoughts = 0;
       const deltas = texts.flatMap((text) => {

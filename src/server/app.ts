@@ -7,6 +7,7 @@ import { quote } from "../core/errors.ts";
 import { Account } from "./account.ts";
 import { readJsonBody } from "./body.ts";
 import { type AppRequest, newId, type ReasoningField, type Server } from "./call.ts";
+import { oncePerTurn } from "./clock.ts";
 import { type Caller, checkHost, checkKey, corsHeaders, makeGate, preflightHeaders } from "./guard.ts";
 import { type Limits, makeLimits } from "./limits.ts";
 import { type LogFields, logLine } from "./log.ts";
@@ -75,6 +76,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
     metrics: new Metrics(),
     pacer: new Pacer(limits.chunksPerSecond, now),
     now,
+    tokenNow: oncePerTurn(now),
     reasoningField: options.reasoningField ?? "reasoning_content",
     sharePrefixes: options.sharePrefixes ?? true,
     logTexts: options.logTexts ?? false,

@@ -25,6 +25,8 @@ export type Server = {
   readonly pacer: Pacer;
   /** Seconds, monotonic. */
   readonly now: () => number;
+  /** The same for all tokens of a step. */
+  readonly tokenNow: () => number;
   readonly reasoningField: ReasoningField;
   /** Prompts and answers in the log. */
   readonly logTexts: boolean;

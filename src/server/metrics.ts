@@ -35,7 +35,7 @@ export const metricTable = {
 
 export type MetricName = keyof typeof metricTable;
 type Labels = Readonly<Record<string, string>>;
-type Histogram = { readonly counts: number[]; sum: number; count: number };
+type Histogram = { readonly buckets: readonly number[]; readonly counts: number[]; sum: number; count: number };
 
 /** Compared by identity: most numbers have no labels, and some are counted for each token. */
 const none: Labels = {};
@@ -53,18 +53,20 @@ export class Metrics {
   }
 
   observe(name: MetricName, value: number): void {
-    const { buckets } = metricTable[name] as Definition;
-    if (!buckets) return;
-    let histogram = this.#histograms.get(name);
-    if (!histogram) {
-      histogram = { counts: buckets.map(() => 0), sum: 0, count: 0 };
-      this.#histograms.set(name, histogram);
-    }
+    const histogram = this.#histograms.get(name) ?? this.#begin(name);
+    const { buckets } = histogram;
     let index = 0;
     while (index < buckets.length && value > (buckets[index] as number)) index++;
     if (index < buckets.length) (histogram.counts[index] as number)++;
     histogram.sum += value;
     histogram.count++;
+  }
+
+  #begin(name: MetricName): Histogram {
+    const { buckets = [] } = metricTable[name] as Definition;
+    const histogram = { buckets, counts: buckets.map(() => 0), sum: 0, count: 0 };
+    this.#histograms.set(name, histogram);
+    return histogram;
   }
 
   value(name: MetricName, labels?: Labels): number {

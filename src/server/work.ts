@@ -51,7 +51,7 @@ export class Work {
 
   private constructor(call: Call, loan: Loan, prepared: readonly Prepared[]) {
     const { server, request } = call;
-    const { limits, metrics, now } = server;
+    const { limits, metrics, now, tokenNow } = server;
     if (server.state === "draining") throw shuttingDown();
     const place = loan.model.admission.enter(prepared.length);
     this.#call = call;
@@ -80,12 +80,12 @@ export class Work {
           ...input,
           signal: stop.signal,
           bufferBytes: limits.streamBytes,
-          now,
+          now: tokenNow,
           pacer: server.pacer,
           renew: (broken) => server.shelf.renew(broken),
           onToken: (seconds, isFirst) => {
             metrics.add("generation_tokens_total");
-            if (isFirst) metrics.observe("time_to_first_token_seconds", now() - this.#began);
+            if (isFirst) metrics.observe("time_to_first_token_seconds", tokenNow() - this.#began);
             else metrics.observe("inter_token_latency_seconds", seconds);
           },
         }),

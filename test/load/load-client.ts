@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { Agent, type IncomingMessage, request } from "node:http";
 import { connect, type Socket } from "node:net";
+import { youngGenerationFlags } from "../../src/cli/young-generation.ts";
 import { Random } from "../../src/core/random.ts";
 
 export type LoadServer = { readonly child: ChildProcess; readonly port: number; close(): void };
@@ -15,8 +16,8 @@ export async function startServer(flags: readonly string[], nodeFlags: readonly 
   const child = spawn(
     process.execPath,
     [
-      // The young generation as serve limits it by beginning anew, which would lose the channel.
-      ...["--max-semi-space-size=4", "--expose-gc", "--import", here("memory-probe.ts"), ...nodeFlags],
+      // The young generation as serve has it by beginning anew, which would lose the channel.
+      ...[...youngGenerationFlags, "--expose-gc", "--import", here("memory-probe.ts"), ...nodeFlags],
       ...[here("../../src/cli/main.ts"), "serve", "--port", "0", "--quiet", "--limit", "queue=2000", ...flags],
     ],
     { stdio: ["ignore", "inherit", "pipe", "ipc"] },
