@@ -87,9 +87,18 @@ async function pour(feed: Feed, outgoing: ServerResponse, gone: AbortSignal): Pr
   // Whether the answer goes in chunks was settled when its head was made: not for clients of HTTP/1.0.
   const isFramed = outgoing.chunkedEncoding;
   outgoing.chunkedEncoding = false;
-  const frame = (text: string): string => (isFramed && text !== "" ? `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n` : text);
+  const send = (text: string, isLast = false): boolean => {
+    const bytes = Buffer.byteLength(text);
+    const chunk = isFramed && text !== "" ? `${bytes.toString(16)}\r\n${text}\r\n` : text;
+    const framed = isFramed && isLast ? `${chunk}0\r\n\r\n` : chunk;
+    // Most texts are ASCII, which needs no encoding.
+    const encoding = bytes === text.length ? "latin1" : "utf8";
+    if (isLast) outgoing.end(framed, encoding);
+    else if (framed !== "") return outgoing.write(framed, encoding);
+    return true;
+  };
   feed.outlet = {
-    write: (text) => outgoing.write(frame(text)),
+    write: (text) => send(text),
     isClear: () => !outgoing.writableNeedDrain,
     fail: (reason) => outgoing.destroy(reason),
   };
@@ -102,8 +111,8 @@ async function pour(feed: Feed, outgoing: ServerResponse, gone: AbortSignal): Pr
       const piece = await feed.next();
       clearImmediate(flushing);
       if (!piece || gone.aborted) break;
-      if (piece.isLast) return void outgoing.end(isFramed ? `${frame(piece.text)}0\r\n\r\n` : piece.text);
-      if (piece.text !== "" && !outgoing.write(frame(piece.text))) await drained(outgoing);
+      if (!send(piece.text, piece.isLast)) await drained(outgoing);
+      if (piece.isLast) return;
     }
     outgoing.destroy();
   } finally {

@@ -239,7 +239,7 @@ export class Generation {
 
   #write(): void {
     if (this.#written === this.#ids.length) return;
-    const { deltas, thoughts } = this.#writer.pushAll(this.#ids.slice(this.#written));
+    const { deltas, thoughts } = this.#writer.pushAll(this.#ids, this.#written);
     this.#written = this.#ids.length;
     this.#reasoning += thoughts;
     this.#push(deltas);

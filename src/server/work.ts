@@ -74,6 +74,8 @@ export class Work {
       loan.giveBack();
     };
     if (request.signal.aborted) onAbort();
+    const tokens = metrics.counter("generation_tokens_total");
+    const intervals = metrics.histogram("inter_token_latency_seconds");
     this.answers = prepared.map(
       (input) =>
         new Generation(loan.model, {
@@ -84,9 +86,9 @@ export class Work {
           pacer: server.pacer,
           renew: (broken) => server.shelf.renew(broken),
           onToken: (seconds, isFirst) => {
-            metrics.add("generation_tokens_total");
+            tokens.value++;
             if (isFirst) metrics.observe("time_to_first_token_seconds", tokenNow() - this.#began);
-            else metrics.observe("inter_token_latency_seconds", seconds);
+            else intervals.observe(seconds);
           },
         }),
     );
