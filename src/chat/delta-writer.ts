@@ -17,8 +17,8 @@ export type Delta =
 
 export type DeltaWriter = {
   push(id: number): Delta[];
-  /** As push for one after another, in fewer pieces. `thoughts`: how many of the ids were thinking, the one that ends it left out. */
-  pushAll(ids: readonly number[]): { readonly deltas: readonly Delta[]; readonly thoughts: number };
+  /** As push for one after another, from place `from` on, in fewer pieces. `thoughts`: how many of these were thinking, the one that ends it left out. */
+  pushAll(ids: readonly number[], from?: number): { readonly deltas: readonly Delta[]; readonly thoughts: number };
   /** What was held back. */
   end(): Delta[];
   readonly stopText: string | undefined;
@@ -82,10 +82,15 @@ export function deltaWriter(tokenizer: Tokenizer, options: DeltaOptions): DeltaW
 
   return {
     push: (id) => read(textOf(id)),
-    pushAll(ids) {
-      const texts = ids.map(textOf);
-      const all = texts.join("");
-      if (!split?.mayTurn(all)) return { deltas: read(all), thoughts: split?.isThinking ? ids.length : 0 };
+    pushAll(ids, from = 0) {
+      const texts: string[] = [];
+      let all = "";
+      for (let i = from; i < ids.length; i++) {
+        const text = textOf(ids[i] as number);
+        texts.push(text);
+        all += text;
+      }
+      if (!split?.mayTurn(all)) return { deltas: read(all), thoughts: split?.isThinking ? texts.length : 0 };
       let thoughts = 0;
       const deltas = texts.flatMap((text) => {
         const wasThinking = split.isThinking;

@@ -306,11 +306,7 @@ export class Engine {
     if (state !== "stop") {
       this.#emitted++;
       try {
-        const told = handlers?.onToken?.(choice.id, {
-          ...(logprob !== undefined && { logprob }),
-          ...(choice.ranked && { alternatives: sequence.alternatives.at(-1) }),
-          isForced: choice.isForced,
-        });
+        const told = handlers?.onToken?.(choice.id, infoOf(sequence, choice, logprob));
         if (told === "stop") state = "stop";
       } catch (error) {
         this.#fail(sequence, error);
@@ -340,6 +336,14 @@ export class Engine {
     this.#handlers.delete(sequence);
     this.#scheduler.leave(sequence, isSound);
   }
+}
+
+/** Of most tokens nothing is told but themselves. */
+const plainInfo: TokenInfo = { isForced: false };
+
+function infoOf({ alternatives }: Sequence, { isForced, ranked }: Choice, logprob: number | undefined): TokenInfo {
+  if (logprob === undefined && !ranked && !isForced) return plainInfo;
+  return { ...(logprob !== undefined && { logprob }), ...(ranked && { alternatives: alternatives.at(-1) }), isForced };
 }
 
 /** Lets timers, sockets and signals have their turn. */

@@ -1,11 +1,13 @@
-// One HTTP exchange of Node as the web's Request and Response. In: an incoming message. Out: the answer of `fetch`, written no faster than the client
-// takes it. The request's signal aborts when the client goes away before the answer's end. Unusual: the request body is pulled, so that
-// what a handler does not want is not read, and an expected "100 Continue" is sent only when the body is asked for.
+// One HTTP exchange of Node as the server's request and the web's Response. In: an incoming message. Out: the answer of `fetch`, written no faster than
+// the client takes it. The request's signal aborts when the client goes away before the answer's end. Unusual: texts that come one by one are
+// framed here and given to the socket in one piece each, the last with the end of the answer: Node would cork four pieces together for each.
 
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AppRequest } from "../server/call.ts";
 import { type Feed, feedOf } from "../server/event-stream.ts";
+import { NodeRequest } from "./node-request.ts";
 
-export type Fetch = (request: Request) => Promise<Response>;
+export type Fetch = (request: AppRequest) => Promise<Response>;
 
 /** What is wrong with a request before it is one: status and reason. */
 export type Complaint = { readonly status: number; readonly message: string };
@@ -23,6 +25,7 @@ export function complaintOf({ method, url = "", rawHeaders, httpVersion }: Incom
   if (method === "TRACE" || method === "CONNECT" || method === "TRACK")
     return { status: 405, message: `got the method ${method}; expected GET or POST` };
   const path = pathOf(url, rawHeaders).split(/[?#]/, 1)[0] ?? "";
+  if (/^(?:\/[\w-]+)+$/.test(path)) return undefined;
   const isPlain = path.startsWith("/") && URL.canParse(path, "http://localhost") && new URL(`http://localhost${path}`).pathname === path;
   if (!isPlain || /%(?:[01][0-9a-f]|7f)|%5c|\\/i.test(path))
     return { status: 400, message: "got a path with dots, control characters or none at all; expected a plain path" };
@@ -44,52 +47,13 @@ export async function exchange(incoming: IncomingMessage, outgoing: ServerRespon
     if (!outgoing.writableFinished) gone.abort(new Error("the client went away"));
   });
   try {
-    const response = await fetch(makeRequest(incoming, outgoing, gone.signal));
+    const path = pathOf(incoming.url ?? "/", incoming.rawHeaders);
+    const response = await fetch(new NodeRequest(incoming, outgoing, path, gone.signal));
     await write(response, outgoing, gone.signal, writeSeconds, incoming.complete);
   } catch (error) {
     if (!gone.signal.aborted) outgoing.destroy(error instanceof Error ? error : undefined);
   }
   discard(incoming);
-}
-
-function makeRequest(incoming: IncomingMessage, outgoing: ServerResponse, signal: AbortSignal): Request {
-  const { method = "GET", url = "/", rawHeaders } = incoming;
-  const headers = new Headers();
-  for (let i = 0; i < rawHeaders.length; i += 2) headers.append(rawHeaders[i] as string, rawHeaders[i + 1] as string);
-  const body = method === "GET" || method === "HEAD" ? {} : { body: bodyOf(incoming, outgoing), duplex: "half" };
-  // The address is only for paths and queries: who is asked stands in the Host header, which the server checks.
-  return new Request(`http://localhost${pathOf(url, rawHeaders)}`, { method, headers, signal, ...body });
-}
-
-function bodyOf(incoming: IncomingMessage, outgoing: ServerResponse): ReadableStream<Uint8Array> {
-  let isExpected = /^100-continue$/i.test(incoming.headers.expect ?? "");
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        if (isExpected) outgoing.writeContinue();
-        isExpected = false;
-        for (;;) {
-          if (incoming.readableAborted || incoming.errored) throw new Error("the body broke off");
-          const chunk: Uint8Array | null = incoming.read();
-          if (chunk) return controller.enqueue(chunk);
-          if (incoming.readableEnded) return controller.close();
-          await readable(incoming);
-        }
-      },
-    },
-    { highWaterMark: 0 },
-  );
-}
-
-function readable(incoming: IncomingMessage): Promise<void> {
-  return new Promise((resolve) => {
-    const events = ["readable", "end", "error", "close"];
-    const wake = () => {
-      for (const name of events) incoming.off(name, wake);
-      resolve();
-    };
-    for (const name of events) incoming.on(name, wake);
-  });
 }
 
 async function write(
@@ -120,8 +84,21 @@ async function write(
 
 /** Texts of an answer that is being made, in as few steps as there are. */
 async function pour(feed: Feed, outgoing: ServerResponse, gone: AbortSignal): Promise<void> {
+  // Whether the answer goes in chunks was settled when its head was made: not for clients of HTTP/1.0.
+  const isFramed = outgoing.chunkedEncoding;
+  outgoing.chunkedEncoding = false;
+  const send = (text: string, isLast = false): boolean => {
+    const bytes = Buffer.byteLength(text);
+    const chunk = isFramed && text !== "" ? `${bytes.toString(16)}\r\n${text}\r\n` : text;
+    const framed = isFramed && isLast ? `${chunk}0\r\n\r\n` : chunk;
+    // Most texts are ASCII, which needs no encoding.
+    const encoding = bytes === text.length ? "latin1" : "utf8";
+    if (isLast) outgoing.end(framed, encoding);
+    else if (framed !== "") return outgoing.write(framed, encoding);
+    return true;
+  };
   feed.outlet = {
-    write: (text) => outgoing.write(text),
+    write: (text) => send(text),
     isClear: () => !outgoing.writableNeedDrain,
     fail: (reason) => outgoing.destroy(reason),
   };
@@ -131,12 +108,13 @@ async function pour(feed: Feed, outgoing: ServerResponse, gone: AbortSignal): Pr
   const flushing = setImmediate(() => outgoing.flushHeaders());
   try {
     for (;;) {
-      const text = await feed.next();
+      const piece = await feed.next();
       clearImmediate(flushing);
-      if (text === undefined || gone.aborted) break;
-      if (!outgoing.write(text)) await drained(outgoing);
+      if (!piece || gone.aborted) break;
+      if (!send(piece.text, piece.isLast)) await drained(outgoing);
+      if (piece.isLast) return;
     }
-    outgoing.end();
+    outgoing.destroy();
   } finally {
     gone.removeEventListener("abort", onGone);
   }

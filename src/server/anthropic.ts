@@ -13,7 +13,7 @@ import { readJob } from "./openai-chat.ts";
 import { badField, errorBody, Refusal, type WireError } from "./refusal.ts";
 import { anyObject, effort, fraction, integer, maxTokens, number, thinkingFields } from "./schema-parts.ts";
 import type { ChatRequest, MessageBody } from "./schemas.ts";
-import { Work } from "./work.ts";
+import { type Spelling, Work } from "./work.ts";
 
 const part = z.looseObject({ type: z.string() });
 const content = z.union([z.string(), z.array(part)]);
@@ -60,7 +60,7 @@ export async function messages(call: Call<MessagesRequest>): Promise<Response> {
   const asked = asChat(body);
   const work = await Work.start(call, body.model, (model) => prepareChat(model, readJob(call, asked, model)));
   const id = newId("msg_");
-  if (body.stream) return work.stream(events(work, id), failure, { comment: event({ type: "ping" }, "ping") });
+  if (body.stream) return work.stream(events(work, id), { comment: event({ type: "ping" }, "ping") });
   const whole = await work.whole(async () => {
     const blocks = new Blocks();
     for await (const { batch } of work.batches()) blocks.push(batch.deltas);
@@ -127,10 +127,8 @@ function readInput(text: string): JsonObject {
   }
 }
 
-async function* events(work: Work, id: string): AsyncGenerator<string> {
+function events(work: Work, id: string): Spelling {
   const named = (data: { readonly type: string; readonly [key: string]: unknown }) => event(data, data.type);
-  const message = { ...head(id, work), content: [], stop_reason: null, stop_sequence: null, usage: usage(undefined) };
-  yield named({ type: "message_start", message });
   const blocks = new Blocks();
   const spellEvent = (one: BlockEvent): string => {
     const { index, kind } = one.block;
@@ -147,11 +145,18 @@ async function* events(work: Work, id: string): AsyncGenerator<string> {
           : { type: "input_json_delta", partial_json: one.text };
     return named({ type: "content_block_delta", index, delta });
   };
-  for await (const { batch } of work.batches()) yield blocks.push(batch.deltas).map(spellEvent).join("");
-  const [finish] = await work.finishes();
-  yield blocks.end().map(spellEvent).join("") +
-    named({ type: "message_delta", delta: ending(finish as Finish), usage: usage(finish) }) +
-    named({ type: "message_stop" });
+  return {
+    begin() {
+      const message = { ...head(id, work), content: [], stop_reason: null, stop_sequence: null, usage: usage(undefined) };
+      return named({ type: "message_start", message });
+    },
+    batch: (_, { deltas }) => blocks.push(deltas).map(spellEvent).join(""),
+    end: ([finish]) =>
+      blocks.end().map(spellEvent).join("") +
+      named({ type: "message_delta", delta: ending(finish as Finish), usage: usage(finish) }) +
+      named({ type: "message_stop" }),
+    failed: failure,
+  };
 }
 
 /** The same request in OpenAI's words. */

@@ -6,7 +6,8 @@ import { Hono } from "hono";
 import { quote } from "../core/errors.ts";
 import { Account } from "./account.ts";
 import { readJsonBody } from "./body.ts";
-import { newId, type ReasoningField, type Server } from "./call.ts";
+import { type AppRequest, newId, type ReasoningField, type Server } from "./call.ts";
+import { oncePerTurn } from "./clock.ts";
 import { type Caller, checkHost, checkKey, corsHeaders, makeGate, preflightHeaders } from "./guard.ts";
 import { type Limits, makeLimits } from "./limits.ts";
 import { type LogFields, logLine } from "./log.ts";
@@ -47,7 +48,7 @@ export type AppOptions = {
 
 export type App = {
   readonly server: Server;
-  fetch(request: Request): Promise<Response>;
+  fetch(request: AppRequest): Promise<Response>;
   /** Loads the first model; until then generation is answered 503. */
   start(): Promise<void>;
   /** Refuses what comes, lets what runs finish, and after `graceSeconds` ends it with an error. Resolves when nothing runs. */
@@ -60,7 +61,7 @@ export type App = {
 export async function makeApp(options: AppOptions): Promise<App> {
   const limits = makeLimits(options.limits);
   const now = options.now ?? (() => performance.now() / 1000);
-  const { log = () => {} } = options;
+  const { log } = options;
   const server: Server = {
     version: options.version,
     shelf: new Shelf({
@@ -75,12 +76,13 @@ export async function makeApp(options: AppOptions): Promise<App> {
     metrics: new Metrics(),
     pacer: new Pacer(limits.chunksPerSecond, now),
     now,
+    tokenNow: oncePerTurn(now),
     reasoningField: options.reasoningField ?? "reasoning_content",
     sharePrefixes: options.sharePrefixes ?? true,
     logTexts: options.logTexts ?? false,
     page: options.page,
     runs: options.runs,
-    log: (event, fields) => log(logLine(event, fields)),
+    log: log ? (event, fields) => log(logLine(event, fields)) : () => {},
     openApi: () => openApi(routes, options.version, limits),
     state: "starting",
     live: new Set(),
@@ -89,13 +91,14 @@ export async function makeApp(options: AppOptions): Promise<App> {
   const underWay = new Set<object>();
   const idle = new Set<() => void>();
 
-  const record = (request: Request, { id, fields, began }: Passed) => {
+  const record = (request: AppRequest, { id, fields, began }: Passed) => {
+    if (!log) return;
     const { pathname } = new URL(request.url);
     server.log("request", { id, method: request.method, path: pathname.slice(0, 200), ...fields, seconds: now() - began });
   };
 
   hono.use("*", async (c, next) => {
-    const request = c.req.raw;
+    const request: AppRequest = c.req.raw;
     const passed: Passed = { id: newId("req-"), fields: {}, began: now(), caller: { salt: "" } };
     c.set("passed", passed);
     checkHost(request, server.gate);
@@ -112,7 +115,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
     hono.on(route.method, route.path, async (c) => {
       const passed = c.get("passed");
       const { id, fields, caller } = passed;
-      const request = c.req.raw;
+      const request: AppRequest = c.req.raw;
       const settled = () => {
         underWay.delete(passed);
         record(request, passed);
@@ -180,7 +183,8 @@ export async function makeApp(options: AppOptions): Promise<App> {
   return {
     server,
     async fetch(request) {
-      const response = await hono.fetch(request);
+      // hono itself looks at the method and the address alone.
+      const response = await hono.fetch(request as Request);
       for (const [name, value] of Object.entries(corsHeaders(request, server.gate))) response.headers.set(name, value);
       response.headers.set("x-content-type-options", "nosniff");
       return response;
@@ -221,7 +225,7 @@ function checkState(server: Server): void {
   });
 }
 
-async function readBody(request: Request, schema: NonNullable<Route["body"]>, limits: Limits): Promise<unknown> {
+async function readBody(request: AppRequest, schema: NonNullable<Route["body"]>, limits: Limits): Promise<unknown> {
   const json = await readJsonBody(request, limits);
   checkSizes(json, limits);
   return validate(schema, json);

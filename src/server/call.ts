@@ -25,6 +25,8 @@ export type Server = {
   readonly pacer: Pacer;
   /** Seconds, monotonic. */
   readonly now: () => number;
+  /** The same for all tokens of a step. */
+  readonly tokenNow: () => number;
   readonly reasoningField: ReasoningField;
   /** Prompts and answers in the log. */
   readonly logTexts: boolean;
@@ -40,9 +42,18 @@ export type Server = {
   readonly live: Set<AbortController>;
 };
 
+/** What the server asks of a request. The web's Request has it; a host with messages of its own gives just this. */
+export type AppRequest = Pick<Request, "method" | "url" | "signal"> & {
+  /** Names in lower case. */
+  readonly headers: Pick<Headers, "get" | "has">;
+  readonly body?: ReadableStream<Uint8Array> | null;
+  /** In place of `body`: its next piece; undefined at its end. */
+  read?(): Promise<Uint8Array | undefined>;
+};
+
 export type Call<Body = unknown> = {
   readonly server: Server;
-  readonly request: Request;
+  readonly request: AppRequest;
   readonly body: Body;
   readonly params: Readonly<Record<string, string>>;
   /** `req-…`: in the answer's headers, in errors, in the log. */

@@ -21,8 +21,11 @@ export type Outlet = {
   fail(reason: Error): void;
 };
 
-/** The next text; undefined: that was the last. Rejects with what ended the answer. */
-export type Texts = () => Promise<string | undefined>;
+/** What is to be sent next; `text` may be empty. */
+export type Piece = { readonly text: string; readonly isLast: boolean };
+
+/** Rejects with what ended the answer. */
+export type Texts = () => Promise<Piece>;
 
 /** Texts for one reader, who asks for the next one when he has room for it. */
 export class Feed {
@@ -48,19 +51,19 @@ export class Feed {
     this.#outlet = outlet;
   }
 
-  /** Undefined at the end, and when the client is gone. */
-  next(): Promise<string | undefined> {
+  /** Undefined after the last, and when the client is gone. */
+  next(): Promise<Piece | undefined> {
     if (this.#isOver) return Promise.resolve(undefined);
     this.#isAwaited = true;
     this.#since = performance.now();
     return new Promise((resolve, reject) => {
       this.#leave = () => resolve(undefined);
-      const take = (text: string | undefined) => {
+      const take = (piece: Piece) => {
         if (this.#isOver) return;
         this.#isAwaited = false;
         this.#since = performance.now();
-        if (text === undefined) this.#end();
-        resolve(text);
+        if (piece.isLast) this.#end();
+        resolve(piece);
       };
       this.#texts().then(take, (error) => {
         if (this.#isOver) return;
@@ -132,10 +135,10 @@ export function eventStream(texts: Texts, options: EventStreamOptions): Readable
         };
       },
       async pull(controller) {
-        const text = await feed.next();
+        const piece = await feed.next();
         if (isClosed) return;
-        if (text !== undefined) controller.enqueue(encoder.encode(text));
-        else controller.close();
+        if (piece) controller.enqueue(encoder.encode(piece.text));
+        if (piece?.isLast !== false) controller.close();
       },
       cancel(reason) {
         isClosed = true;

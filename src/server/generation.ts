@@ -86,6 +86,8 @@ export class Generation {
   /** Of them, those that an answer begun anew has given again. */
   #again = 0;
   #reasoning = 0;
+  /** A stop text ends the answer with the token that completes it, and a token has its log-probability beside it. */
+  readonly #isEager: boolean;
   readonly #began: number;
   #first: number | undefined;
   #last: number;
@@ -94,6 +96,7 @@ export class Generation {
     this.#served = served;
     this.#input = input;
     this.#writer = deltaWriter(served.tokenizer, input);
+    this.#isEager = input.stops.length > 0 || input.request.logprobs === true;
     this.#began = input.now();
     this.#last = this.#began;
     this.finish = this.#run();
@@ -217,7 +220,7 @@ export class Generation {
         reason: "slow_reader",
       });
     }
-    return this.#writer.stopText === undefined ? undefined : "stop";
+    return this.#isEager && this.#writer.stopText !== undefined ? "stop" : undefined;
   }
 
   /** The client has this id already. */
@@ -234,14 +237,9 @@ export class Generation {
     return this.#writer.stopText === undefined || this.#again < this.#ids.length ? undefined : "stop";
   }
 
-  /** A stop text ends the answer with the token that completes it, and a token has its log-probability beside it. */
-  get #isEager(): boolean {
-    return this.#input.stops.length > 0 || this.#input.request.logprobs === true;
-  }
-
   #write(): void {
     if (this.#written === this.#ids.length) return;
-    const { deltas, thoughts } = this.#writer.pushAll(this.#ids.slice(this.#written));
+    const { deltas, thoughts } = this.#writer.pushAll(this.#ids, this.#written);
     this.#written = this.#ids.length;
     this.#reasoning += thoughts;
     this.#push(deltas);

@@ -3,6 +3,7 @@
 // end, so that the time tells nothing. A key in the query counts for nothing.
 
 import { quote } from "../core/errors.ts";
+import type { AppRequest } from "./call.ts";
 import { Refusal } from "./refusal.ts";
 
 export type Gate = {
@@ -38,7 +39,7 @@ export function hostName(header: string): string | undefined {
 }
 
 /** Throws Refusal 403. A request without the header (in a service worker) is judged by its address. */
-export function checkHost(request: Request, gate: Gate): void {
+export function checkHost(request: AppRequest, gate: Gate): void {
   const header = request.headers.get("host") ?? new URL(request.url).host;
   const name = hostName(header);
   if (name !== undefined && gate.hosts.has(name)) return;
@@ -50,7 +51,7 @@ export function checkHost(request: Request, gate: Gate): void {
 }
 
 /** `header` is the other header that may hold the key, e.g. Anthropic's x-api-key. Throws Refusal 401. */
-export async function checkKey(request: Request, gate: Gate, header?: string): Promise<Caller> {
+export async function checkKey(request: AppRequest, gate: Gate, header?: string): Promise<Caller> {
   if (gate.keys.length === 0) return nobody;
   const [, bearer] = /^bearer +(\S.*)$/i.exec(request.headers.get("authorization") ?? "") ?? [];
   const given = bearer ?? (header === undefined ? undefined : (request.headers.get(header) ?? undefined));
@@ -67,7 +68,7 @@ export async function checkKey(request: Request, gate: Gate, header?: string): P
 }
 
 /** Headers of answers to a page of another origin: none unless the operator allowed that very origin. Never with credentials. */
-export function corsHeaders(request: Request, gate: Gate): Record<string, string> {
+export function corsHeaders(request: AppRequest, gate: Gate): Record<string, string> {
   const origin = request.headers.get("origin");
   if (gate.origins.size === 0) return {};
   if (origin === null || !gate.origins.has(origin)) return { vary: "origin" };

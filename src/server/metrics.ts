@@ -35,7 +35,30 @@ export const metricTable = {
 
 export type MetricName = keyof typeof metricTable;
 type Labels = Readonly<Record<string, string>>;
-type Histogram = { readonly counts: number[]; sum: number; count: number };
+/** How often values fell below each limit. */
+export class Histogram {
+  readonly #limits: readonly number[];
+  readonly counts: number[];
+  sum = 0;
+  count = 0;
+
+  /** Limits rise. */
+  constructor(limits: readonly number[]) {
+    this.#limits = limits;
+    this.counts = limits.map(() => 0);
+  }
+
+  observe(value: number): void {
+    const limits = this.#limits;
+    let index = 0;
+    while (index < limits.length && value > (limits[index] as number)) index++;
+    if (index < limits.length) (this.counts[index] as number)++;
+    this.sum += value;
+    this.count++;
+  }
+}
+
+export type Counter = { value: number };
 
 /** Compared by identity: most numbers have no labels, and some are counted for each token. */
 const none: Labels = {};
@@ -53,18 +76,20 @@ export class Metrics {
   }
 
   observe(name: MetricName, value: number): void {
-    const { buckets } = metricTable[name] as Definition;
-    if (!buckets) return;
-    let histogram = this.#histograms.get(name);
-    if (!histogram) {
-      histogram = { counts: buckets.map(() => 0), sum: 0, count: 0 };
-      this.#histograms.set(name, histogram);
-    }
-    let index = 0;
-    while (index < buckets.length && value > (buckets[index] as number)) index++;
-    if (index < buckets.length) (histogram.counts[index] as number)++;
-    histogram.sum += value;
-    histogram.count++;
+    this.histogram(name).observe(value);
+  }
+
+  /** The number itself, for what is counted with each token. */
+  counter(name: MetricName): Counter {
+    return this.#entry(name, none);
+  }
+
+  histogram(name: MetricName): Histogram {
+    const known = this.#histograms.get(name);
+    if (known) return known;
+    const histogram = new Histogram((metricTable[name] as Definition).buckets ?? []);
+    this.#histograms.set(name, histogram);
+    return histogram;
   }
 
   value(name: MetricName, labels?: Labels): number {

@@ -9,12 +9,12 @@ import type { Call } from "./call.ts";
 import { prepareChat, prepareText } from "./chat-job.ts";
 import type { Finish } from "./generation.ts";
 import { readJob, readOptions } from "./openai-chat.ts";
-import { badField, type WireError } from "./refusal.ts";
+import { badField } from "./refusal.ts";
 import { anyObject, fraction, integer, number, stop } from "./schema-parts.ts";
 import { type ChatRequest, type MessageBody, tool } from "./schemas.ts";
 import type { ModelEntry, ServedModel } from "./shelf.ts";
 import { checkTexts } from "./text-size.ts";
-import { Work } from "./work.ts";
+import { type Spelling, Work } from "./work.ts";
 
 const options = z.looseObject({
   temperature: number(0, 2).nullish(),
@@ -184,17 +184,20 @@ async function answer(work: Work, stream: boolean, spell: Spell): Promise<Respon
     });
     return Response.json(whole);
   }
-  async function* lines(): AsyncGenerator<string> {
-    for await (const { batch } of work.batches()) {
-      const { text, thinking } = take(batch.deltas);
-      if (text !== "" || thinking !== "") yield `${JSON.stringify({ ...head(), ...spell(text, thinking, []), done: false })}\n`;
-    }
-    const [finish] = await work.finishes();
-    const made = calls.length > 0 ? `${JSON.stringify({ ...head(), ...spell("", "", spelledCalls()), done: false })}\n` : "";
-    yield `${made}${JSON.stringify({ ...head(), ...spell("", "", []), ...ending(finish as Finish) })}\n`;
-  }
-  const failed = ({ error }: WireError) => `${JSON.stringify({ error: error.message })}\n`;
-  return work.stream(lines(), failed, { headers: { "content-type": "application/x-ndjson", "cache-control": "no-cache" } });
+  const line = (data: object) => `${JSON.stringify(data)}\n`;
+  const spelling: Spelling = {
+    begin: () => "",
+    batch(_, { deltas }) {
+      const { text, thinking } = take(deltas);
+      return text === "" && thinking === "" ? "" : line({ ...head(), ...spell(text, thinking, []), done: false });
+    },
+    end([finish]) {
+      const made = calls.length > 0 ? line({ ...head(), ...spell("", "", spelledCalls()), done: false }) : "";
+      return made + line({ ...head(), ...spell("", "", []), ...ending(finish as Finish) });
+    },
+    failed: ({ error }) => line({ error: error.message }),
+  };
+  return work.stream(spelling, { headers: { "content-type": "application/x-ndjson", "cache-control": "no-cache" } });
 }
 
 function readArguments(text: string): JsonObject {

@@ -14,7 +14,7 @@ import type { ServedModel } from "./shelf.ts";
 import { readStructure } from "./structures.ts";
 import { readThinking } from "./thinking.ts";
 import { timings, usage } from "./usage.ts";
-import { Work } from "./work.ts";
+import { type Spelling, Work } from "./work.ts";
 
 export async function chatCompletions(call: Call<ChatRequest>): Promise<Response> {
   const { body, server } = call;
@@ -23,7 +23,7 @@ export async function chatCompletions(call: Call<ChatRequest>): Promise<Response
   const head = { id: newId("chatcmpl-"), created: unixTime(), model: work.model.name, system_fingerprint: `gradually-${server.version}` };
   if (body.stream) {
     const chunk = { object: "chat.completion.chunk", ...head };
-    return work.stream(chunks(work, body, chunk, server.reasoningField), failure, { comment: ": keep-alive\n\n" });
+    return work.stream(chunks(work, body, chunk, server.reasoningField), { comment: ": keep-alive\n\n" });
   }
   const whole = await work.whole(async () => {
     const messages = await collect(work, server.reasoningField, body.logprobs === true);
@@ -136,39 +136,36 @@ export function readToolChoice(choice: z.output<typeof toolChoice> | null | unde
   return typeof choice === "string" ? choice : { name: choice.function.name };
 }
 
-async function* chunks(work: Work, body: ChatRequest, head: object, field: ReasoningField): AsyncGenerator<string> {
+function chunks(work: Work, body: ChatRequest, head: object, field: ReasoningField): Spelling {
   const withUsage = body.stream_options?.include_usage === true;
-  const chunk = (index: number, delta: object, more: object = {}) =>
-    event({
-      ...head,
-      choices: [{ index, delta, logprobs: null, finish_reason: null, ...more }],
-      ...(withUsage && { usage: null }),
-    });
-  for (const index of work.answers.keys()) yield chunk(index, { role: "assistant", content: "" });
+  // Most of a chunk is the same in all of them.
+  const opening = `data: ${JSON.stringify(head).slice(0, -1)},"choices":[{"index":`;
+  const closing = withUsage ? `}],"usage":null` : "}]";
+  const chunk = (index: number, delta: object, logprobs: object | null = null, reason: string | null = null, more = "") =>
+    `${opening}${index},"delta":${JSON.stringify(delta)},"logprobs":${logprobs && JSON.stringify(logprobs)},"finish_reason":${reason && `"${reason}"`}${closing}${more}}\n\n`;
   const calls = work.answers.map(() => new Map<number, string>());
-  for await (const { index, batch } of work.batches()) {
-    let logprobs = body.logprobs === true ? spellLogprobs(batch) : undefined;
-    let text = "";
-    for (const delta of batch.deltas) {
-      text += chunk(index, spellDelta(delta, field, calls[index] as Map<number, string>), logprobs && { logprobs });
-      logprobs = undefined;
-    }
-    if (logprobs) text += chunk(index, {}, { logprobs });
-    yield text;
-  }
-  const finishes = await work.finishes();
-  let last = "";
-  for (const [index, { reason }] of finishes.entries()) {
-    const isLast = index === finishes.length - 1;
-    last += event({
-      ...head,
-      choices: [{ index, delta: {}, logprobs: null, finish_reason: reason }],
-      ...(withUsage && { usage: null }),
-      ...(isLast && { timings: timings(finishes) }),
-    });
-  }
-  if (withUsage) last += event({ ...head, choices: [], usage: usage(finishes) });
-  yield `${last}data: [DONE]\n\n`;
+  return {
+    begin: () => work.answers.map((_, index) => chunk(index, { role: "assistant", content: "" })).join(""),
+    batch(index, batch) {
+      let logprobs = body.logprobs === true ? spellLogprobs(batch) : null;
+      let text = "";
+      for (const delta of batch.deltas) {
+        text += chunk(index, spellDelta(delta, field, calls[index] as Map<number, string>), logprobs);
+        logprobs = null;
+      }
+      return logprobs ? text + chunk(index, {}, logprobs) : text;
+    },
+    end(finishes) {
+      let text = "";
+      for (const [index, { reason }] of finishes.entries()) {
+        const isLast = index === finishes.length - 1;
+        text += chunk(index, {}, null, reason, isLast ? `,"timings":${JSON.stringify(timings(finishes))}` : "");
+      }
+      if (withUsage) text += event({ ...head, choices: [], usage: usage(finishes) });
+      return `${text}data: [DONE]\n\n`;
+    },
+    failed: failure,
+  };
 }
 
 function spellDelta(delta: Delta, field: ReasoningField, ids: Map<number, string>): object {

@@ -11,7 +11,7 @@ import type { CompletionRequest } from "./schemas.ts";
 import type { ServedModel } from "./shelf.ts";
 import { checkTexts } from "./text-size.ts";
 import { timings, usage } from "./usage.ts";
-import { Work } from "./work.ts";
+import { type Spelling, Work } from "./work.ts";
 
 type Prompt = { readonly ids: readonly number[]; readonly text: string };
 
@@ -34,7 +34,7 @@ export async function completions(call: Call<CompletionRequest>): Promise<Respon
   const n = body.n ?? 1;
   const echoOf = (index: number) => (body.echo ? (prompts[Math.floor(index / n)]?.text ?? "") : "");
   const head = { id: newId("cmpl-"), object: "text_completion", created: unixTime(), model: work.model.name };
-  if (body.stream) return work.stream(chunks(work, body, head, echoOf, prompts.length), failure, { comment: ": keep-alive\n\n" });
+  if (body.stream) return work.stream(chunks(work, body, head, echoOf, prompts.length), { comment: ": keep-alive\n\n" });
   const whole = await work.whole(async () => {
     const texts = work.answers.map((_, index) => echoOf(index));
     const logprobs = work.answers.map((_, index) => new Logprobs(echoOf(index).length));
@@ -86,32 +86,30 @@ async function readPrompts(
   });
 }
 
-async function* chunks(
-  work: Work,
-  body: CompletionRequest,
-  head: object,
-  echoOf: (index: number) => string,
-  prompts: number,
-): AsyncGenerator<string> {
+function chunks(work: Work, body: CompletionRequest, head: object, echoOf: (index: number) => string, prompts: number): Spelling {
   const withUsage = body.stream_options?.include_usage === true;
   const chunk = (index: number, text: string, logprobs: object | null = null, finish: string | null = null, more: object = {}) =>
     event({ ...head, choices: [{ index, text, logprobs, finish_reason: finish }], ...(withUsage && { usage: null }), ...more });
   const logprobs = work.answers.map((_, index) => new Logprobs(echoOf(index).length));
-  if (body.echo) for (const index of work.answers.keys()) yield chunk(index, echoOf(index));
-  for await (const { index, batch } of work.batches()) {
-    let text = "";
-    for (const delta of batch.deltas) if (delta.kind === "content") text += delta.text;
-    const noted = logprobs[index] as Logprobs;
-    noted.add(batch.logprobs);
-    yield chunk(index, text, typeof body.logprobs === "number" ? noted.take() : null);
-  }
-  const finishes = await work.finishes();
-  let last = "";
-  for (const [index, { reason }] of finishes.entries()) {
-    last += chunk(index, "", null, reason, index === finishes.length - 1 ? { timings: timings(finishes) } : {});
-  }
-  if (withUsage) last += event({ ...head, choices: [], usage: usage(finishes, prompts) });
-  yield `${last}data: [DONE]\n\n`;
+  return {
+    begin: () => (body.echo ? work.answers.map((_, index) => chunk(index, echoOf(index))).join("") : ""),
+    batch(index, batch) {
+      let text = "";
+      for (const delta of batch.deltas) if (delta.kind === "content") text += delta.text;
+      const noted = logprobs[index] as Logprobs;
+      noted.add(batch.logprobs);
+      return chunk(index, text, typeof body.logprobs === "number" ? noted.take() : null);
+    },
+    end(finishes) {
+      let text = "";
+      for (const [index, { reason }] of finishes.entries()) {
+        text += chunk(index, "", null, reason, index === finishes.length - 1 ? { timings: timings(finishes) } : {});
+      }
+      if (withUsage) text += event({ ...head, choices: [], usage: usage(finishes, prompts) });
+      return `${text}data: [DONE]\n\n`;
+    },
+    failed: failure,
+  };
 }
 
 /** Log-probabilities in the lists of this older API; offsets count characters of the text, prompt included. */

@@ -9,11 +9,10 @@ import { prepareChat } from "./chat-job.ts";
 import { event } from "./event-stream.ts";
 import type { Finish } from "./generation.ts";
 import { readJob } from "./openai-chat.ts";
-import type { WireError } from "./refusal.ts";
 import { readItems, responseItem } from "./response-items.ts";
 import { anyObject, efforts, fraction, integer, maxTokens, number, thinkingFields } from "./schema-parts.ts";
 import type { ChatRequest } from "./schemas.ts";
-import { Work } from "./work.ts";
+import { type Spelling, Work } from "./work.ts";
 
 const storesNothing = "Invalid input: expected nothing: this server stores no responses";
 
@@ -78,10 +77,9 @@ export async function responses(call: Call<ResponsesRequest>): Promise<Response>
     work.model.generationConfig,
   );
   const head = { id: newId("resp_"), object: "response", created_at: unixTime(), model: work.model.name, temperature, top_p: topP ?? 1 };
-  if (body.stream) {
-    const send = numbered();
-    return work.stream(events(work, body, head, send), (wire) => failure(wire, send), { comment: ": keep-alive\n\n" });
-  }
+  if (body.stream) return work.stream(events(body, head), { comment: ": keep-alive
+
+" });
   const whole = await work.whole(async () => {
     const blocks = new Blocks();
     for await (const { batch } of work.batches()) blocks.push(batch.deltas);
@@ -94,18 +92,6 @@ export async function responses(call: Call<ResponsesRequest>): Promise<Response>
     );
   });
   return Response.json(whole);
-}
-
-type Send = (type: string, data: object) => string;
-
-/** Spells events and numbers them, from 0. */
-function numbered(): Send {
-  let number = 0;
-  return (type, data) => event({ type, sequence_number: number++, ...data }, type);
-}
-
-function failure({ error }: WireError, send: Send): string {
-  return send("error", { code: error.code ?? error.type, message: error.message, param: error.param });
 }
 
 /** The fields that every response object has. */
@@ -179,9 +165,9 @@ function textPart(text: string): object {
   return { type: "output_text", text, annotations: [], logprobs: [] };
 }
 
-async function* events(work: Work, body: ResponsesRequest, head: object, send: Send): AsyncGenerator<string> {
-  const opening = { ...frame(body, head), status: "in_progress", output: [] };
-  yield send("response.created", { response: opening }) + send("response.in_progress", { response: opening });
+function events(body: ResponsesRequest, head: object): Spelling {
+  let number = 0;
+  const send = (type: string, data: object) => event({ type, sequence_number: number++, ...data }, type);
   const blocks = new Blocks();
   const ids: string[] = [];
   const done: Finish = {
@@ -225,20 +211,28 @@ async function* events(work: Work, body: ResponsesRequest, head: object, send: S
             send("response.content_part.done", { ...within, part: textPart(text) });
     return ended + send("response.output_item.done", { output_index: block.index, item: spell(block, place.item_id, finish) });
   };
-  for await (const { batch } of work.batches()) {
-    yield blocks
-      .push(batch.deltas)
-      .map((one) => spellEvent(one))
-      .join("");
-  }
-  const finish = (await work.finishes())[0] as Finish;
-  const closing = blocks
-    .end()
-    .map((one) => spellEvent(one, finish))
-    .join("");
-  const output = blocks.all.map((block) => spell(block, ids[block.index] as string, finish));
-  const type = finish.reason === "length" ? "response.incomplete" : "response.completed";
-  yield closing + send(type, { response: finished(body, head, output, finish) });
+  return {
+    begin() {
+      const opening = { ...frame(body, head), status: "in_progress", output: [] };
+      return send("response.created", { response: opening }) + send("response.in_progress", { response: opening });
+    },
+    batch: (_, { deltas }) =>
+      blocks
+        .push(deltas)
+        .map((one) => spellEvent(one))
+        .join(""),
+    end(finishes) {
+      const finish = finishes[0] as Finish;
+      const closing = blocks
+        .end()
+        .map((one) => spellEvent(one, finish))
+        .join("");
+      const output = blocks.all.map((block) => spell(block, ids[block.index] as string, finish));
+      const type = finish.reason === "length" ? "response.incomplete" : "response.completed";
+      return closing + send(type, { response: finished(body, head, output, finish) });
+    },
+    failed: ({ error }) => send("error", { code: error.code ?? error.type, message: error.message, param: error.param }),
+  };
 }
 
 /** The same request in the words of chat completions. */

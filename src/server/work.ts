@@ -3,13 +3,23 @@
 // The client going away, the time-out and the server's end all abort the same signal.
 
 import type { Call } from "./call.ts";
-import { eventHeaders, eventStream } from "./event-stream.ts";
+import { eventHeaders, eventStream, type Piece } from "./event-stream.ts";
 import { type Batch, type Finish, Generation, type GenerationInput } from "./generation.ts";
 import { brief, explain, Refusal, type WireError } from "./refusal.ts";
 import { type Loan, type ServedModel, shuttingDown } from "./shelf.ts";
 
 /** One answer, but for what every answer gets here. */
 export type Prepared = Omit<GenerationInput, "signal" | "bufferBytes" | "now" | "pacer" | "renew" | "onToken">;
+
+/** How a dialect writes an answer while it is made. */
+export type Spelling = {
+  /** What comes before anything is computed; "": nothing. */
+  begin(): string;
+  batch(index: number, batch: Batch): string;
+  end(finishes: readonly Finish[]): string;
+  /** An error inside the stream; nothing follows it. */
+  failed(wire: WireError): string;
+};
 
 class Gone extends Error {}
 
@@ -41,7 +51,7 @@ export class Work {
 
   private constructor(call: Call, loan: Loan, prepared: readonly Prepared[]) {
     const { server, request } = call;
-    const { limits, metrics, now } = server;
+    const { limits, metrics, now, tokenNow } = server;
     if (server.state === "draining") throw shuttingDown();
     const place = loan.model.admission.enter(prepared.length);
     this.#call = call;
@@ -64,19 +74,21 @@ export class Work {
       loan.giveBack();
     };
     if (request.signal.aborted) onAbort();
+    const tokens = metrics.counter("generation_tokens_total");
+    const intervals = metrics.histogram("inter_token_latency_seconds");
     this.answers = prepared.map(
       (input) =>
         new Generation(loan.model, {
           ...input,
           signal: stop.signal,
           bufferBytes: limits.streamBytes,
-          now,
+          now: tokenNow,
           pacer: server.pacer,
           renew: (broken) => server.shelf.renew(broken),
           onToken: (seconds, isFirst) => {
-            metrics.add("generation_tokens_total");
-            if (isFirst) metrics.observe("time_to_first_token_seconds", now() - this.#began);
-            else metrics.observe("inter_token_latency_seconds", seconds);
+            tokens.value++;
+            if (isFirst) metrics.observe("time_to_first_token_seconds", tokenNow() - this.#began);
+            else intervals.observe(seconds);
           },
         }),
     );
@@ -173,30 +185,27 @@ export class Work {
     }
   }
 
-  /** A streamed answer. `failed` spells an error inside the stream; nothing follows it. */
-  stream(
-    texts: AsyncIterable<string>,
-    failed: (wire: WireError) => string,
-    options: { readonly headers?: Readonly<Record<string, string>>; readonly comment?: string } = {},
-  ): Response {
+  /** A streamed answer. */
+  stream(spelling: Spelling, options: { readonly headers?: Readonly<Record<string, string>>; readonly comment?: string } = {}): Response {
     const { server, id } = this.#call;
     const { limits } = server;
-    const source = texts[Symbol.asyncIterator]();
-    let isOver = false;
-    const next = async (): Promise<string | undefined> => {
-      if (isOver) return undefined;
+    const source = this.batches()[Symbol.asyncIterator]();
+    let isBegun = false;
+    const next = async (): Promise<Piece> => {
       try {
+        const opening = isBegun ? "" : spelling.begin();
+        isBegun = true;
+        if (opening !== "") return { text: opening, isLast: false };
         const { done, value } = await source.next();
-        if (!done) return value;
-        isOver = true;
+        if (!done) return { text: spelling.batch(value.index, value.batch), isLast: false };
+        const text = spelling.end(await this.finishes());
         await this.end();
-        return undefined;
+        return { text, isLast: true };
       } catch (error) {
-        isOver = true;
         const wire = await this.end(error);
         // Of a whole answer the app says it, to which the error goes.
         if (wire?.isOurs) server.log("failure", { id, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
-        return wire && !(error instanceof Gone) ? failed(wire) : undefined;
+        return { text: wire && !(error instanceof Gone) ? spelling.failed(wire) : "", isLast: true };
       }
     };
     const body = eventStream(next, {

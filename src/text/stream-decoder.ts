@@ -29,14 +29,16 @@ export function streamDecoder(tokenizer: Pieces, options: { skipSpecialTokens?: 
   wholePieces.set(tokenizer, whole);
 
   function textOf(id: number): string {
+    const known = whole[id];
+    if (typeof known === "string" && !isPending && !first) return known;
     const bytes = tokenizer.pieceBytes(id, first);
     if (first) {
       first = false;
       isPending = true; // as far as is known
       return utf8.decode(bytes, { stream: true });
     }
-    whole[id] ??= wholeText(bytes);
-    const text = whole[id];
+    const text = known === undefined ? wholeText(bytes) : known;
+    whole[id] = text;
     if (text !== null && !isPending) return text;
     isPending = text === null || (isPending && text === "");
     return utf8.decode(bytes, { stream: true });
@@ -44,6 +46,7 @@ export function streamDecoder(tokenizer: Pieces, options: { skipSpecialTokens?: 
 
   /** Cuts up to `toCut` times `content` from the start of the whole text. */
   function cutStart(text: string): string {
+    if (toCut === 0) return text;
     let from = 0;
     while (toCut > 0 && from < text.length) {
       if (text.startsWith(content, from)) {

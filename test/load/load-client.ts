@@ -5,6 +5,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { Agent, type IncomingMessage, request } from "node:http";
 import { connect, type Socket } from "node:net";
+import { youngGenerationFlags } from "../../src/cli/young-generation.ts";
 import { Random } from "../../src/core/random.ts";
 
 export type LoadServer = { readonly child: ChildProcess; readonly port: number; close(): void };
@@ -15,8 +16,8 @@ export async function startServer(flags: readonly string[], nodeFlags: readonly 
   const child = spawn(
     process.execPath,
     [
-      // The young generation as serve limits it by beginning anew, which would lose the channel.
-      ...["--max-semi-space-size=4", "--expose-gc", "--import", here("memory-probe.ts"), ...nodeFlags],
+      // The young generation as serve has it by beginning anew, which would lose the channel.
+      ...[...youngGenerationFlags, "--expose-gc", "--import", here("memory-probe.ts"), ...nodeFlags],
       ...[here("../../src/cli/main.ts"), "serve", "--port", "0", "--quiet", "--limit", "queue=2000", ...flags],
     ],
     { stdio: ["ignore", "inherit", "pipe", "ipc"] },
@@ -35,7 +36,7 @@ export async function startServer(flags: readonly string[], nodeFlags: readonly 
       child.removeAllListeners("exit");
       child.kill("SIGTERM");
       agent.destroy();
-      for (const socket of resting.get(port) ?? []) socket.destroy();
+      for (const connection of [...restingOn(port)]) connection.destroy();
     },
   };
 }
@@ -77,58 +78,105 @@ export function bodyOf(index: number): string {
   });
 }
 
-/** Connections that wait for their next request, by port. */
-const resting = new Map<number, Socket[]>();
+/** One request under way. */
+type Asking = {
+  readonly begun: number;
+  readonly leaveAfter: number;
+  readonly pieces: Buffer[];
+  size: number;
+  firstMs: number;
+  readonly resolve: (answer: Streamed) => void;
+  readonly reject: (error: Error) => void;
+};
+
 const end = Buffer.from("\r\n0\r\n\r\n");
+
+/** A plain socket for one request after another. What comes is copied out of one buffer that all of them read into, and looked at later. */
+class Connection {
+  static readonly #buffer = Buffer.alloc(65_536);
+  readonly #socket: Socket;
+  readonly #port: number;
+  #asking: Asking | undefined;
+
+  constructor(port: number) {
+    this.#port = port;
+    const callback = (size: number) => {
+      this.#take(Connection.#buffer.subarray(0, size));
+      return true;
+    };
+    this.#socket = connect({ port, host: "127.0.0.1", noDelay: true, onread: { buffer: Connection.#buffer, callback } });
+    this.#socket.on("error", (error) => this.#fail(error));
+    this.#socket.on("end", () => this.#socket.end());
+    this.#socket.on("close", () => this.#close());
+  }
+
+  ask(index: number, leaveAfter: number): Promise<Streamed> {
+    const body = bodyOf(index);
+    this.#socket.write(
+      `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${this.#port}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    );
+    return new Promise((resolve, reject) => {
+      this.#asking = { begun: performance.now(), leaveAfter, pieces: [], size: 0, firstMs: 0, resolve, reject };
+    });
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #take(read: Buffer): void {
+    const asking = this.#asking;
+    if (!asking) return;
+    const piece = Buffer.from(read);
+    const { pieces, begun } = asking;
+    pieces.push(piece);
+    asking.size += piece.length;
+    if (pieces.length === 1 && !piece.toString("latin1", 0, 13).startsWith("HTTP/1.1 200 ")) {
+      this.#fail(new Error(`the answer ${piece}`));
+      return;
+    }
+    if (asking.firstMs === 0 && piece.includes("reasoning_content")) asking.firstMs = performance.now() - begun;
+    // The end may be cut in two; it comes with the last events, which are longer than it.
+    const isWhole = (piece.length >= end.length ? piece : Buffer.concat(pieces)).subarray(-end.length).equals(end);
+    if (!isWhole && asking.size <= asking.leaveAfter) return;
+    this.#asking = undefined;
+    if (isWhole) restingOn(this.#port).push(this);
+    else this.destroy();
+    asking.resolve({ raw: isWhole ? Buffer.concat(pieces) : Buffer.alloc(0), firstMs: asking.firstMs, isWhole });
+  }
+
+  #fail(error: Error): void {
+    const asking = this.#asking;
+    this.#asking = undefined;
+    this.destroy();
+    asking?.reject(error);
+  }
+
+  /** A connection that the server closes while it rests is of no more use. */
+  #close(): void {
+    const resting = restingOn(this.#port);
+    if (resting.includes(this)) resting.splice(resting.indexOf(this), 1);
+    const { size = 0, pieces = [] } = this.#asking ?? {};
+    this.#fail(new Error(`the server hung up after ${size} bytes: ${Buffer.concat(pieces).toString("latin1", 0, 300)}`));
+  }
+}
+
+/** Connections that wait for their next request, by port. */
+const resting = new Map<number, Connection[]>();
+
+function restingOn(port: number): Connection[] {
+  const found = resting.get(port) ?? [];
+  resting.set(port, found);
+  return found;
+}
 
 /**
  * One request on a plain socket: the client's work is not the server's, and both have the same cores, so what comes is kept as it came and read later.
  * `leaveAfter`: hangs up after so many bytes.
  */
-export function ask(port: number, index: number, leaveAfter = Number.POSITIVE_INFINITY): Promise<Streamed> {
-  const begun = performance.now();
-  const rested = resting.get(port)?.pop();
-  const socket = rested ?? connect({ port, host: "127.0.0.1", noDelay: true });
-  const body = bodyOf(index);
-  socket.write(
-    `POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
-  return new Promise((resolve, reject) => {
-    const pieces: Buffer[] = [];
-    let firstMs = 0;
-    let size = 0;
-    const finish = () => {
-      socket.removeAllListeners();
-      socket.on("error", () => socket.destroy());
-    };
-    socket.on("data", (piece: Buffer) => {
-      pieces.push(piece);
-      size += piece.length;
-      if (pieces.length === 1 && !piece.toString("latin1", 0, 13).startsWith("HTTP/1.1 200 "))
-        return fail(new Error(`the answer ${piece}`));
-      if (firstMs === 0 && piece.includes("reasoning_content")) firstMs = performance.now() - begun;
-      // The end may be cut in two; it comes with the last events, which are longer than it.
-      const isWhole =
-        piece.length >= end.length ? piece.subarray(-end.length).equals(end) : Buffer.concat(pieces).subarray(-end.length).equals(end);
-      if (!isWhole && size <= leaveAfter) return;
-      finish();
-      if (isWhole) {
-        const idle = resting.get(port) ?? [];
-        idle.push(socket);
-        resting.set(port, idle);
-        // A connection that the server closes while it rests is of no more use.
-        socket.once("close", () => idle.splice(idle.indexOf(socket), idle.includes(socket) ? 1 : 0));
-      } else socket.destroy();
-      resolve({ raw: isWhole ? Buffer.concat(pieces) : Buffer.alloc(0), firstMs, isWhole });
-    });
-    const fail = (error?: Error) => {
-      finish();
-      socket.destroy();
-      reject(error ?? new Error(`the server hung up after ${size} bytes: ${Buffer.concat(pieces).toString("latin1", 0, 300)}`));
-    };
-    socket.on("error", fail);
-    socket.on("close", () => fail());
-  });
+export async function ask(port: number, index: number, leaveAfter = Number.POSITIVE_INFINITY): Promise<Streamed> {
+  const connection = restingOn(port).pop() ?? new Connection(port);
+  return await connection.ask(index, leaveAfter);
 }
 
 /** What an answer of HTTP/1.1 in chunks carried. Throws for any other status, and for bytes that are no chunks. */

@@ -234,6 +234,7 @@ describe("bodies", () => {
     ["A23: objects 100,000 deep", '{"a":'.repeat(100_000)],
     ["A24: a key twice", '{"messages": [{"role":"user","content":"x"}], "n": 1, "n": 2}'],
     ["A25: __proto__", '{"messages": [{"role":"user","content":"x"}], "__proto__": {"isAdmin": true}}'],
+    ["A25: __proto__, with a letter escaped", '{"messages": [{"role":"user","content":"x"}], "a": {"__pr\\u006fto__": 1}}'],
     ["A25: __proto__, spelled otherwise", '{"messages": [{"role":"user","content":"x","\\u005f_proto__": 1}]}'],
     ["A26: a list", "[]"],
     ["A26: null", "null"],

@@ -1,18 +1,18 @@
 // The body of a streamed answer, read as a stream and from behind it: the same texts, comments in silences, and an end for clients that read nothing or go.
 
 import { describe, expect, test } from "vitest";
-import { eventStream, type Feed, feedOf } from "../../src/server/event-stream.ts";
+import { eventStream, type Feed, feedOf, type Piece } from "../../src/server/event-stream.ts";
 
 const pause = (ms: number) => new Promise((next) => setTimeout(next, ms));
 
 /** Texts with pauses (numbers, milliseconds) between them; an Error ends them. */
 function made(parts: readonly (string | number | Error)[]) {
   let at = 0;
-  return async (): Promise<string | undefined> => {
+  return async (): Promise<Piece> => {
     for (;;) {
       const part = parts[at++];
       if (part instanceof Error) throw part;
-      if (typeof part !== "number") return part;
+      if (typeof part !== "number") return { text: part ?? "", isLast: at >= parts.length };
       await pause(part);
     }
   };
@@ -35,7 +35,7 @@ async function readFeed(feed: Feed, isClear = () => true) {
   const heard: string[] = [];
   const failures: Error[] = [];
   feed.outlet = { write: (text) => void heard.push(text), isClear, fail: (reason) => void failures.push(reason) };
-  for (let text = await feed.next(); text !== undefined; text = await feed.next()) heard.push(text);
+  for (let piece = await feed.next(); piece; piece = await feed.next()) heard.push(piece.text);
   return { heard, failures };
 }
 

@@ -3,6 +3,7 @@
 
 import { connect } from "node:net";
 import { describe, expect, test } from "vitest";
+import { bodyBytes } from "../load/load-client.ts";
 import { openServer } from "./harness.ts";
 import { post, raw } from "./raw.ts";
 
@@ -39,6 +40,30 @@ describe("what is right", () => {
     const { text } = await raw(listener.port, [requests.join("")], { waitMs: 1000 });
     expect([...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status)).toEqual(["200", "200", "200", "404", "200"]);
     expect(text.indexOf("chat.completion")).toBeLessThan(text.indexOf('"status":"ok"'));
+  });
+
+  test("streams in a pipeline: chunk by chunk as long as they say, also where a character is longer than a byte", async () => {
+    const { listener } = await openServer({ spoken: { says: "é中🙂", slots: 2 } });
+    const streamed = JSON.stringify({ messages: [{ role: "user", content: "x" }], stream: true });
+    const { text } = await raw(listener.port, [post(chat, streamed).repeat(2)], { waitMs: 1500 });
+    const answers = text.split(/(?=HTTP\/1\.1 200)/);
+    expect(answers).toHaveLength(2);
+    for (const answer of answers) {
+      const events = bodyBytes(Buffer.from(answer, "latin1")).toString();
+      const contents = [...events.matchAll(/"content":"([^"]*)"/g)].map(([, content]) => content).join("");
+      expect([contents, events.endsWith("data: [DONE]\n\n")]).toEqual(["é中🙂", true]);
+    }
+  });
+
+  test("a header that comes twice has both values: such a key is none", async () => {
+    const { listener } = await openServer({ keys: ["secret"] });
+    const ask = async (...keys: string[]) =>
+      (
+        await raw(listener.port, [
+          head("GET /v1/models HTTP/1.1", [...keys.map((key) => `Authorization: Bearer ${key}`), "Connection: close"]),
+        ])
+      ).status;
+    expect([await ask("secret"), await ask("secret", "secret"), await ask("other", "secret"), await ask()]).toEqual([200, 401, 401, 401]);
   });
 
   test("a pipeline of a hundred answers: those beyond the line are refused, none is lost", async () => {

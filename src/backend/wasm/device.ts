@@ -81,7 +81,7 @@ export class WasmDevice implements Device {
     if (buffer.released) return;
     buffer.released = true;
     (this.#memoryOf(buffer)?.heap ?? this.#heap).release(buffer.address, buffer.bytes);
-    for (const pack of buffer.packs?.values() ?? []) this.#heap.release(pack.address, pack.bytes);
+    for (const pack of buffer.packs ?? []) this.#heap.release(pack.address, pack.bytes);
     buffer.packs = undefined;
   }
 

@@ -7,9 +7,21 @@ import { narrow, panelKeysFor, wasmAttention } from "./attention.ts";
 import { binaryKinds, unaryKinds } from "./commands.ts";
 import type { SharedHeap } from "./memory.ts";
 import type { DotKind, PackedWeights } from "./packed.ts";
-import { addressOf, type Pack, type Recorder, type WasmBuffer } from "./recorder.ts";
+import { addressOf, type Pack, type PackShape, type Recorder, type WasmBuffer } from "./recorder.ts";
 
 const stripRows = 6;
+
+function isSameShape(a: PackShape, b: PackShape): boolean {
+  return (
+    a.offset === b.offset &&
+    a.K === b.K &&
+    a.N === b.N &&
+    a.kStride === b.kStride &&
+    a.nStride === b.nStride &&
+    a.count === b.count &&
+    a.bStride === b.bStride
+  );
+}
 
 /** `columns` 16: the wide build. `dots`: as the packed products have it. */
 export function wasmKernels(
@@ -31,33 +43,33 @@ export function wasmKernels(
   }
 
   /** The packed copy made last of something that is no weight: the gradients of two weights with one input, q and kv or gate and up, share it. */
-  let latest: { readonly source: WasmBuffer; readonly key: string; readonly pack: Pack } | undefined;
+  let latest: { readonly source: WasmBuffer; readonly pack: Pack } | undefined;
 
   /** Packs `count` matrices [K, N] and hands the address to `body`; a packed copy is current until its buffer is written. */
   function withPacked(
     b: View,
-    shape: { K: number; N: number; kStride: number; nStride: number; count: number; bStride: number },
+    given: Omit<PackShape, "offset">,
     /** A weight's copy is kept as long as its buffer. */
     cache: boolean,
     body: (packed: number) => void,
   ): void {
-    const { K, N, kStride, nStride, count, bStride } = shape;
+    const { K, N, kStride, nStride, count, bStride } = given;
+    const shape = { ...given, offset: b.offset };
     const bytes = Math.ceil(N / columns) * columns * K * count * 4;
     const source = b.buffer as WasmBuffer;
-    const key = `${b.offset}:${K}:${N}:${kStride}:${nStride}:${count}:${bStride}`;
     let pack: Pack | undefined;
     if (!cache) {
-      if (latest?.source !== source || latest.key !== key) {
+      if (latest?.source !== source || !isSameShape(latest.pack.shape, shape)) {
         if (latest) heap.release(latest.pack.address, latest.pack.bytes);
-        latest = { source, key, pack: { address: heap.allocate(bytes), bytes, version: -1 } };
+        latest = { source, pack: { shape, address: heap.allocate(bytes), bytes, version: -1 } };
       }
       pack = latest.pack;
     } else {
-      source.packs ??= new Map();
-      pack = source.packs.get(key);
+      source.packs ??= [];
+      pack = source.packs.find((one) => isSameShape(one.shape, shape));
       if (!pack) {
-        pack = { address: heap.allocate(bytes), bytes, version: -1 };
-        source.packs.set(key, pack);
+        pack = { shape, address: heap.allocate(bytes), bytes, version: -1 };
+        source.packs.push(pack);
       }
     }
     if (pack.version !== source.version) {

@@ -13,7 +13,7 @@ export type WasmBuffer = DeviceBuffer & {
   readonly bytes: number;
   /** Counts writes: a packed copy of a weight is current while this stands still. */
   version: number;
-  packs: Map<string, Pack> | undefined;
+  packs: Pack[] | undefined;
   released: boolean;
   /** Of a packed weight in a far memory: which. */
   readonly far?: number;
@@ -21,7 +21,18 @@ export type WasmBuffer = DeviceBuffer & {
   readonly packed?: { readonly type: PackedType; readonly matrices: number; readonly rows: number; readonly width: number };
 };
 
-export type Pack = { readonly address: number; readonly bytes: number; version: number };
+/** Matrices [K, N] of a buffer from `offset` on, and how they lie there. */
+export type PackShape = {
+  readonly offset: number;
+  readonly K: number;
+  readonly N: number;
+  readonly kStride: number;
+  readonly nStride: number;
+  readonly count: number;
+  readonly bStride: number;
+};
+
+export type Pack = { readonly shape: PackShape; readonly address: number; readonly bytes: number; version: number };
 
 export type CommandName = (typeof commands)[number]["name"];
 type Value = View | number | boolean | undefined;
