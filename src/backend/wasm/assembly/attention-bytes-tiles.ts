@@ -189,7 +189,7 @@ export function mixBytes(out: usize, stride: usize, codes: usize, values: usize,
     let l7 = i32x4.splat(0);
     let c = codes;
     // At every other lane: reads in small portions overlap best.
-    if ((codes & 12) == 0) lookAhead(ahead);
+    if ((codes & 4) == 0) lookAhead(ahead);
     for (const stop = values + 1024; values < stop; values += 128) {
       const x = v128.load32_splat(c);
       const y = v128.load32_splat(c, 256);
