@@ -86,9 +86,9 @@ export function wasmAttention(
     const room = Math.ceil((rowsPerUnit * perGroup) / 8);
     const stripBytes = kBlocks * (way < 0 ? 608 : 352);
     const own = records > 0 ? 0 : room * 8 * recordBytes;
-    // In this order: constants and offsets of rows, a tile, counts, then strips, states and sums of each key head, then records.
-    const tile = 1600 + Math.max(128 * kBlocks, 2080 * vBlocks);
-    const bytes = 32 + 640 + tile + room * 32 + groupsPerUnit * (room * (stripBytes + 128 + 1024 * vBlocks) + own);
+    // In this order: constants, what is looked at ahead, offsets of rows of two tiles, a tile, counts, then strips, states and sums of each key head, then records.
+    const tile = 2144 + Math.max(128 * kBlocks, 2208 * vBlocks);
+    const bytes = 32 + 192 + 512 + tile + room * 32 + groupsPerUnit * (room * (stripBytes + 128 + 1024 * vBlocks) + own);
     const address = records > 0 ? heap.allocate(records) : 0;
     withScratch(bytes, (scratch, scratchStride) => {
       const args = {

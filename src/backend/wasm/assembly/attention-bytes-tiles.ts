@@ -19,129 +19,95 @@ function key(signed: bool, bytes: v128, flip: v128): v128 {
   return signed ? v128.xor(bytes, flip) : bytes;
 }
 
-/** Scores of one block of 4 keys and 8 queries, added to what s holds. */
+/** Sums of half a block, 16 numbers of one key by those of 4 queries, and what sum holds. */
 // @ts-ignore: decorator
 @inline
-function block(signed: bool, first: bool, y: usize, k0: usize, k1: usize, k2: usize, k3: usize, s: usize, flip: v128): void {
-  const f0 = v128.load32_splat(k0);
-  const f1 = v128.load32_splat(k1);
-  const f2 = v128.load32_splat(k2);
-  const f3 = v128.load32_splat(k3);
+function half(signed: bool, x: usize, q0: v128, q1: v128, q2: v128, q3: v128, sum: v128, flip: v128): v128 {
+  const s0 = dot(q0, key(signed, v128.load32_splat(x), flip), sum);
+  const s1 = dot(q1, key(signed, v128.load32_splat(x, 4), flip), s0);
+  const s2 = dot(q2, key(signed, v128.load32_splat(x, 8), flip), s1);
+  return dot(q3, key(signed, v128.load32_splat(x, 12), flip), s2);
+}
+
+/** Scores of one block of all keys, added to what was there: the queries stay in registers while the keys pass. */
+// @ts-ignore: decorator
+@inline
+function block(signed: bool, first: bool, scores: usize, y: usize, k: usize, offsets: usize, flip: v128): void {
+  const zero = i32x4.splat(0);
+  const q00 = v128.load(y, 96);
+  const q01 = v128.load(y, 112);
+  const q10 = v128.load(y, 128);
+  const q11 = v128.load(y, 144);
+  const q20 = v128.load(y, 160);
+  const q21 = v128.load(y, 176);
+  const q30 = v128.load(y, 192);
+  const q31 = v128.load(y, 208);
+  const q40 = v128.load(y, 224);
+  const q41 = v128.load(y, 240);
+  const q50 = v128.load(y, 256);
+  const q51 = v128.load(y, 272);
+  const q60 = v128.load(y, 288);
+  const q61 = v128.load(y, 304);
+  const q70 = v128.load(y, 320);
+  const q71 = v128.load(y, 336);
   const c0 = v128.load(y, 32);
   const c1 = v128.load(y, 48);
-  let q = y + 96;
-  let a00 = c0;
-  let a01 = c1;
-  let a10 = c0;
-  let a11 = c1;
-  let a20 = c0;
-  let a21 = c1;
-  let a30 = c0;
-  let a31 = c1;
-  for (const end = k0 + 32; k0 < end; ) {
-    const q00 = v128.load(q);
-    const q01 = v128.load(q, 16);
-    const x00 = key(signed, v128.load32_splat(k0, 4), flip);
-    a00 = dot(q00, x00, a00);
-    a01 = dot(q01, x00, a01);
-    const x01 = key(signed, v128.load32_splat(k1, 4), flip);
-    a10 = dot(q00, x01, a10);
-    a11 = dot(q01, x01, a11);
-    const x02 = key(signed, v128.load32_splat(k2, 4), flip);
-    a20 = dot(q00, x02, a20);
-    a21 = dot(q01, x02, a21);
-    const x03 = key(signed, v128.load32_splat(k3, 4), flip);
-    a30 = dot(q00, x03, a30);
-    a31 = dot(q01, x03, a31);
-    const q10 = v128.load(q, 32);
-    const q11 = v128.load(q, 48);
-    const x10 = key(signed, v128.load32_splat(k0, 8), flip);
-    a00 = dot(q10, x10, a00);
-    a01 = dot(q11, x10, a01);
-    const x11 = key(signed, v128.load32_splat(k1, 8), flip);
-    a10 = dot(q10, x11, a10);
-    a11 = dot(q11, x11, a11);
-    const x12 = key(signed, v128.load32_splat(k2, 8), flip);
-    a20 = dot(q10, x12, a20);
-    a21 = dot(q11, x12, a21);
-    const x13 = key(signed, v128.load32_splat(k3, 8), flip);
-    a30 = dot(q10, x13, a30);
-    a31 = dot(q11, x13, a31);
-    const q20 = v128.load(q, 64);
-    const q21 = v128.load(q, 80);
-    const x20 = key(signed, v128.load32_splat(k0, 12), flip);
-    a00 = dot(q20, x20, a00);
-    a01 = dot(q21, x20, a01);
-    const x21 = key(signed, v128.load32_splat(k1, 12), flip);
-    a10 = dot(q20, x21, a10);
-    a11 = dot(q21, x21, a11);
-    const x22 = key(signed, v128.load32_splat(k2, 12), flip);
-    a20 = dot(q20, x22, a20);
-    a21 = dot(q21, x22, a21);
-    const x23 = key(signed, v128.load32_splat(k3, 12), flip);
-    a30 = dot(q20, x23, a30);
-    a31 = dot(q21, x23, a31);
-    const q30 = v128.load(q, 96);
-    const q31 = v128.load(q, 112);
-    const x30 = key(signed, v128.load32_splat(k0, 16), flip);
-    a00 = dot(q30, x30, a00);
-    a01 = dot(q31, x30, a01);
-    const x31 = key(signed, v128.load32_splat(k1, 16), flip);
-    a10 = dot(q30, x31, a10);
-    a11 = dot(q31, x31, a11);
-    const x32 = key(signed, v128.load32_splat(k2, 16), flip);
-    a20 = dot(q30, x32, a20);
-    a21 = dot(q31, x32, a21);
-    const x33 = key(signed, v128.load32_splat(k3, 16), flip);
-    a30 = dot(q30, x33, a30);
-    a31 = dot(q31, x33, a31);
-    q += 128;
-    k0 += 16;
-    k1 += 16;
-    k2 += 16;
-    k3 += 16;
-  }
   const s0 = v128.load(y);
   const s1 = v128.load(y, 16);
-  const zero = f32x4.splat(0);
-  const b00 = madd(f32x4.convert_i32x4_s(a00), f32x4.mul(s0, f0), first ? zero : v128.load(s));
-  const b01 = madd(f32x4.convert_i32x4_s(a01), f32x4.mul(s1, f0), first ? zero : v128.load(s, 16));
-  const b10 = madd(f32x4.convert_i32x4_s(a10), f32x4.mul(s0, f1), first ? zero : v128.load(s, 32));
-  const b11 = madd(f32x4.convert_i32x4_s(a11), f32x4.mul(s1, f1), first ? zero : v128.load(s, 48));
-  const b20 = madd(f32x4.convert_i32x4_s(a20), f32x4.mul(s0, f2), first ? zero : v128.load(s, 64));
-  const b21 = madd(f32x4.convert_i32x4_s(a21), f32x4.mul(s1, f2), first ? zero : v128.load(s, 80));
-  const b30 = madd(f32x4.convert_i32x4_s(a30), f32x4.mul(s0, f3), first ? zero : v128.load(s, 96));
-  const b31 = madd(f32x4.convert_i32x4_s(a31), f32x4.mul(s1, f3), first ? zero : v128.load(s, 112));
-  v128.store(s, b00);
-  v128.store(s, b01, 16);
-  v128.store(s, b10, 32);
-  v128.store(s, b11, 48);
-  v128.store(s, b20, 64);
-  v128.store(s, b21, 80);
-  v128.store(s, b30, 96);
-  v128.store(s, b31, 112);
+  for (const end = offsets + 128; offsets < end; offsets += 16) {
+    const k0 = k + <usize>load<u32>(offsets);
+    const k1 = k + <usize>load<u32>(offsets, 4);
+    const k2 = k + <usize>load<u32>(offsets, 8);
+    const k3 = k + <usize>load<u32>(offsets, 12);
+    const a00 = half(signed, k0 + 4, q00, q10, q20, q30, c0, flip);
+    const b00 = half(signed, k0 + 20, q40, q50, q60, q70, zero, flip);
+    const a01 = half(signed, k0 + 4, q01, q11, q21, q31, c1, flip);
+    const b01 = half(signed, k0 + 20, q41, q51, q61, q71, zero, flip);
+    const f0 = v128.load32_splat(k0);
+    const t00 = madd(f32x4.convert_i32x4_s(i32x4.add(a00, b00)), f32x4.mul(s0, f0), first ? f32x4.splat(0) : v128.load(scores));
+    const t01 = madd(f32x4.convert_i32x4_s(i32x4.add(a01, b01)), f32x4.mul(s1, f0), first ? f32x4.splat(0) : v128.load(scores, 16));
+    v128.store(scores, t00);
+    v128.store(scores, t01, 16);
+    const a10 = half(signed, k1 + 4, q00, q10, q20, q30, c0, flip);
+    const b10 = half(signed, k1 + 20, q40, q50, q60, q70, zero, flip);
+    const a11 = half(signed, k1 + 4, q01, q11, q21, q31, c1, flip);
+    const b11 = half(signed, k1 + 20, q41, q51, q61, q71, zero, flip);
+    const f1 = v128.load32_splat(k1);
+    const t10 = madd(f32x4.convert_i32x4_s(i32x4.add(a10, b10)), f32x4.mul(s0, f1), first ? f32x4.splat(0) : v128.load(scores, 32));
+    const t11 = madd(f32x4.convert_i32x4_s(i32x4.add(a11, b11)), f32x4.mul(s1, f1), first ? f32x4.splat(0) : v128.load(scores, 48));
+    v128.store(scores, t10, 32);
+    v128.store(scores, t11, 48);
+    const a20 = half(signed, k2 + 4, q00, q10, q20, q30, c0, flip);
+    const b20 = half(signed, k2 + 20, q40, q50, q60, q70, zero, flip);
+    const a21 = half(signed, k2 + 4, q01, q11, q21, q31, c1, flip);
+    const b21 = half(signed, k2 + 20, q41, q51, q61, q71, zero, flip);
+    const f2 = v128.load32_splat(k2);
+    const t20 = madd(f32x4.convert_i32x4_s(i32x4.add(a20, b20)), f32x4.mul(s0, f2), first ? f32x4.splat(0) : v128.load(scores, 64));
+    const t21 = madd(f32x4.convert_i32x4_s(i32x4.add(a21, b21)), f32x4.mul(s1, f2), first ? f32x4.splat(0) : v128.load(scores, 80));
+    v128.store(scores, t20, 64);
+    v128.store(scores, t21, 80);
+    const a30 = half(signed, k3 + 4, q00, q10, q20, q30, c0, flip);
+    const b30 = half(signed, k3 + 20, q40, q50, q60, q70, zero, flip);
+    const a31 = half(signed, k3 + 4, q01, q11, q21, q31, c1, flip);
+    const b31 = half(signed, k3 + 20, q41, q51, q61, q71, zero, flip);
+    const f3 = v128.load32_splat(k3);
+    const t30 = madd(f32x4.convert_i32x4_s(i32x4.add(a30, b30)), f32x4.mul(s0, f3), first ? f32x4.splat(0) : v128.load(scores, 96));
+    const t31 = madd(f32x4.convert_i32x4_s(i32x4.add(a31, b31)), f32x4.mul(s1, f3), first ? f32x4.splat(0) : v128.load(scores, 112));
+    v128.store(scores, t30, 96);
+    v128.store(scores, t31, 112);
+    scores += 128;
+  }
 }
 
 // @ts-ignore: decorator
 @inline
 function score(signed: bool, scores: usize, strip: usize, k: usize, offsets: usize, blocks: i32, constants: usize): void {
   const flip = v128.load32_splat(constants, FLIP);
-  for (const end = offsets + 128; offsets < end; offsets += 16) {
-    let k0 = k + <usize>load<u32>(offsets);
-    let k1 = k + <usize>load<u32>(offsets, 4);
-    let k2 = k + <usize>load<u32>(offsets, 8);
-    let k3 = k + <usize>load<u32>(offsets, 12);
-    let y = strip;
-    block(signed, true, y, k0, k1, k2, k3, scores, flip);
-    for (let b = 1; b < blocks; b++) {
-      y += STRIP;
-      k0 += BLOCK;
-      k1 += BLOCK;
-      k2 += BLOCK;
-      k3 += BLOCK;
-      block(signed, false, y, k0, k1, k2, k3, scores, flip);
-    }
-    scores += 128;
+  block(signed, true, scores, strip, k, offsets, flip);
+  for (let b = 1; b < blocks; b++) {
+    strip += STRIP;
+    k += BLOCK;
+    block(signed, false, scores, strip, k, offsets, flip);
   }
 }
 
@@ -155,16 +121,20 @@ export function scoreSigned(scores: usize, strip: usize, k: usize, offsets: usiz
   score(true, scores, strip, k, offsets, blocks, constants);
 }
 
-/** A block of 32 rows' values, less 128; scales [8]: the largest of theirs. */
+/** A block of 32 rows' values, less 128; scales: [8] the largest of theirs, [32] theirs. */
 export function turnValues(target: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
-  let top: u32 = 0;
+  let scale = scales + 32;
   const flip = v128.load32_splat(constants, FLIP);
   for (const end = offsets + 128; offsets < end; offsets += 16) {
     const r0 = v + <usize>load<u32>(offsets);
     const r1 = v + <usize>load<u32>(offsets, 4);
     const r2 = v + <usize>load<u32>(offsets, 8);
     const r3 = v + <usize>load<u32>(offsets, 12);
-    top = max(max(top, max(load<u32>(r0), load<u32>(r1))), max(load<u32>(r2), load<u32>(r3)));
+    store<u32>(scale, load<u32>(r0));
+    store<u32>(scale, load<u32>(r1), 4);
+    store<u32>(scale, load<u32>(r2), 8);
+    store<u32>(scale, load<u32>(r3), 12);
+    scale += 16;
     for (let half: usize = 0; half < 2; half++) {
       const a = v128.xor(v128.load(r0 + (half << 4), 4), flip);
       const b = v128.xor(v128.load(r1 + (half << 4), 4), flip);
@@ -181,8 +151,17 @@ export function turnValues(target: usize, scales: usize, v: usize, offsets: usiz
       target += 64;
     }
   }
-  v128.store(scales, i32x4.splat(top));
-  v128.store(scales, i32x4.splat(top), 16);
+  largestOfAll(scales);
+}
+
+/** scales [8]: the largest of the 32 behind them. As integers: none is negative, and NaN is the largest of all. */
+export function largestOfAll(scales: usize): void {
+  let top = v128.load(scales, 32);
+  for (let at = scales + 48; at < scales + 160; at += 16) top = i32x4.max_u(top, v128.load(at));
+  top = i32x4.max_u(top, i32x4.shuffle(top, top, 2, 3, 0, 1));
+  top = i32x4.max_u(top, i32x4.shuffle(top, top, 1, 0, 3, 2));
+  v128.store(scales, top);
+  v128.store(scales, top, 16);
 }
 
 /**

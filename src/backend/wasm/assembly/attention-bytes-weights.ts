@@ -3,7 +3,7 @@
 // of the key's block of values, in steps of 1/16383 of the largest in the tile: 14 bits, which lie as two bytes of 7, what every relaxed dot product multiplies exactly.
 // The wide build fuses a pair where both loads come before both stores and no sum is used twice: that is why these are so many short passes.
 
-import { exp2Negative4, madd } from "./math";
+import { EXP2_LOWEST, exp2Negative4, exp2With, madd, one4, P2, ROUND } from "./math";
 
 /** Keys of a tile. */
 export const TILE: i32 = 32;
@@ -34,20 +34,30 @@ export const STATE_BYTES: usize = 128;
 export const NO_SCORE: f32 = -3e38;
 
 /** Scores to weights 2^(score - largest so far), in place, and what the state says of them; a NaN is passed over, its weight will be NaN. */
-export function weighTile(scores: usize, state: usize): void {
+// @ts-ignore: decorator
+@inline
+function weigh(sums: bool, scores: usize, state: usize): void {
   let a0 = v128.load(scores);
   let a1 = v128.load(scores, 16);
   let b0 = v128.load(scores, 32);
   let b1 = v128.load(scores, 48);
+  let c0 = v128.load(scores, 64);
+  let c1 = v128.load(scores, 80);
+  let d0 = v128.load(scores, 96);
+  let d1 = v128.load(scores, 112);
   const end = scores + 1024;
-  for (let row = scores + 64; row < end; row += 64) {
+  for (let row = scores + 128; row < end; row += 128) {
     a0 = f32x4.pmax(a0, v128.load(row));
     a1 = f32x4.pmax(a1, v128.load(row, 16));
     b0 = f32x4.pmax(b0, v128.load(row, 32));
     b1 = f32x4.pmax(b1, v128.load(row, 48));
+    c0 = f32x4.pmax(c0, v128.load(row, 64));
+    c1 = f32x4.pmax(c1, v128.load(row, 80));
+    d0 = f32x4.pmax(d0, v128.load(row, 96));
+    d1 = f32x4.pmax(d1, v128.load(row, 112));
   }
-  const peak0 = f32x4.pmax(a0, b0);
-  const peak1 = f32x4.pmax(a1, b1);
+  const peak0 = f32x4.pmax(f32x4.pmax(a0, b0), f32x4.pmax(c0, d0));
+  const peak1 = f32x4.pmax(f32x4.pmax(a1, b1), f32x4.pmax(c1, d1));
   const before0 = v128.load(state);
   const before1 = v128.load(state, 16);
   const top0 = f32x4.pmax(before0, peak0);
@@ -62,15 +72,53 @@ export function weighTile(scores: usize, state: usize): void {
   v128.store(state, ratio1, 80);
   v128.store(state, weight0, 96);
   v128.store(state, weight1, 112);
-  for (; scores < end; scores += 32) {
-    const w0 = exp2Negative4(f32x4.sub(v128.load(scores), top0));
-    const w1 = exp2Negative4(f32x4.sub(v128.load(scores, 16), top1));
+  const lowest = v128.load32_splat(EXP2_LOWEST);
+  const rounder = v128.load32_splat(ROUND);
+  const p0 = v128.load32_splat(P2);
+  const p1 = v128.load32_splat(P2, 4);
+  const p2 = v128.load32_splat(P2, 8);
+  const p3 = v128.load32_splat(P2, 12);
+  const p4 = v128.load32_splat(P2, 16);
+  const one = one4();
+  let even0 = f32x4.splat(0);
+  let even1 = f32x4.splat(0);
+  let odd0 = f32x4.splat(0);
+  let odd1 = f32x4.splat(0);
+  for (; scores < end; scores += 64) {
+    const w0 = exp2With(f32x4.sub(v128.load(scores), top0), lowest, rounder, p0, p1, p2, p3, p4, one);
+    const w1 = exp2With(f32x4.sub(v128.load(scores, 16), top1), lowest, rounder, p0, p1, p2, p3, p4, one);
     v128.store(scores, w0);
     v128.store(scores, w1, 16);
+    const x0 = exp2With(f32x4.sub(v128.load(scores, 32), top0), lowest, rounder, p0, p1, p2, p3, p4, one);
+    const x1 = exp2With(f32x4.sub(v128.load(scores, 48), top1), lowest, rounder, p0, p1, p2, p3, p4, one);
+    v128.store(scores, x0, 32);
+    v128.store(scores, x1, 48);
+    if (sums) {
+      even0 = f32x4.add(even0, w0);
+      even1 = f32x4.add(even1, w1);
+      odd0 = f32x4.add(odd0, x0);
+      odd1 = f32x4.add(odd1, x1);
+    }
+  }
+  if (sums) {
+    const sum0 = madd(v128.load(state, 32), v128.load(state, 64), f32x4.add(even0, odd0));
+    const sum1 = madd(v128.load(state, 48), v128.load(state, 80), f32x4.add(even1, odd1));
+    v128.store(state, sum0, 32);
+    v128.store(state, sum1, 48);
   }
 }
 
-/** Adds a tile's weights to the sums: even and odd keys each in order. */
+/** Weights of a tile that all its queries see, and their sums. */
+export function weighTile(scores: usize, state: usize): void {
+  weigh(true, scores, state);
+}
+
+/** Weights alone, where a query may not see a key. */
+export function weighTileCareful(scores: usize, state: usize): void {
+  weigh(false, scores, state);
+}
+
+/** What weighTile adds: even and odd keys each in order. */
 export function addWeights(state: usize, weights: usize): void {
   let a0 = v128.load(weights);
   let a1 = v128.load(weights, 16);
@@ -105,11 +153,11 @@ function rounded(careful: bool, weights: usize, scale: v128, inverse: v128, roun
 
 // @ts-ignore: decorator
 @inline
-function code(careful: bool, wide: bool, codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
+function code(careful: bool, wide: bool, codes: usize, weights: usize, state: usize, largest: usize, scales: usize, constants: usize): void {
   const tiny = v128.load32_splat(constants, TINY);
   const most = v128.load32_splat(constants, MOST);
-  const top0 = f32x4.pmax(f32x4.mul(v128.load(state, 96), v128.load(scales)), tiny);
-  const top1 = f32x4.pmax(f32x4.mul(v128.load(state, 112), v128.load(scales, 16)), tiny);
+  const top0 = f32x4.pmax(f32x4.mul(v128.load(state, 96), v128.load(largest)), tiny);
+  const top1 = f32x4.pmax(f32x4.mul(v128.load(state, 112), v128.load(largest, 16)), tiny);
   const step0 = f32x4.div(top0, most);
   const step1 = f32x4.div(top1, most);
   v128.store(codes, step0, 512);
@@ -119,11 +167,11 @@ function code(careful: bool, wide: bool, codes: usize, weights: usize, state: us
   const rounder = v128.load32_splat(constants, ROUNDER);
   const half = v128.load32_splat(constants, LOW_HALF);
   const seven = v128.load32_splat(constants, LOW_SEVEN);
-  for (const end = offsets + 128; offsets < end; offsets += 16) {
-    const s0 = v128.load32_splat(v + load<u32>(offsets));
-    const s1 = v128.load32_splat(v + load<u32>(offsets, 4));
-    const s2 = v128.load32_splat(v + load<u32>(offsets, 8));
-    const s3 = v128.load32_splat(v + load<u32>(offsets, 12));
+  for (const end = scales + 128; scales < end; scales += 16) {
+    const s0 = v128.load32_splat(scales);
+    const s1 = v128.load32_splat(scales, 4);
+    const s2 = v128.load32_splat(scales, 8);
+    const s3 = v128.load32_splat(scales, 12);
     const c00 = v128.and(rounded(careful, weights, s0, i0, rounder), half);
     const c01 = v128.and(rounded(careful, weights + 16, s0, i1, rounder), half);
     const c10 = rounded(careful, weights + 32, s1, i0, rounder);
@@ -166,38 +214,35 @@ function code(careful: bool, wide: bool, codes: usize, weights: usize, state: us
 export const STEPS: usize = 512;
 export const CODES_BYTES: usize = 544;
 
-/**
- * codes: [8 groups of 4 keys][8][4] of the high seven bits, then of the low seven. scales [8]: the largest scale that each query sees; v: the block's place in a row, offsets:
- * bytes from there to each of the 32 rows. Careful: a query may not see a key.
- */
-export function codeBytes(codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
-  code(false, false, codes, weights, state, scales, v, offsets, constants);
+/** codes: [8 groups of 4 keys][8][4] of the high seven bits, then of the low seven. largest [8]: the largest scale that each query sees; scales [32]. Careful: a query may not see a key. */
+export function codeBytes(codes: usize, weights: usize, state: usize, largest: usize, scales: usize, constants: usize): void {
+  code(false, false, codes, weights, state, largest, scales, constants);
 }
 
-export function codeBytesCareful(codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
-  code(true, false, codes, weights, state, scales, v, offsets, constants);
+export function codeBytesCareful(codes: usize, weights: usize, state: usize, largest: usize, scales: usize, constants: usize): void {
+  code(true, false, codes, weights, state, largest, scales, constants);
 }
 
 /** The same for plain SIMD: [16 pairs of keys][8][2] of 16 bits. */
-export function codeWords(codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
-  code(false, true, codes, weights, state, scales, v, offsets, constants);
+export function codeWords(codes: usize, weights: usize, state: usize, largest: usize, scales: usize, constants: usize): void {
+  code(false, true, codes, weights, state, largest, scales, constants);
 }
 
-export function codeWordsCareful(codes: usize, weights: usize, state: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
-  code(true, true, codes, weights, state, scales, v, offsets, constants);
+export function codeWordsCareful(codes: usize, weights: usize, state: usize, largest: usize, scales: usize, constants: usize): void {
+  code(true, true, codes, weights, state, largest, scales, constants);
 }
 
-/** scales[lane]: the largest of the first counts[lane] - done rows' scales, as integers: none is negative, and NaN is the largest of all. */
-export function largestScales(scales: usize, v: usize, offsets: usize, counts: usize, lanes: i32, done: i32): void {
+/** largest[lane]: the largest of the first counts[lane] - done of 32 scales, as integers: none is negative, and NaN is the largest of all. */
+export function largestScales(largest: usize, scales: usize, counts: usize, lanes: i32, done: i32): void {
   let known: i32 = -1;
   let top: u32 = 0;
   for (let lane: usize = 0; lane < <usize>lanes; lane++) {
     const seen = max(0, min(TILE, load<i32>(counts + (lane << 2)) - done));
     if (seen != known) {
       top = 0;
-      for (let j = 0; j < seen; j++) top = max(top, load<u32>(v + <usize>load<u32>(offsets + (<usize>j << 2))));
+      for (let j = 0; j < seen; j++) top = max(top, load<u32>(scales + (<usize>j << 2)));
       known = seen;
     }
-    store<u32>(scales + (lane << 2), top);
+    store<u32>(largest + (lane << 2), top);
   }
 }

@@ -1,7 +1,7 @@
 // attention-bytes-tiles.ts without a dot product of bytes: products of 16-bit integers, two to a 32-bit sum. For plain SIMD, and where the relaxed dot product is exact for 7
 // bits only. Queries lie 16 bits wide (packed-rows.ts), codes as pairs of 14 bits, values as [16 pairs of keys][32 numbers][2]. Same sums, same chain.
 
-import { addTo } from "./attention-bytes-tiles";
+import { addTo, largestOfAll } from "./attention-bytes-tiles";
 import { FLIP, STEPS } from "./attention-bytes-weights";
 import { madd } from "./math";
 
@@ -56,12 +56,14 @@ export function scoreWords(scores: usize, strip: usize, k: usize, offsets: usize
 
 /** turnValues. */
 export function turnWords(target: usize, scales: usize, v: usize, offsets: usize, constants: usize): void {
-  let top: u32 = 0;
+  let scale = scales + 32;
   const flip = v128.load32_splat(constants, FLIP);
   for (const end = offsets + 128; offsets < end; offsets += 8) {
     const r0 = v + <usize>load<u32>(offsets);
     const r1 = v + <usize>load<u32>(offsets, 4);
-    top = max(top, max(load<u32>(r0), load<u32>(r1)));
+    store<u32>(scale, load<u32>(r0));
+    store<u32>(scale, load<u32>(r1), 4);
+    scale += 8;
     for (let half: usize = 0; half < 32; half += 16) {
       const a = v128.xor(v128.load(r0 + half, 4), flip);
       const b = v128.xor(v128.load(r1 + half, 4), flip);
@@ -74,8 +76,7 @@ export function turnWords(target: usize, scales: usize, v: usize, offsets: usize
       target += 64;
     }
   }
-  v128.store(scales, i32x4.splat(top));
-  v128.store(scales, i32x4.splat(top), 16);
+  largestOfAll(scales);
 }
 
 /** mixBytes, lane by lane. */

@@ -5,15 +5,16 @@
 // Arguments: attention's up to vHeadStride, then pages, slot, tables, tableStride, pageSize, rowsPerUnit, groupsPerUnit, chunksPerUnit, way, kBlocks, vBlocks (of 32 numbers that
 // a head touches at most), records (0: merged in place), scratch, scratchStride. Row strides count words of the stored row, head strides its numbers.
 
-import { AHEAD, placeRows, PLACES_BYTES, setAhead } from "./attention-bytes-rows";
+import { AHEAD_BYTES, beginAhead, placeRows, PLACES_BYTES, setAhead } from "./attention-bytes-rows";
 import { CHUNK, chunksOf, finish, join, recordBytes } from "./attention-bytes-merge";
 import { bound, isEmpty, keysAtMost, leaveEmpty, pagedRow, runEnd } from "./attention-ranges";
 import { mixBytes, scoreSigned, scoreUnsigned, turnValues } from "./attention-bytes-tiles";
 import {
-  addWeights, codeBytes, codeBytesCareful, CODES_BYTES, codeWords, codeWordsCareful, CONSTANT_BYTES, largestScales, NO_SCORE, STATE_BYTES, TILE, weighTile, writeConstants,
+  addWeights, codeBytes, codeBytesCareful, CODES_BYTES, codeWords, codeWordsCareful, CONSTANT_BYTES, largestScales, NO_SCORE, STATE_BYTES, TILE, weighTile, weighTileCareful,
+  writeConstants,
 } from "./attention-bytes-weights";
 import { mixWords, scoreWords, turnWords } from "./attention-bytes-widen";
-import { claim } from "./control";
+import { own } from "./control";
 import { roundRow, stripBlockBytes } from "./packed-rows";
 
 /** Ways of the products, see ../attention.ts. */
@@ -21,13 +22,15 @@ const SIGNED: i32 = 1;
 const WIDEN: i32 = 2;
 const LANES: i32 = 8;
 const BLOCK: usize = 36;
+/** Bytes of the scales of a block of values, see turnValues. */
+const SCALES: usize = 160;
 const LOG2E: f32 = 1.4426950408889634;
 
 /** Bytes of a tile's intermediates: scores, codes, scales, values; or a query. */
 // @ts-ignore: decorator
 @inline
 function tileBytes(kBlocks: i32, vBlocks: i32): usize {
-  return 1600 + <usize>max(128 * kBlocks, 2080 * vBlocks);
+  return 2144 + <usize>max(128 * kBlocks, 2208 * vBlocks);
 }
 
 export function attentionBytes(p: usize, thread: i32, threads: i32): void {
@@ -47,9 +50,13 @@ export function attentionBytes(p: usize, thread: i32, threads: i32): void {
   const units = ((R + rowsPerUnit - 1) / rowsPerUnit) * groupParts * chunkParts;
   const scratch = <usize>load<u32>(p, 120) + <usize>thread * <usize>load<u32>(p, 124);
   writeConstants(scratch);
+  beginAhead(scratch + CONSTANT_BYTES);
   // The rows and heads whose queries lie rounded in this scratch. Units that follow each other differ in their chunks alone, and those ascend: where one had no keys, later ones have none.
   let rounded: i32 = -1;
-  for (let unit = claim(); unit < units; unit = claim()) {
+  for (let turn = 0; ; turn++) {
+    // A thread's chunks follow each other, so the next one's keys are looked at in time.
+    const unit = own(units, thread, threads, turn);
+    if (unit >= units) return;
     const chunk = (unit % chunkParts) * chunksPerUnit;
     const g = ((unit / chunkParts) % groupParts) * groupsPerUnit;
     const groups = min(groupsPerUnit, G - g);
@@ -84,13 +91,13 @@ function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: 
   const stripBytes = <usize>kBlocks * stripBlockBytes(LANES, way == WIDEN);
   const sumsBytes = <usize>vBlocks << 10;
   // Scratch of a thread; ../attention.ts counts the same.
-  const offsets = constants + CONSTANT_BYTES;
-  const tile = offsets + PLACES_BYTES;
+  const ahead = constants + CONSTANT_BYTES;
+  const tile = ahead + AHEAD_BYTES + 2 * PLACES_BYTES;
   const counts = tile + tileBytes(kBlocks, vBlocks);
   const strips = counts + <usize>room * 32;
   const states = strips + <usize>(groups * room) * stripBytes;
   const sums = states + <usize>(groups * room) * STATE_BYTES;
-  const own = sums + <usize>(groups * room) * sumsBytes;
+  const merged = sums + <usize>(groups * room) * sumsBytes;
 
   const n = rows * perGroup;
   const from = bound(load<i32>(<usize>load<u32>(p, 20) + (<usize>r << 2)), 0, most - 1);
@@ -116,14 +123,18 @@ function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: 
     }
     memory.fill(sums, 0, <usize>(groups * blocks) * sumsBytes);
     const stop = min(keys, (chunk + 1) * CHUNK);
+    let places = ahead + AHEAD_BYTES;
+    placeRows(p, places, r, from + chunk * CHUNK, min(TILE, stop - chunk * CHUNK));
     for (let done = chunk * CHUNK; done < stop; done += TILE) {
-      placeRows(p, offsets, r, from + done, min(TILE, stop - done));
-      const ahead = done + TILE;
-      setAhead(p, offsets, r, from + ahead, records == 0 ? 0 : min(TILE, (chunk + 1 == chunkEnd ? stop : keys) - ahead));
+      const next = 2 * (ahead + AHEAD_BYTES) + PLACES_BYTES - places;
+      const left = min(TILE, keys - done - TILE);
+      if (left > 0) placeRows(p, next, r, from + done + TILE, left);
+      setAhead(p, ahead, next, records != 0 && left == TILE);
       for (let j = 0; j < groups; j++) {
         const b = <usize>(j * blocks);
-        attendTile(p, constants, strips + b * stripBytes, states + b * STATE_BYTES, sums + b * sumsBytes, n, g + j, done, done + TILE <= least);
+        attendTile(p, constants, places, strips + b * stripBytes, states + b * STATE_BYTES, sums + b * sumsBytes, n, g + j, done, done + TILE <= least);
       }
+      places = next;
     }
     for (let j = 0; j < groups; j++) {
       for (let i = 0; i < n; i++) {
@@ -132,14 +143,14 @@ function attendRun(p: usize, constants: usize, most: i32, r: i32, rows: i32, g: 
         const lane = <usize>(i % LANES);
         const state = states + b * STATE_BYTES + (lane << 2);
         const cell = <usize>((r + i / perGroup) * H + (g + j) * perGroup + i % perGroup);
-        const place = records == 0 ? own + <usize>(j * n + i) * size : records + (cell * <usize>allChunks + <usize>chunk) * size;
+        const place = records == 0 ? merged + <usize>(j * n + i) * size : records + (cell * <usize>allChunks + <usize>chunk) * size;
         join(place, load<f32>(state), load<f32>(state, 32), sums + b * sumsBytes + lane * (<usize>vBlocks << 7), vBlocks, records != 0 || chunk == 0);
       }
     }
   }
   if (records != 0) return;
   for (let j = 0; j < groups; j++) {
-    for (let i = 0; i < n; i++) finish(p, own + <usize>(j * n + i) * size, r + i / perGroup, (g + j) * perGroup + i % perGroup);
+    for (let i = 0; i < n; i++) finish(p, merged + <usize>(j * n + i) * size, r + i / perGroup, (g + j) * perGroup + i % perGroup);
   }
 }
 
@@ -169,16 +180,16 @@ function roundQueries(p: usize, strips: usize, row: usize, r: i32, n: i32, g: i3
 }
 
 /** One tile, `done` keys behind the first, for the n queries of key head g. */
-function attendTile(p: usize, constants: usize, strips: usize, states: usize, sums: usize, n: i32, g: i32, done: i32, isWhole: bool): void {
+function attendTile(p: usize, constants: usize, offsets: usize, strips: usize, states: usize, sums: usize, n: i32, g: i32, done: i32, isWhole: bool): void {
   const way = load<i32>(p, 104);
   const kBlocks = load<i32>(p, 108);
   const vBlocks = load<i32>(p, 112);
-  const offsets = constants + CONSTANT_BYTES;
-  const tile = offsets + PLACES_BYTES;
+  const ahead = constants + CONSTANT_BYTES;
+  const tile = ahead + AHEAD_BYTES + 2 * PLACES_BYTES;
   const codes = tile + 1024;
-  const own = codes + CODES_BYTES;
-  const scales = own + 32;
-  const values = scales + (<usize>vBlocks << 5);
+  const seen = codes + 2 * CODES_BYTES;
+  const scales = seen + 32;
+  const values = scales + <usize>vBlocks * SCALES;
   const counts = tile + tileBytes(kBlocks, vBlocks);
   const vHead = g * load<i32>(p, 68);
   const k = <usize>load<u32>(p, 12) + <usize>(g * load<i32>(p, 60) >> 5) * BLOCK;
@@ -187,39 +198,41 @@ function attendTile(p: usize, constants: usize, strips: usize, states: usize, su
   const vTouched = touched(vHead, load<i32>(p, 48));
   const stripBytes = <usize>kBlocks * stripBlockBytes(LANES, way == WIDEN);
   const width = <usize>vBlocks << 7;
-  for (let b: usize = 0; b < <usize>vTouched; b++) {
-    if (way == WIDEN) turnWords(values + (b << 11), scales + (b << 5), v + b * BLOCK, offsets + 128, constants);
-    else turnValues(values + (b << 10), scales + (b << 5), v + b * BLOCK, offsets + 128, constants);
-  }
+  let isTurned = false;
   for (let c = 0; c < n; c += LANES) {
     const lanes = min(LANES, n - c);
     let least = TILE;
     let most = isWhole ? TILE : 0;
     for (let i = c; !isWhole && i < c + lanes; i++) {
-      const seen = bound(load<i32>(counts + (<usize>i << 2)) - done, 0, TILE);
-      least = min(least, seen);
-      most = max(most, seen);
+      const count = bound(load<i32>(counts + (<usize>i << 2)) - done, 0, TILE);
+      least = min(least, count);
+      most = max(most, count);
     }
     if (most > 0) {
       if (way == WIDEN) scoreWords(tile, strips, k, offsets, kTouched);
       else if (way == SIGNED) scoreSigned(tile, strips, k, offsets, kTouched, constants);
       else scoreUnsigned(tile, strips, k, offsets, kTouched, constants);
+      // Between the scores and what waits for the last of them.
+      for (let b: usize = 0; !isTurned && b < <usize>vTouched; b++) {
+        if (way == WIDEN) turnWords(values + (b << 11), scales + b * SCALES, v + b * BLOCK, offsets + 128, constants);
+        else turnValues(values + (b << 10), scales + b * SCALES, v + b * BLOCK, offsets + 128, constants);
+      }
+      isTurned = true;
       const careful = least < TILE;
-      if (careful) hide(tile, counts + (<usize>c << 2), lanes, done, NO_SCORE);
-      weighTile(tile, states);
-      if (careful) hide(tile, counts + (<usize>c << 2), lanes, done, 0);
-      addWeights(states, tile);
-      for (let b: usize = 0; b < <usize>vTouched; b++) {
-        const at = v + b * BLOCK;
-        if (careful) largestScales(own, at, offsets + 128, counts + (<usize>c << 2), lanes, done);
-        if (way == WIDEN) {
-          if (careful) codeWordsCareful(codes, tile, states, own, at, offsets + 128, constants);
-          else codeWords(codes, tile, states, scales + (b << 5), at, offsets + 128, constants);
-          mixWords(sums + (b << 7), width, codes, values + (b << 11), states + 64, lanes);
-        } else {
-          if (careful) codeBytesCareful(codes, tile, states, own, at, offsets + 128, constants);
-          else codeBytes(codes, tile, states, scales + (b << 5), at, offsets + 128, constants);
-          mixBytes(sums + (b << 7), width, codes, values + (b << 10), states + 64, lanes, offsets + AHEAD);
+      if (careful) {
+        hide(tile, counts + (<usize>c << 2), lanes, done, NO_SCORE);
+        weighTileCareful(tile, states);
+        hide(tile, counts + (<usize>c << 2), lanes, done, 0);
+        addWeights(states, tile);
+      } else weighTile(tile, states);
+      // A block is coded while the one before it is not yet multiplied, so that neither waits for the other.
+      for (let b = 0; b <= vTouched; b++) {
+        if (b < vTouched) encode(way, careful, codes + <usize>(b & 1) * CODES_BYTES, tile, states, seen, scales + <usize>b * SCALES, counts + (<usize>c << 2), lanes, done, constants);
+        if (b > 0) {
+          const before = <usize>(b - 1);
+          const given = codes + (before & 1) * CODES_BYTES;
+          if (way == WIDEN) mixWords(sums + (before << 7), width, given, values + (before << 11), states + 64, lanes);
+          else mixBytes(sums + (before << 7), width, given, values + (before << 10), states + 64, lanes, ahead);
         }
       }
     }
@@ -227,6 +240,19 @@ function attendTile(p: usize, constants: usize, strips: usize, states: usize, su
     states += STATE_BYTES;
     sums += width << 3;
   }
+}
+
+/** Codes of a block of values. */
+function encode(
+  way: i32, careful: bool, codes: usize, tile: usize, states: usize, seen: usize, scales: usize, counts: usize, lanes: i32, done: i32, constants: usize,
+): void {
+  const all = scales + 32;
+  if (careful) {
+    largestScales(seen, all, counts, lanes, done);
+    if (way == WIDEN) codeWordsCareful(codes, tile, states, seen, all, constants);
+    else codeBytesCareful(codes, tile, states, seen, all, constants);
+  } else if (way == WIDEN) codeWords(codes, tile, states, scales, all, constants);
+  else codeBytes(codes, tile, states, scales, all, constants);
 }
 
 /** Blocks of 32 that D numbers from `element` on lie in. */

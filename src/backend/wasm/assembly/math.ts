@@ -29,7 +29,7 @@ export function maxLanes(x: v128): f32 {
  */
 const TABLE: usize = 1024;
 /** 1.5·2^23: adding it to a small number rounds that to an integer, which then stands in the low bits. */
-const ROUND: usize = TABLE;
+export const ROUND: usize = TABLE;
 const ONE: usize = TABLE + 4;
 const LOG2E: usize = TABLE + 8;
 /** ln 2 in two parts: the first has few bits, so that n·part is exact. */
@@ -42,9 +42,9 @@ const NORMAL_LOWEST: usize = TABLE + 32;
 /** The polynomial, highest degree first. */
 const P: usize = TABLE + 36;
 
-const EXP2_LOWEST: usize = TABLE + 60;
+export const EXP2_LOWEST: usize = TABLE + 60;
 /** The polynomial of 2^x, highest degree first, without its last coefficient 1: least largest relative error on -0.5 .. 0.5, 9.2e-8. */
-const P2: usize = TABLE + 64;
+export const P2: usize = TABLE + 64;
 
 /** Writes the constants; every thread writes the same. */
 export function prepare(): void {
@@ -138,14 +138,24 @@ function power2(n: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function exp2Negative4(x: v128): v128 {
-  const limited = f32x4.pmax(x, v128.load32_splat(EXP2_LOWEST));
-  const shifted = f32x4.add(limited, v128.load32_splat(ROUND));
-  const r = f32x4.sub(limited, f32x4.sub(shifted, v128.load32_splat(ROUND)));
-  let p = madd(v128.load32_splat(P2), r, v128.load32_splat(P2, 4));
-  p = madd(p, r, v128.load32_splat(P2, 8));
-  p = madd(p, r, v128.load32_splat(P2, 12));
-  p = madd(p, r, v128.load32_splat(P2, 16));
-  return f32x4.mul(madd(p, r, one4()), power2(shifted));
+  const p0 = v128.load32_splat(P2);
+  const p1 = v128.load32_splat(P2, 4);
+  const p2 = v128.load32_splat(P2, 8);
+  const p3 = v128.load32_splat(P2, 12);
+  const p4 = v128.load32_splat(P2, 16);
+  return exp2With(x, v128.load32_splat(EXP2_LOWEST), v128.load32_splat(ROUND), p0, p1, p2, p3, p4, one4());
+}
+
+/** The same with the constants given, for loops that keep them in registers: a load from shared memory is never moved out of a loop that stores. */
+// @ts-ignore: decorator
+@inline
+export function exp2With(x: v128, lowest: v128, rounder: v128, p0: v128, p1: v128, p2: v128, p3: v128, p4: v128, one: v128): v128 {
+  const limited = f32x4.pmax(x, lowest);
+  const shifted = f32x4.add(limited, rounder);
+  const r = f32x4.sub(limited, f32x4.sub(shifted, rounder));
+  const p = madd(madd(madd(madd(madd(p0, r, p1), r, p2), r, p3), r, p4), r, one);
+  // p·2^n: n is added to the exponent. The result is never below 2^-126, and the low bits of a NaN that arithmetic makes are 0.
+  return i32x4.add(p, i32x4.shl(shifted, 23));
 }
 
 // @ts-ignore: decorator
