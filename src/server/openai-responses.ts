@@ -77,9 +77,7 @@ export async function responses(call: Call<ResponsesRequest>): Promise<Response>
     work.model.generationConfig,
   );
   const head = { id: newId("resp_"), object: "response", created_at: unixTime(), model: work.model.name, temperature, top_p: topP ?? 1 };
-  if (body.stream) return work.stream(events(body, head), { comment: ": keep-alive
-
-" });
+  if (body.stream) return work.stream(events(body, head), { comment: ": keep-alive\n\n" });
   const whole = await work.whole(async () => {
     const blocks = new Blocks();
     for await (const { batch } of work.batches()) blocks.push(batch.deltas);
