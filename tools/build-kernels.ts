@@ -102,10 +102,11 @@ export async function buildKernels(): Promise<void> {
   mkdirSync(`${root}/${out}`, { recursive: true });
   writeFileSync(`${root}/${out}/entry.ts`, entryText());
   const [relaxed, simd128] = [await compile(true), await compile(false)];
+  // With their type written down: else TypeScript's declarations repeat the whole text as one.
   const text = [
     "// Made by tools/build-kernels.ts: the compiled kernels.",
-    `export const relaxed = "${Buffer.from(relaxed).toString("base64")}";`,
-    `export const simd128 = "${Buffer.from(simd128).toString("base64")}";`,
+    `export const relaxed: string = "${Buffer.from(relaxed).toString("base64")}";`,
+    `export const simd128: string = "${Buffer.from(simd128).toString("base64")}";`,
     "",
   ].join("\n");
   writeFileSync(`${root}/${out}/modules.ts`, text);
@@ -118,7 +119,7 @@ async function writeResults(): Promise<void> {
   const words = await recordResults(openReference({ precision: "f32" }));
   const text = [
     "// Made by tools/build-kernels.ts: what the reference gives for each trial of the self-test.",
-    `export const referenceResults = "${Buffer.from(words.buffer).toString("base64")}";`,
+    `export const referenceResults: string = "${Buffer.from(words.buffer).toString("base64")}";`,
     "",
   ].join("\n");
   writeFileSync(`${root}/${out}/reference-results.ts`, text);
