@@ -2,6 +2,7 @@
 // calls when it opens; none of them knows of steps.
 
 import type { Device } from "../backend/backend.ts";
+import { quote } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import { isJsonObject } from "../core/json.ts";
 import { Ledger, type LedgerState } from "../cost/ledger.ts";
@@ -58,4 +59,19 @@ export async function openSavedTensors(saved: SavedCheckpoint): Promise<SavedTen
       await reference?.close();
     },
   };
+}
+
+/** Which kernels compute: builds round differently (relaxed SIMD fuses multiply and add where the machine does). */
+export function kernelsOf({ info }: Device): string {
+  return `${info.name} ${info.build}`;
+}
+
+/** A resume on other kernels is allowed, but is no longer bit for bit the run that was never stopped. */
+export function warnOfOtherKernels(saved: SavedCheckpoint | undefined, device: Device, onWarning?: (text: string) => void): void {
+  const before = isJsonObject(saved?.timing) ? saved.timing.device : undefined;
+  const now = kernelsOf(device);
+  if (typeof before !== "string" || before === now) return;
+  onWarning?.(
+    `the run was computed by ${quote(before)} so far and goes on with ${quote(now)}: its numbers will differ in their last digits`,
+  );
 }

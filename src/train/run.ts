@@ -18,7 +18,7 @@ import { sha256 } from "./manifest.ts";
 import { AdamW, nonFinite } from "./optimizer.ts";
 import { defineRecipe, openStage, type Recipe, type RecipeInput } from "./recipe.ts";
 import { openRunFolder, type RunFolder } from "./run-folder.ts";
-import { completeConfig, openLedger, openSavedTensors, readModel, type SavedTensors } from "./run-parts.ts";
+import { completeConfig, kernelsOf, openLedger, openSavedTensors, readModel, type SavedTensors, warnOfOtherKernels } from "./run-parts.ts";
 import type { StageContext, StageRunner } from "./stage.ts";
 import { openTask, type TrainingTask } from "./task-table.ts";
 import { makeTokenizer, openTokenizer, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-setup.ts";
@@ -132,6 +132,7 @@ class Run {
     const random = new Random(recipe.seed);
     const task = recipe.task ? openTask(recipe.task) : undefined;
     const { saved } = folder;
+    warnOfOtherKernels(saved, device, options.onWarning);
     const files = saved
       ? await readTokenizerFiles(host.files, saved.path)
       : await makeTokenizer(host.files, recipe.tokenizer, task, random.fork("tokenizer"));
@@ -328,7 +329,7 @@ class Run {
         stageEnds: this.#stageEnds,
         logs: { "metrics.jsonl": log.length("metrics.jsonl"), "samples.jsonl": log.length("samples.jsonl") },
       },
-      timing: { length: log.length("timing.jsonl"), ledger: this.#ledger.state as unknown as JsonValue },
+      timing: { length: log.length("timing.jsonl"), ledger: this.#ledger.state as unknown as JsonValue, device: kernelsOf(device) },
     });
     await pruneCheckpoints(host.files, checkpoints, this.#step, this.#recipe.keepCheckpoints, this.#stageEnds);
   }

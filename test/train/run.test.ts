@@ -234,6 +234,25 @@ test("R14: a run of an older version, whose states are of format 1 and whose rec
   expect(metricsOf(out)).toBe(metricsOf(unbroken));
 });
 
+test("R20, N12: a checkpoint says which kernels computed it; others go on with a warning, close but not the same", async () => {
+  const [unbroken, out] = [fresh(), fresh()];
+  await run(short, unbroken);
+  await runAndCrash(short, out, 4);
+  const newest = join(out, "checkpoints", "checkpoint-4");
+  const { device: kernels } = JSON.parse(
+    readFileSync(join(existsSync(newest) ? newest : join(out, "checkpoints", "checkpoint-2"), "timing.json"), "utf8"),
+  );
+  expect(kernels).toBe("reference f32");
+  const warnings: string[] = [];
+  const onWarning = (text: string) => void warnings.push(text);
+  const wasm = await openDevice(nodeHost(), { device: "cpu", build: "simd128", threads: 1 });
+  await run(short, out, { resume: true, device: wasm, onWarning });
+  await wasm.close();
+  expect(warnings).toEqual([expect.stringMatching(/computed by "reference f32" so far and goes on with "wasm simd128"/)]);
+  const [theirs, ours] = [rowsOf(unbroken), rowsOf(out)];
+  for (const [i, { loss, stage }] of ours.entries()) if (stage !== "grpo") expect(Math.abs(loss / theirs[i].loss - 1)).toBeLessThan(1e-3);
+});
+
 describe("damage", () => {
   /** Bytes of one file of the newest checkpoint, changed. */
   const damages: [string, (folder: string) => void][] = [
