@@ -69,26 +69,28 @@ export async function benchModel(
   const total = repeats * ((prompt > 0 ? 1 : 0) + (gen > 0 ? 1 : 0)) + 1;
   let done = 0;
 
-  /** Seconds until the first token of all sequences, and from there to the last. */
-  async function run(length: number, maxTokens: number): Promise<{ first: number; rest: number }> {
+  /** Seconds until the first token of all sequences, one for each prompt, and from there to the last. */
+  async function run(prompts: readonly number[][], maxTokens: number): Promise<{ first: number; rest: number }> {
     const start = now();
     let first = 0;
     let waiting = parallel;
     const onToken = () => {
       if (first === 0 && --waiting === 0) first = now();
     };
-    const request = () => ({ ids: ids(length), maxTokens, sampling: { temperature: 0 } });
     let seen = 0;
     await Promise.all(
-      Array.from({ length: parallel }, () => {
+      prompts.map((prompt) => {
         let isNew = true;
-        return engine.submit(request(), {
-          onToken: () => {
-            if (isNew) onToken();
-            isNew = false;
-            seen++;
+        return engine.submit(
+          { ids: prompt, maxTokens, sampling: { temperature: 0 } },
+          {
+            onToken: () => {
+              if (isNew) onToken();
+              isNew = false;
+              seen++;
+            },
           },
-        });
+        );
       }),
     );
     onProgress(++done, total);
@@ -96,7 +98,10 @@ export async function benchModel(
   }
 
   try {
-    await run(Math.max(1, Math.min(prompt, 32)), 2); // packs what is packed once
+    const fresh = (length: number) => Array.from({ length: parallel }, () => ids(length));
+    await run(fresh(Math.max(1, Math.min(prompt, 32))), 2); // packs what is packed once
+    // The generations begin after the same ids: all but the first find their keys in the cache, so that a deep context is computed once.
+    const context = fresh(Math.max(depth, 1));
     const prefill: number[] = [];
     const decode: number[] = [];
     const limits: number[] = [];
@@ -105,8 +110,8 @@ export async function benchModel(
       // Again for each repeat, as much as a step reads: what a shared machine gives changes by the minute, and the cache hides small probes.
       const limit = await model.device.measureLimits?.(now, 64 * Math.ceil(Math.min(Math.max(weights_bytes, 2 ** 26), 2 ** 30) / 64));
       if (limit) limits.push(limit.read_gb_s);
-      if (prompt > 0) prefill.push((prompt * parallel) / (await run(prompt, 1)).first);
-      if (gen > 0) decode.push(((gen - 1) * parallel) / (await run(Math.max(depth, 1), gen)).rest);
+      if (prompt > 0) prefill.push((prompt * parallel) / (await run(fresh(prompt), 1)).first);
+      if (gen > 0) decode.push(((gen - 1) * parallel) / (await run(context, gen)).rest);
     }
     const { name, build, threads } = model.device.info;
     const tok_s = gen > 0 ? median(decode) : undefined;

@@ -98,7 +98,7 @@ function lines(at: usize, done: usize): u32 {
   return load<u32>(line) ^ load<u32>(line, 64);
 }
 
-/** Reads the next two lines of each page. Less often and more at a time is slower (4, 8, 16 lines: 6, 10, 27 % of attention), and so is one line. */
+/** Reads the next two lines of each page. Less often and more at a time is slower (4, 8, 16 lines: 6, 10, 27 % of attention), and so is one line more often (8 %). */
 // @ts-ignore: decorator
 @inline
 export function lookAhead(ahead: usize): void {

