@@ -164,7 +164,7 @@ function markdown(input: ReportInput, plots: ReadonlySet<string>): string {
     `- **Command**: ${code(input.command)} (seed ${input.seed})`,
     `- **Machine**: ${input.machine}; peak memory ${Math.round(results.peak_rss_mb)} MB`,
     `- **Model**: ${input.model}; saved in ${code(results.checkpoint)}`,
-    `- **Steps**: ${results.steps.toLocaleString("en-US")}, of which ${results.skipped} skipped because a loss or gradient was not finite; none taken back (a run never is: it ends)`,
+    `- **Steps**: ${results.steps.toLocaleString("en-US")}, of which ${results.skipped} skipped because a loss or gradient was not finite; no rollbacks (a run that comes apart ends)`,
     `- **Cost**: ${input.costLine}`,
     "",
     "## Accuracy",
