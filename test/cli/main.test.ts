@@ -1,35 +1,8 @@
 import { expect, test } from "vitest";
 import { cli, expectUsage } from "./cli.ts";
 
-test("without arguments: the help, exit 0", async () => {
-  const ran = await cli([]);
-  expect(ran).toMatchObject({ code: 0, err: "" });
-  for (const verb of [
-    "run",
-    "train",
-    "eval",
-    "bench",
-    "logits",
-    "tokenize",
-    "inspect",
-    "doctor",
-    "speedrun",
-    "pull",
-    "ls",
-    "rm",
-    "quantize",
-    "convert",
-    "perplexity",
-  ]) {
-    expect(ran.out).toMatch(new RegExp(`^ {2}${verb} +\\S`, "m"));
-  }
-});
-
-test("--version prints package.json's", async () => {
-  expect(await cli(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
-});
-
-test.each([
+/** Verbs that can print one JSON document. */
+const documents = [
   "speedrun",
   "run",
   "train",
@@ -44,7 +17,21 @@ test.each([
   "quantize",
   "convert",
   "perplexity",
-])("help of %s has examples, in both spellings", async (verb) => {
+];
+
+test("without arguments: the help, exit 0", async () => {
+  const ran = await cli([]);
+  expect(ran).toMatchObject({ code: 0, err: "" });
+  for (const verb of [...documents, "bench", "chat", "serve", "prompt"]) {
+    expect(ran.out).toMatch(new RegExp(`^ {2}${verb} +\\S`, "m"));
+  }
+});
+
+test("--version prints package.json's", async () => {
+  expect(await cli(["--version"])).toMatchObject({ code: 0, out: "0.1.0\n" });
+});
+
+test.each(documents)("help of %s has examples, in both spellings", async (verb) => {
   const [flag, word] = await Promise.all([cli([verb, "--help"]), cli(["help", verb])]);
   expect(flag.out).not.toMatch(/default:\s(\[\]|\{\}|false)/);
   expect(flag).toMatchObject({ code: 0, err: "" });
