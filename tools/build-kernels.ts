@@ -18,37 +18,54 @@ function entryText(): string {
     imports.set(file, [...(imports.get(file) ?? []), name]);
   }
   const lines = ["// Made by tools/build-kernels.ts from the command table. The dispatcher of all threads.", ""];
-  lines.push('import { awaitCall, awaitList, barrier, CALLED, DONE, QUEUE, STOP, setPatience } from "../assembly/control";');
+  lines.push(
+    'import { awaitCall, awaitList, barrier, CALLED, DONE, join, openBarrier, QUEUE, STOP, setPatience } from "../assembly/control";',
+  );
   for (const [file, names] of imports) lines.push(`import { ${names.join(", ")} } from "../assembly/${file}";`);
   for (const file of keptApart) lines.push(`export * from "../assembly/${file}";`);
   lines.push("", 'export { prepare } from "../assembly/math";');
-  lines.push("", "function run(list: usize, end: usize, thread: i32, threads: i32): void {", "  while (list < end) {");
-  lines.push("    const p = list + 8;", "    switch (load<i32>(list)) {");
-  for (const [i, { name }] of commands.entries()) lines.push(`      case ${i}: ${name}(p, thread, threads); break;`);
-  lines.push("      default: unreachable();", "    }", "    list += <usize>load<i32>(list, 4);", "    barrier(threads);", "  }", "}", "");
+  // `list`: the number of one that began without the last of its threads; 0 where all are there.
+  lines.push(
+    "",
+    "function run(at: usize, end: usize, thread: i32, threads: i32, list: i32): void {",
+    "  let team = list == 0 ? threads : threads - 1;",
+  );
+  lines.push("  while (at < end) {", "    const p = at + 8;", "    switch (load<i32>(at)) {");
+  for (const [i, { name }] of commands.entries()) lines.push(`      case ${i}: ${name}(p, thread, team); break;`);
+  lines.push("      default: unreachable();", "    }", "    at += <usize>load<i32>(at, 4);");
+  lines.push("    if (team == threads) barrier(threads);", "    else team = openBarrier(threads, at, end, list);", "  }", "}", "");
   lines.push(
     "export function runShared(list: usize, end: usize, thread: i32, threads: i32): void {",
-    "  run(list, end, thread, threads);",
+    "  run(list, end, thread, threads, 0);",
     "}",
     "",
     "export function runJoined(list: usize, end: usize, threads: i32, patience: i32): void {",
     "  setPatience(patience);",
-    "  run(list, end, 0, threads);",
+    "  run(list, end, threads - 1, threads, 0);",
     "  setPatience(0);",
     "}",
     "",
+    "export function runRest(end: usize, threads: i32, patience: i32): bool {",
+    "  setPatience(patience);",
+    "  const at = join();",
+    "  run(at, end, threads - 1, threads, 0);",
+    "  setPatience(0);",
+    "  return at < end;",
+    "}",
+    "",
   );
-  lines.push("export function runAlone(list: usize, end: usize): void {", "  run(list, end, 0, 1);", "}", "");
+  lines.push("export function runAlone(list: usize, end: usize): void {", "  run(list, end, 0, 1, 0);", "}", "");
   lines.push(
     "function runQueued(index: i32, thread: i32, threads: i32): void {",
     "  const slot = QUEUE + (<usize>(index & 63) << 3);",
-    "  run(<usize>load<u32>(slot), <usize>load<u32>(slot, 4), thread, threads);",
+    "  const list = <usize>load<u32>(slot);",
+    "  run(list & ~1, <usize>load<u32>(slot, 4), thread, threads, (list & 1) != 0 ? index + 1 : 0);",
     "}",
     "",
     "export function work(thread: i32, threads: i32): void {",
     "  let seen = 0;",
     "  for (;;) {",
-    "    if (thread != 0) {",
+    "    if (thread != threads - 1) {",
     "      awaitList(seen);",
     "      if (atomic.load<i32>(STOP) != 0) return;",
     "      runQueued(seen++, thread, threads);",
@@ -57,7 +74,7 @@ function entryText(): string {
     "    awaitCall(seen);",
     "    if (atomic.load<i32>(STOP) != 0) return;",
     "    seen = atomic.load<i32>(CALLED);",
-    "    // The caller joins a list only when all before it are done, so the next one after those is this thread's.",
+    "    // The caller takes part in a list only when all before it are done, so the next one after those is this thread's.",
     "    for (let done = atomic.load<i32>(DONE); done < seen; ) {",
     "      runQueued(done++, thread, threads);",
     "      atomic.store<i32>(DONE, done);",

@@ -390,6 +390,11 @@ export interface Device {
   /** Runs what is recorded. */
   finish(): Promise<void>;
   /**
+   * Lets other threads begin what is recorded, for a caller that has other work to do (a turn of the event loop, say) before it reads. False where nothing begins
+   * before the read. What is recorded later, or never read, is as right as without it.
+   */
+  begin?(): boolean;
+  /**
    * What this machine can do at most on this device, measured now (about half a second): the limits that kernels are held against. `now` in seconds. `bytes`
    * (default 64 MiB, as much as the elementwise benchmarks touch) are read again and again: many lie in a cache, a model of many more does not.
    */

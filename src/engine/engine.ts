@@ -74,7 +74,7 @@ type Handlers = {
   readonly reject: (reason: unknown) => void;
 };
 
-/** The event loop gets a turn at least this often (milliseconds), so that signals and sockets are heard. */
+/** The event loop gets a turn at least this often (milliseconds), so that signals and sockets are heard: while the device works, where it can begin a step by itself. */
 const turnEvery = 2;
 
 export class Engine {
@@ -94,6 +94,7 @@ export class Engine {
   readonly #next: NextDrafter | undefined;
   readonly #handlers = new Map<Sequence, Handlers>();
   #loop: Promise<void> | undefined;
+  #lastTurn = 0;
   #isDisposed = false;
   #submitted = 0;
   #steps = 0;
@@ -246,8 +247,7 @@ export class Engine {
 
   /** Runs until there is nothing left to do. Never rejects. */
   async #work(): Promise<void> {
-    await nextTask(); // requests made in the same turn share their first step
-    let lastTurn = performance.now();
+    await this.#turn(); // requests made in the same turn share their first step
     while (this.#handlers.size > 0) {
       const plan = this.#scheduler.plan();
       try {
@@ -255,12 +255,18 @@ export class Engine {
       } catch (error) {
         this.#failStep(plan, error);
       }
-      if (performance.now() - lastTurn > turnEvery) {
-        await nextTask();
-        lastTurn = performance.now();
-      }
+      if (this.#isTimeForTurn) await this.#turn();
     }
     this.#loop = undefined;
+  }
+
+  get #isTimeForTurn(): boolean {
+    return performance.now() - this.#lastTurn > turnEvery;
+  }
+
+  async #turn(): Promise<void> {
+    await nextTask();
+    this.#lastTurn = performance.now();
   }
 
   async #step(plan: StepPlan): Promise<void> {
@@ -270,6 +276,8 @@ export class Engine {
     try {
       this.#steps++;
       this.#rows += plan.rows;
+      // Sequences may leave meanwhile.
+      if (this.#isTimeForTurn && this.model.device.begin?.()) await this.#turn();
       if (plan.choosing.length > 0) await this.#chooseAll(plan, logits);
       else {
         await this.model.device.finish();

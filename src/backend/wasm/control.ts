@@ -3,6 +3,8 @@
 
 export const dead = 0;
 export const called = 32;
+export const joining = 40;
+export const at = 48;
 export const generation = 64;
 export const submitted = 256;
 export const done = 320;

@@ -141,6 +141,10 @@ export class WasmDevice implements Device {
     return (buffer.dtype === "i32" ? this.#heap.words : this.#heap.floats).slice(from, from + length);
   }
 
+  begin(): boolean {
+    return this.#recorder.begin();
+  }
+
   async finish(): Promise<void> {
     await this.#pool.settle(this.#recorder.submit(true));
   }

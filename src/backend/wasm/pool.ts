@@ -1,11 +1,12 @@
 // The threads and their queue. Lists of commands go in; `settle` waits until all are done. A small list runs at once on the caller: to wake threads and
 // to let them meet after every command would take longer than the work. A short one, of some milliseconds, runs on the caller and the other threads, which
-// are still looking for it: nobody has to be woken, and a server's own work never competes with a thread for a core. For a long one the caller
+// are still looking for it: nobody has to be woken, and a server's own work never competes with a thread for a core. Where the caller has other work to do
+// before it waits, the others begin without it, and it joins them when it comes, if they are not done by then. For a long one the caller
 // gives way to a thread of its own number. So threads start with the first list that is worth it; one that dies turns into a DeviceError of whoever waits.
 
 import { DeviceError } from "../../core/errors.ts";
 import type { Host, WorkerHandle } from "../../core/host.ts";
-import { called, done, queue, queueSlots, stop, submitted } from "./control.ts";
+import { at, called, done, joining, queue, queueSlots, stop, submitted } from "./control.ts";
 import type { SharedHeap } from "./memory.ts";
 import { instantiate, type KernelExports, type WorkerStart } from "./worker.ts";
 
@@ -13,6 +14,9 @@ import { instantiate, type KernelExports, type WorkerStart } from "./worker.ts";
 const mostAway = 0.016;
 /** Tenths of a second after which a thread that the caller waits for is dead. Its share takes milliseconds. */
 const patience = 50;
+
+/** A list that the others have begun: its end, its work, and when it began (milliseconds). */
+type Begun = { readonly list: number; readonly end: number; readonly work: number; readonly began: number };
 
 type Thread = { readonly worker: WorkerHandle; readonly running: Promise<void>; isRunning: boolean };
 
@@ -22,13 +26,15 @@ export class Pool {
   /** The kernels on this thread. */
   readonly #here: KernelExports;
   readonly #spawn: (thread: number) => WorkerHandle;
-  /** By number; thread 0 is needed for long lists only. */
+  /** By number; the last, which has the caller's, is needed for long lists only. */
   readonly #threads: (Thread | undefined)[] = [];
   readonly #mayJoin: boolean;
   /** All lists, those among them that ran here, and the number of the last of these. */
   #submitted = 0;
   #ranHere = 0;
   #lastHere = 0;
+  /** The last list, when the caller has not joined it. */
+  #begun: Begun | undefined;
   #failure: Error | undefined;
   readonly #onFailure = new Set<() => void>();
   /** Seconds that a unit of work takes all threads, as measured. */
@@ -54,7 +60,7 @@ export class Pool {
   async start(): Promise<void> {
     if (this.threads === 1) return;
     const failure = new Promise<void>((resolve) => this.#onFailure.add(resolve));
-    this.#startFrom(0);
+    this.#startThreads(this.threads);
     await Promise.race([Promise.all(this.#threads.map((thread) => thread?.running)), failure]);
     this.#onFailure.clear();
     if (!this.#failure) return;
@@ -64,25 +70,70 @@ export class Pool {
 
   /**
    * Number of the list, counted from 1: `settle(n)` waits for it. `work`: multiply-adds, about, of a list that the caller is about to wait for; Infinity where it
-   * has other things to do.
+   * has other things to do. `comesLater`: it has, but it will wait for this list, which `mayBegin`.
    */
-  submit(list: number, end: number, isSmall: boolean, work: number): number {
+  submit(list: number, end: number, isSmall: boolean, work: number, comesLater = false): number {
     this.#throwIfFailed();
+    this.#joinBegun(); // whatever follows finds all that came before it done, or queued for threads alone
+    if (comesLater) return this.#begin(list, end, work);
     if (this.threads === 1) return this.#runHere(list, end);
     const isNext = this.isDone(this.#submitted);
     if (isNext && isSmall) return this.#runHere(list, end);
     if (isNext && this.#mayJoin && work * this.#pace < mostAway) {
       // Until the others run the caller does it alone: it would hear of nothing while it waited for them.
-      return this.#startFrom(1) ? this.#join(list, end, work) : this.#runHere(list, end);
+      return this.#startThreads(this.threads - 1) ? this.#join(list, end, work) : this.#runHere(list, end);
     }
     this.#pace *= 0.99; // one bad measurement is not for ever
-    this.#startFrom(0);
+    this.#startThreads(this.threads);
     const queued = this.#enqueue(list, end);
     const words = this.#heap.words;
     Atomics.store(words, called >> 2, queued);
     Atomics.notify(words, called >> 2);
     this.#announce();
     return this.#submitted;
+  }
+
+  /** Whether the others can begin a list without the caller, so that it has less to do when it comes. */
+  mayBegin(isSmall: boolean, work: number): boolean {
+    if (!this.#mayJoin || isSmall || this.#failure || work * this.#pace >= mostAway || !this.isDone(this.#submitted)) return false;
+    return this.#startThreads(this.threads - 1);
+  }
+
+  #begin(list: number, end: number, work: number): number {
+    const words = this.#heap.words;
+    Atomics.store(words, joining >> 2, 0);
+    Atomics.store(words, at >> 2, 0);
+    this.#enqueue(list + 1, end);
+    this.#announce();
+    this.#begun = { list: this.#submitted, end, work, began: performance.now() };
+    return this.#submitted;
+  }
+
+  /** The caller has come: it takes part in what is left of the list that the others have begun, if anything is. */
+  #joinBegun(): void {
+    const begun = this.#begun;
+    if (!begun) return;
+    this.#begun = undefined;
+    const came = performance.now();
+    let joined = false;
+    this.#run(() => {
+      joined = this.#here.runRest(begun.end, this.threads, patience) !== 0;
+    });
+    // The others did alone what takes all threads this part of the time.
+    const alone = (came - begun.began) * (1 - 1 / this.threads);
+    if (!joined) {
+      // They may have been done long ago.
+      this.#pace = Math.min(this.#pace, alone / 1000 / begun.work);
+      return;
+    }
+    this.#learn(alone + performance.now() - came, begun.work);
+    Atomics.store(this.#heap.words, done >> 2, begun.list - this.#ranHere);
+  }
+
+  /** `work` took all threads so many milliseconds. */
+  #learn(milliseconds: number, work: number): void {
+    const pace = milliseconds / 1000 / work;
+    this.#pace += 0.1 * (Math.min(pace, 4 * this.#pace) - this.#pace);
   }
 
   #runHere(list: number, end: number): number {
@@ -98,8 +149,7 @@ export class Pool {
     this.#announce();
     const began = performance.now();
     this.#run(() => this.#here.runJoined(list, end, this.threads, patience));
-    const pace = (performance.now() - began) / 1000 / work;
-    this.#pace += 0.1 * (Math.min(pace, 4 * this.#pace) - this.#pace);
+    this.#learn(performance.now() - began, work);
     Atomics.store(this.#heap.words, done >> 2, queued);
     return this.#submitted;
   }
@@ -132,10 +182,10 @@ export class Pool {
     }
   }
 
-  /** Starts the threads of these numbers as far as they are not there. Whether they run already. */
-  #startFrom(first: number): boolean {
+  /** Starts the first so many threads as far as they are not there. Whether they run already. */
+  #startThreads(count: number): boolean {
     let areRunning = true;
-    for (let number = first; number < this.threads; number++) {
+    for (let number = 0; number < count; number++) {
       const thread = this.#threads[number] ?? this.#start(number);
       this.#threads[number] = thread;
       areRunning &&= thread.isRunning;
@@ -169,6 +219,7 @@ export class Pool {
 
   /** Blocks until the list is done: for the rare places where the host must wait without giving way. */
   block(list: number): void {
+    this.#joinBegun();
     const words = this.#heap.words;
     while (!this.isDone(list)) {
       this.#throwIfFailed();
@@ -184,6 +235,7 @@ export class Pool {
   }
 
   async settle(list: number): Promise<void> {
+    if (this.#begun?.list === list) this.#joinBegun();
     if (this.isDone(list)) return;
     this.#keepAlive(true);
     let failed: (() => void) | undefined;

@@ -135,12 +135,25 @@ export class Recorder {
     return fields.length + 2;
   }
 
-  /** Starts what is recorded; returns the number to settle on. `isAwaited`: the caller has nothing else to do until it is done. */
-  submit(isAwaited = false): number {
+  /** Hands what is recorded to the other threads, where they can begin without the caller. Whether they have it. */
+  begin(): boolean {
+    if (this.#next === 0 || !this.#pool.mayBegin(this.#isSmall, this.#work)) return false;
+    this.submit(true, true);
+    return true;
+  }
+
+  get #isSmall(): boolean {
+    return this.#work < wakingWork + meetingWork * this.#commands;
+  }
+
+  /**
+   * Starts what is recorded; returns the number to settle on. `isAwaited`: the caller has nothing else to do until it is done, or, with `comesLater`, will have
+   * nothing else soon.
+   */
+  submit(isAwaited = false, comesLater = false): number {
     if (this.#next === 0) return this.#lastSubmitted;
-    const isSmall = this.#work < wakingWork + meetingWork * this.#commands;
     const work = isAwaited ? this.#work : Number.POSITIVE_INFINITY;
-    this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4, isSmall, work);
+    this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4, this.#isSmall, work, comesLater);
     this.#work = 0;
     this.#commands = 0;
     this.#resting.push({ address: this.#list, busyUntil: this.#lastSubmitted });

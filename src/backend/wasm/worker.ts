@@ -1,7 +1,7 @@
 // What a thread runs: instantiate the module on the shared memory, then wait inside WebAssembly for command lists until told to stop.
 // The platform's worker file passes the first message here (platform/node-worker.ts).
 
-import { dead, generation } from "./control.ts";
+import { at, dead, generation } from "./control.ts";
 import { farCalls } from "./far-calls.ts";
 
 export type WorkerStart = {
@@ -20,8 +20,10 @@ export type KernelExports = {
   readonly work: (thread: number, threads: number) => void;
   /** Executes one list with all threads, which call it together. */
   readonly runShared: (list: number, end: number, thread: number, threads: number) => void;
-  /** Executes one list as thread 0, with the others, which take it from the queue. Traps when they have not come for `patience` tenths of a second. */
+  /** Executes one list as the last thread, with the others, which take it from the queue. Traps when they have not come for `patience` tenths of a second. */
   readonly runJoined: (list: number, end: number, threads: number, patience: number) => void;
+  /** Executes the rest of the list that the others have begun, as runJoined does; 0 when they have ended it. */
+  readonly runRest: (end: number, threads: number, patience: number) => number;
   /** Executes one list alone. */
   readonly runAlone: (list: number, end: number) => void;
 };
@@ -50,7 +52,7 @@ export function runWorker({ module, memory, far, thread, threads }: WorkerStart,
     // A caller that has joined hears no message.
     const words = new Int32Array(memory.buffer);
     Atomics.store(words, dead >> 2, 1);
-    Atomics.notify(words, generation >> 2);
+    for (const word of [generation, at]) Atomics.notify(words, word >> 2);
     throw trap;
   }
 }

@@ -1,11 +1,16 @@
 // How threads meet. The first kilobyte of the shared memory is the control block (same addresses in ../control.ts): a generation
-// barrier, a work counter that is zeroed at every barrier, and the queue of command lists. Threads spin first, then sleep.
+// barrier, a work counter that is zeroed at every barrier, and the queue of command lists. Threads spin first, then sleep. A list may begin without its
+// last thread, the caller, who comes later or never: whoever is last at a barrier lets it in with the next command.
 // No static data, no heap: every address comes from the host.
 
 /** Set by a thread that traps: nobody is to wait for it. */
 export const DEAD: usize = 0;
-/** The last list that is thread 0's; the others take all of them. */
+/** The last list that the caller's stand-in takes, the thread with its number; the others take all of them. */
 export const CALLED: usize = 32;
+/** Of the list that began without the caller: 1: it waits to be let in; 2: it is a member from now on. */
+export const JOINING: usize = 40;
+/** Where the caller is to go on in it; its end when it is done; 0 before. */
+export const AT: usize = 48;
 export const GENERATION: usize = 64;
 export const ARRIVED: usize = 128;
 export const WORK: usize = 192;
@@ -13,7 +18,7 @@ export const SUBMITTED: usize = 256;
 export const DONE: usize = 320;
 export const SLEEPERS: usize = 384;
 export const STOP: usize = 448;
-/** Start and end address of list i at QUEUE + (i mod 64)·8. */
+/** Start and end address of list i at QUEUE + (i mod 64)·8; the start plus 1 when it begins without the caller. */
 export const QUEUE: usize = 512;
 
 /**
@@ -27,7 +32,7 @@ const SHORT: i32 = 20000;
 export const HASTE: usize = 456;
 const HASTY_WAITS: i32 = 24;
 /**
- * After a list in which the caller was thread 0 the others look for the next one so long (2.5 ms): the caller is choosing ids meanwhile, and to wake them takes
+ * After a list that the caller took part in the others look for the next one so long (2.5 ms): the caller is choosing ids meanwhile, and to wake them takes
  * a tenth of a millisecond and often takes the caller's own core from it.
  */
 const LINGER: i32 = 2000000;
@@ -53,23 +58,68 @@ export function barrier(threads: i32): void {
     if (atomic.load<i32>(SLEEPERS) != 0) atomic.notify(GENERATION, threads);
     return;
   }
-  // Not atomic: a count that goes wrong makes a wait longer or shorter, no more.
-  const haste = load<i32>(HASTE);
-  if (haste > 0) store<i32>(HASTE, haste - 1);
-  if (spins(GENERATION, generation, haste > 0 ? SHORT : LONG)) return;
-  if (haste <= 0) store<i32>(HASTE, HASTY_WAITS);
+  awaitOthers(generation);
+}
+
+/** The barrier of a list that began without the caller, in front of the command at `next`. Returns how many threads run that one. */
+export function openBarrier(threads: i32, next: usize, end: usize, list: i32): i32 {
+  const generation = atomic.load<i32>(GENERATION);
+  if (threads == 2 || atomic.add<i32>(ARRIVED, 1) == threads - 2) {
+    atomic.store<i32>(ARRIVED, 0);
+    atomic.store<i32>(WORK, 0);
+    const joins = next < end && atomic.load<i32>(JOINING) == 1;
+    if (joins) atomic.store<i32>(JOINING, 2);
+    atomic.add<i32>(GENERATION, 1);
+    if (atomic.load<i32>(SLEEPERS) != 0) atomic.notify(GENERATION, threads);
+    // After the generation has moved: the caller waits for the next one as soon as it sees this.
+    if (next == end) {
+      atomic.store<i32>(DONE, list);
+      atomic.notify(DONE, i32.MAX_VALUE);
+    }
+    if (joins || next == end) {
+      atomic.store<i32>(AT, <i32>next);
+      atomic.notify(AT, 1);
+    }
+    return joins ? threads : threads - 1;
+  }
+  awaitOthers(generation);
+  // It changes at barriers only, and the next one waits for this thread.
+  return atomic.load<i32>(JOINING) == 2 ? threads : threads - 1;
+}
+
+/** Waits until the caller is let into the list that began without it, or that has ended. Returns where to go on. */
+export function join(): usize {
+  if (atomic.load<i32>(AT) == 0) {
+    atomic.store<i32>(JOINING, 1);
+    if (!spinsAsLately(AT, 0)) sleep(AT, 0);
+  }
+  return <usize>(<u32>atomic.load<i32>(AT));
+}
+
+function awaitOthers(generation: i32): void {
+  if (spinsAsLately(GENERATION, generation)) return;
   atomic.add<i32>(SLEEPERS, 1);
   sleep(GENERATION, generation);
   atomic.sub<i32>(SLEEPERS, 1);
 }
 
-/** Returns when there is another list than the `seen` ones for a thread above 0. */
+/** False when the word is still `value` after a while: a long one, unless a wait was as long lately. */
+function spinsAsLately(address: usize, value: i32): bool {
+  // Not atomic: a count that goes wrong makes a wait longer or shorter, no more.
+  const haste = load<i32>(HASTE);
+  if (haste > 0) store<i32>(HASTE, haste - 1);
+  if (spins(address, value, haste > 0 ? SHORT : LONG)) return true;
+  if (haste <= 0) store<i32>(HASTE, HASTY_WAITS);
+  return false;
+}
+
+/** Returns when there is another list than the `seen` ones for any thread but the caller's stand-in. */
 export function awaitList(seen: i32): void {
   const joined = atomic.load<i32>(CALLED) < seen;
   if (!spins(SUBMITTED, seen, joined ? LINGER : SHORT)) sleep(SUBMITTED, seen);
 }
 
-/** Returns when there is another list than the last `called` one for thread 0. */
+/** Returns when there is another list than the last `called` one for the caller's stand-in. */
 export function awaitCall(called: i32): void {
   if (!spins(CALLED, called, SHORT)) sleep(CALLED, called);
 }
