@@ -95,6 +95,8 @@ export class Engine {
   readonly #handlers = new Map<Sequence, Handlers>();
   #loop: Promise<void> | undefined;
   #lastTurn = 0;
+  /** Milliseconds that the last step took. */
+  #took = 0;
   #isDisposed = false;
   #submitted = 0;
   #steps = 0;
@@ -249,19 +251,18 @@ export class Engine {
   async #work(): Promise<void> {
     await this.#turn(); // requests made in the same turn share their first step
     while (this.#handlers.size > 0) {
+      const began = performance.now();
       const plan = this.#scheduler.plan();
       try {
         await this.#step(plan);
       } catch (error) {
         this.#failStep(plan, error);
       }
-      if (this.#isTimeForTurn) await this.#turn();
+      const now = performance.now();
+      this.#took = now - began;
+      if (this.#lastTurn < began && now - this.#lastTurn > turnEvery) await this.#turn();
     }
     this.#loop = undefined;
-  }
-
-  get #isTimeForTurn(): boolean {
-    return performance.now() - this.#lastTurn > turnEvery;
   }
 
   async #turn(): Promise<void> {
@@ -277,7 +278,8 @@ export class Engine {
       this.#steps++;
       this.#rows += plan.rows;
       // Sequences may leave meanwhile.
-      if (this.#isTimeForTurn && this.model.device.begin?.()) await this.#turn();
+      const isDueByItsEnd = performance.now() - this.#lastTurn + this.#took > turnEvery;
+      if (isDueByItsEnd && this.model.device.begin?.()) await this.#turn();
       if (plan.choosing.length > 0) await this.#chooseAll(plan, logits);
       else {
         await this.model.device.finish();
