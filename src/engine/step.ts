@@ -6,11 +6,15 @@ import type { Cache, Model } from "../models/model.ts";
 import { crossEntropy } from "../ops/cross-entropy.ts";
 import { zeros } from "../ops/fill.ts";
 import { gatherRows, scatterRows } from "../ops/gather-rows.ts";
+import { Replays } from "../tensor/replays.ts";
 import { alias, dispose, empty, fromArray, keep, scope, type Tensor } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
 import { fillStep, type Layout, layoutOf } from "./layout.ts";
 import type { PagePool } from "./pages.ts";
 import type { StepPlan } from "./scheduler.ts";
+
+/** Rows of a pass that is recorded to be played again. */
+const mostRepeated = 256;
 
 export class StepRunner {
   readonly #model: Model;
@@ -21,6 +25,8 @@ export class StepRunner {
   /** The step's numbers, here and on the device; they grow with the page table. */
   #packed: Int32Array;
   #input: Tensor;
+  /** Passes of the same layout are the same commands. */
+  readonly #replays: Replays;
   /** i32 zeros: every row sees its sequence from the first key on. */
   #first: Tensor;
 
@@ -29,6 +35,7 @@ export class StepRunner {
     this.#model = model;
     this.#pageSize = pool.pageSize;
     this.#absorbed = absorbed;
+    this.#replays = new Replays(model.device);
     this.#cache = keep(() => model.makeCache(pool.count, pool.pageSize, { expanded: !absorbed, type, ...(nextHead && { nextHead }) }));
     this.#packed = new Int32Array(1024);
     try {
@@ -40,7 +47,7 @@ export class StepRunner {
     }
   }
 
-  /** Records the pass; nothing waits. `hidden` is for predictNext. */
+  /** Records the pass; nothing waits. `hidden` is for predictNext. What it returns holds until the next pass. */
   forward(plan: StepPlan, withHidden = false): { logits: Tensor; hidden?: Tensor } {
     const { device } = this.#model;
     const layout = layoutOf(plan);
@@ -53,11 +60,14 @@ export class StepRunner {
         device.write(this.#input.storage.buffer, 0, this.#packed.subarray(0, length));
         const { copies, ...input } = this.#parts(layout);
         if (copies) this.#copyRows(...copies);
-        const { logits, hidden } = this.#model.forward({
-          ...input,
-          first: alias(this.#first, [R]),
-          ...(withHidden && { withHidden }),
-        });
+        const pass = (): readonly Tensor[] => {
+          const { logits, hidden } = this.#model.forward({ ...input, first: alias(this.#first, [R]), ...(withHidden && { withHidden }) });
+          return hidden ? [logits, hidden] : [logits];
+        };
+        const { M, tables, width } = layout;
+        // A pass of many rows computes much longer than it takes to record it, and seldom comes again.
+        const results = R <= mostRepeated ? this.#replays.run(`${R} ${M} ${tables} ${width} ${withHidden}`, pass) : pass();
+        const [logits, hidden] = results as readonly [Tensor, Tensor?];
         return hidden ? { logits, hidden } : { logits };
       }),
     );
@@ -103,6 +113,7 @@ export class StepRunner {
   }
 
   dispose(): void {
+    this.#replays.dispose();
     this.#cache.dispose();
     dispose(this.#input, this.#first);
   }
@@ -118,10 +129,12 @@ export class StepRunner {
       this.#packed = new Int32Array(roomFor(length));
       dispose(this.#input);
       this.#input = keep(() => empty(device, [this.#packed.length], "i32"));
+      this.#replays.forget();
     }
     if ((this.#first.shape[0] as number) < rows) {
       dispose(this.#first);
       this.#first = keep(() => zeros(device, [roomFor(rows)], "i32"));
+      this.#replays.forget();
     }
   }
 }
