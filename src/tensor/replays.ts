@@ -4,18 +4,25 @@
 import type { Device, DeviceBuffer, Recording, Repeater } from "../backend/backend.ts";
 import { over, scope, type Tensor } from "./tensor.ts";
 
-type Kept = { readonly recording: Recording; readonly results: readonly Tensor[] };
+type Kept = { readonly id: number; readonly recording: Recording; readonly results: readonly Tensor[] };
 
 export class Replays {
   readonly #repeater: Repeater | undefined;
   /** Used last comes last. */
   readonly #kept = new Map<string, Kept>();
   readonly #most: number;
+  #made = 0;
+  #current: number | undefined;
 
   /** Keeps the `most` recordings that were used last. */
   constructor(device: Device, most = 64) {
     this.#repeater = device.repeater?.();
     this.#most = most;
+  }
+
+  /** Which recording the results of the last call are of: they always lie in the same place. undefined: of none. */
+  get current(): number | undefined {
+    return this.#current;
   }
 
   /** What `body` returns, whether it was run or played. The tensors belong to the enclosing scope and hold until the next call. */
@@ -25,6 +32,7 @@ export class Replays {
     const played = found?.recording.play();
     if (found && played) {
       this.#keep(key, found);
+      this.#current = found.id;
       return found.results.map((tensor, i) => over(played[i] as DeviceBuffer, tensor));
     }
     let results: readonly Tensor[] = [];
@@ -32,7 +40,8 @@ export class Replays {
       results = scope(body);
       return results.map(({ storage }) => storage.buffer);
     });
-    if (recording) this.#keep(key, { recording, results });
+    this.#current = recording && ++this.#made;
+    if (recording) this.#keep(key, { id: this.#made, recording, results });
     return results;
   }
 
