@@ -361,6 +361,26 @@ export type DeviceInfo = {
   readonly threads: number;
 };
 
+/** Commands that were recorded once. */
+export interface Recording {
+  /**
+   * Records the same commands again, on the same memory: they read what their inputs hold now. Out: new handles of the buffers that the body returned; undefined, and
+   * nothing is recorded, where a weight has changed since.
+   */
+  play(): readonly DeviceBuffer[] | undefined;
+}
+
+/** Makes recordings that share the memory of their intermediates and results: results hold until the next `record` or `play`. */
+export interface Repeater {
+  /**
+   * Runs `body`, which records commands and returns buffers among those that it allocated; everything else that it allocated it releases. What it records runs as
+   * always. Out: undefined where it cannot run again, because the host wrote something or weights were made ready on the way.
+   */
+  record(body: () => readonly DeviceBuffer[]): Recording | undefined;
+  /** Gives the memory back. Recordings and their results must not be used any more. */
+  close(): void;
+}
+
 export interface Device {
   readonly info: DeviceInfo;
   readonly kernels: Kernels;
@@ -389,6 +409,8 @@ export interface Device {
   read(buffer: DeviceBuffer, offset: number, length: number): Promise<HostArray>;
   /** Runs what is recorded. */
   finish(): Promise<void>;
+  /** For steps that repeat; absent where to record is as cheap. */
+  repeater?(): Repeater;
   /**
    * Lets other threads begin what is recorded, for a caller that has other work to do (a turn of the event loop, say) before it reads. False where nothing begins
    * before the read. What is recorded later, or never read, is as right as without it.

@@ -1,5 +1,5 @@
 // The numbers of one step, as the model wants them. In: a plan. Out: i32 arrays one after the other in one buffer, so that a step uploads once.
-// Rows are flat; nothing is padded but the page table, which is as wide as the longest sequence of the step.
+// Rows are flat; nothing is padded but the page table, which is as wide as the longest sequence of the step, or a little wider, so that many steps have one layout.
 
 import type { StepPlan } from "./scheduler.ts";
 
@@ -25,7 +25,14 @@ export function layoutOf({ fed, outputs, rows }: StepPlan): Layout {
     if (copy) copies += copy.rows;
   }
   const M = Math.max(1, outputs);
+  width = roundWidth(width);
   return { R: rows, M, tables: fed.length, width, copies, length: 4 * rows + M + fed.length * width + 2 * copies };
+}
+
+/** Up to the next of four sizes between a power of two and the next. */
+function roundWidth(width: number): number {
+  const step = 2 ** Math.max(0, Math.floor(Math.log2(width)) - 2);
+  return Math.ceil(width / step) * step;
 }
 
 /** Fills the first `layout.length` numbers of `out`. Table entries beyond a sequence's pages keep what they held: no key lies there. */

@@ -1,16 +1,21 @@
 // One forward pass of a plan on the device: uploads its numbers in one piece, copies shared beginnings of pages, runs the model over the paged
 // cache. In: a plan. Out: logits [M, V] of the sequences that choose, and on demand the losses of what they chose and what the next head says. Owns the cache.
 
+import type { Device } from "../backend/backend.ts";
 import type { CacheType } from "../core/dtype.ts";
 import type { Cache, Model } from "../models/model.ts";
 import { crossEntropy } from "../ops/cross-entropy.ts";
 import { zeros } from "../ops/fill.ts";
 import { gatherRows, scatterRows } from "../ops/gather-rows.ts";
+import { Replays } from "../tensor/replays.ts";
 import { alias, dispose, empty, fromArray, keep, scope, type Tensor } from "../tensor/tensor.ts";
 import { noGradients } from "../tensor/tracking.ts";
 import { fillStep, type Layout, layoutOf } from "./layout.ts";
 import type { PagePool } from "./pages.ts";
 import type { StepPlan } from "./scheduler.ts";
+
+/** Rows of a pass that is recorded to be played again. */
+const mostRepeated = 256;
 
 export class StepRunner {
   readonly #model: Model;
@@ -18,9 +23,13 @@ export class StepRunner {
   readonly #absorbed: boolean;
   readonly #cache: Cache;
   #layout: Layout | undefined;
-  /** The step's numbers, here and on the device; they grow with the page table. */
-  #packed: Int32Array;
-  #input: Tensor;
+  /** The step's numbers, and those of the next head. */
+  readonly #input: Upload;
+  readonly #nextInput: Upload;
+  /** Passes of the same layout are the same commands. The next head has memory of its own: it reads what the pass left. */
+  readonly #replays: Replays;
+  readonly #nextReplays: Replays;
+  #pass: number | undefined;
   /** i32 zeros: every row sees its sequence from the first key on. */
   #first: Tensor;
 
@@ -29,10 +38,12 @@ export class StepRunner {
     this.#model = model;
     this.#pageSize = pool.pageSize;
     this.#absorbed = absorbed;
+    this.#replays = new Replays(model.device);
+    this.#nextReplays = new Replays(model.device);
     this.#cache = keep(() => model.makeCache(pool.count, pool.pageSize, { expanded: !absorbed, type, ...(nextHead && { nextHead }) }));
-    this.#packed = new Int32Array(1024);
     try {
-      this.#input = keep(() => empty(model.device, [this.#packed.length], "i32"));
+      this.#input = new Upload(model.device);
+      this.#nextInput = new Upload(model.device);
       this.#first = keep(() => zeros(model.device, [256], "i32"));
     } catch (error) {
       this.#cache.dispose();
@@ -40,24 +51,28 @@ export class StepRunner {
     }
   }
 
-  /** Records the pass; nothing waits. `hidden` is for predictNext. */
+  /** Records the pass; nothing waits. `hidden` is for predictNext. What it returns holds until the next pass. */
   forward(plan: StepPlan, withHidden = false): { logits: Tensor; hidden?: Tensor } {
-    const { device } = this.#model;
     const layout = layoutOf(plan);
     const { R, length } = layout;
     this.#layout = layout;
     this.#makeRoom(length, R);
-    fillStep(plan, layout, this.#pageSize, this.#packed);
+    fillStep(plan, layout, this.#pageSize, this.#input.numbers);
     return noGradients(() =>
       scope(() => {
-        device.write(this.#input.storage.buffer, 0, this.#packed.subarray(0, length));
+        this.#input.send(length);
         const { copies, ...input } = this.#parts(layout);
         if (copies) this.#copyRows(...copies);
-        const { logits, hidden } = this.#model.forward({
-          ...input,
-          first: alias(this.#first, [R]),
-          ...(withHidden && { withHidden }),
-        });
+        const pass = (): readonly Tensor[] => {
+          const { logits, hidden } = this.#model.forward({ ...input, first: alias(this.#first, [R]), ...(withHidden && { withHidden }) });
+          return hidden ? [logits, hidden] : [logits];
+        };
+        const { M, tables, width } = layout;
+        // A pass of many rows computes much longer than it takes to record it, and seldom comes again.
+        const isRepeated = R <= mostRepeated;
+        const results = isRepeated ? this.#replays.run(`${R} ${M} ${tables} ${width} ${withHidden}`, pass) : pass();
+        this.#pass = isRepeated ? this.#replays.current : undefined;
+        const [logits, hidden] = results as readonly [Tensor, Tensor?];
         return hidden ? { logits, hidden } : { logits };
       }),
     );
@@ -65,16 +80,25 @@ export class StepRunner {
 
   /** The next head over the rows of the last forward: `hidden` [R, C], nextIds and first for each row -> logits [M, V] of outputRows. */
   predictNext(hidden: Tensor, nextIds: readonly number[], first: readonly number[], outputRows: readonly number[]): Tensor {
-    const { device } = this.#model;
     const layout = this.#layout as Layout;
     const R = layout.R;
     const M = outputRows.length;
+    if (this.#nextInput.makeRoom(2 * R + M)) this.#nextReplays.forget();
+    this.#nextInput.numbers.set([...nextIds, ...first, ...outputRows]);
     return noGradients(() =>
       scope(() => {
-        const numbers = fromArray(device, [...nextIds, ...first, ...outputRows], [2 * R + M], "i32");
-        const { positions, last, cache, absorbed } = this.#parts(layout);
-        const input = { positions, last, cache, absorbed, first: alias(numbers, [R], R), outputRows: alias(numbers, [M], 2 * R) };
-        return (this.#model.predictNext as NonNullable<Model["predictNext"]>)({ ...input, hidden, nextIds: alias(numbers, [R]) }).logits;
+        this.#nextInput.send(2 * R + M);
+        const numbers = this.#nextInput.tensor;
+        const pass = () => {
+          const { positions, last, cache, absorbed } = this.#parts(layout);
+          const input = { positions, last, cache, absorbed, first: alias(numbers, [R], R), outputRows: alias(numbers, [M], 2 * R) };
+          return [
+            (this.#model.predictNext as NonNullable<Model["predictNext"]>)({ ...input, hidden, nextIds: alias(numbers, [R]) }).logits,
+          ];
+        };
+        // What is the same pass has the same layout, and its hidden state lies in the same place.
+        const results = this.#pass === undefined ? pass() : this.#nextReplays.run(`${this.#pass} ${M}`, pass);
+        return results[0] as Tensor;
       }),
     );
   }
@@ -83,7 +107,7 @@ export class StepRunner {
   #parts({ R, M, tables, width, copies }: Layout) {
     let at = 0;
     const part = (...shape: number[]) => {
-      const tensor = alias(this.#input, shape, at);
+      const tensor = alias(this.#input.tensor, shape, at);
       at += shape.reduce((a, b) => a * b, 1);
       return tensor;
     };
@@ -103,8 +127,10 @@ export class StepRunner {
   }
 
   dispose(): void {
+    this.#replays.dispose();
+    this.#nextReplays.dispose();
     this.#cache.dispose();
-    dispose(this.#input, this.#first);
+    dispose(this.#input.tensor, this.#nextInput.tensor, this.#first);
   }
 
   /** All sources are read before anything is written, so a page may be source and target at once. */
@@ -113,16 +139,41 @@ export class StepRunner {
   }
 
   #makeRoom(length: number, rows: number): void {
-    const { device } = this.#model;
-    if (this.#packed.length < length) {
-      this.#packed = new Int32Array(roomFor(length));
-      dispose(this.#input);
-      this.#input = keep(() => empty(device, [this.#packed.length], "i32"));
-    }
-    if ((this.#first.shape[0] as number) < rows) {
+    const isMoved = this.#input.makeRoom(length);
+    const isFirstShort = (this.#first.shape[0] as number) < rows;
+    if (isFirstShort) {
       dispose(this.#first);
-      this.#first = keep(() => zeros(device, [roomFor(rows)], "i32"));
+      this.#first = keep(() => zeros(this.#model.device, [roomFor(rows)], "i32"));
     }
+    if (!isMoved && !isFirstShort) return;
+    this.#replays.forget();
+    this.#nextReplays.forget();
+  }
+}
+
+/** Numbers of the host and where they go on the device, in one piece. */
+class Upload {
+  readonly #device: Device;
+  numbers = new Int32Array(1024);
+  tensor: Tensor;
+
+  constructor(device: Device) {
+    this.#device = device;
+    this.tensor = keep(() => empty(device, [this.numbers.length], "i32"));
+  }
+
+  /** True when it had to grow: what was there is gone, and the tensor is another. */
+  makeRoom(length: number): boolean {
+    if (this.numbers.length >= length) return false;
+    this.numbers = new Int32Array(roomFor(length));
+    dispose(this.tensor);
+    this.tensor = keep(() => empty(this.#device, [this.numbers.length], "i32"));
+    return true;
+  }
+
+  /** The first `length` of the numbers, ordered with the commands. */
+  send(length: number): void {
+    this.#device.write(this.tensor.storage.buffer, 0, this.numbers.subarray(0, length));
   }
 }
 

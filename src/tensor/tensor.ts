@@ -121,6 +121,11 @@ function handle(storage: Storage, shape: Shape, dtype: DType | PackedType, offse
   return { shape, dtype, storage, offset, requiresGrad: false, grad: undefined, node: undefined };
 }
 
+/** A tensor as `like` over a buffer that is there already, freed with it. */
+export function over(buffer: DeviceBuffer, like: Tensor): Tensor {
+  return handle(new Storage(like.storage.device, buffer), like.shape, like.dtype, like.offset);
+}
+
 export function view(x: Tensor): View {
   return { buffer: x.storage.buffer, offset: x.offset };
 }

@@ -3,13 +3,14 @@
 
 import { type HostArray, type PackedType, packedRowBytes } from "../../core/dtype.ts";
 import { DeviceError } from "../../core/errors.ts";
-import type { Device, DeviceBuffer, DeviceInfo, Kernels, View } from "../backend.ts";
+import type { Device, DeviceBuffer, DeviceInfo, Kernels, Repeater, View } from "../backend.ts";
 import { FarMemory, type PackedKernels } from "./far-memory.ts";
 import { wasmKernels } from "./kernels.ts";
 import type { SharedHeap } from "./memory.ts";
 import { type DotKind, PackedWeights, packedTypeSet } from "./packed.ts";
 import type { Pool } from "./pool.ts";
 import { Recorder, type WasmBuffer } from "./recorder.ts";
+import { WasmRepeater } from "./repeater.ts";
 
 export class WasmDevice implements Device {
   readonly info: DeviceInfo;
@@ -89,6 +90,7 @@ export class WasmDevice implements Device {
     const buffer = this.#live(given, "write");
     this.#check(buffer, offset, data.length, "write");
     if (data.length === 0) return;
+    this.#recorder.tear();
     buffer.version++;
     const direct = this.#recorder.idle;
     const address = direct ? buffer.address + offset * 4 : this.#recorder.stage(data.length * 4);
@@ -147,6 +149,10 @@ export class WasmDevice implements Device {
 
   async finish(): Promise<void> {
     await this.#pool.settle(this.#recorder.submit(true));
+  }
+
+  repeater(): Repeater {
+    return new WasmRepeater(this.#heap, this.#recorder);
   }
 
   async measureLimits(now: () => number, bytes: number = 2 ** 26): Promise<{ read_gb_s: number; fma_gflop_s: number }> {

@@ -24,6 +24,7 @@ export class FarMemory {
       submit: () => recorder.submit(),
       stage: (bytes: number) => recorder.stage(bytes, heap),
       stageChunk: () => recorder.stageChunk(heap),
+      onTape: () => {}, // what runs in a far memory is on no tape
     };
     this.weights = new PackedWeights(heap, writer, threads, columns, dots);
     const { kernels } = this.weights;

@@ -44,6 +44,11 @@ export function wasmKernels(
 
   /** The packed copy made last of something that is no weight: the gradients of two weights with one input, q and kv or gate and up, share it. */
   let latest: { readonly source: WasmBuffer; readonly pack: Pack } | undefined;
+  const forgetLatest = () => {
+    if (latest) heap.release(latest.pack.address, latest.pack.bytes);
+    latest = undefined;
+  };
+  recorder.onTape(forgetLatest);
 
   /** Packs `count` matrices [K, N] and hands the address to `body`; a packed copy is current until its buffer is written. */
   function withPacked(
@@ -60,7 +65,7 @@ export function wasmKernels(
     let pack: Pack | undefined;
     if (!cache) {
       if (latest?.source !== source || !isSameShape(latest.pack.shape, shape)) {
-        if (latest) heap.release(latest.pack.address, latest.pack.bytes);
+        forgetLatest();
         latest = { source, pack: { shape, address: heap.allocate(bytes), bytes, version: -1 } };
       }
       pack = latest.pack;
@@ -68,11 +73,13 @@ export function wasmKernels(
       source.packs ??= [];
       pack = source.packs.find((one) => isSameShape(one.shape, shape));
       if (!pack) {
-        pack = { shape, address: heap.allocate(bytes), bytes, version: -1 };
+        pack = { shape, address: heap.allocateLasting(bytes), bytes, version: -1 };
         source.packs.push(pack);
       }
     }
-    if (pack.version !== source.version) {
+    const isNew = pack.version !== source.version;
+    if (cache) recorder.readsCopy(source, pack, isNew);
+    if (isNew) {
       record("packPanels", { packed: pack.address, b: addressOf(b), K, N, kStride, nStride, columns, count, bStride });
       pack.version = source.version;
     }

@@ -1,10 +1,11 @@
-// One WebAssembly memory, shared by all threads where there are several, and its allocator: best fit over free ranges that merge with their neighbours, because the ragged
-// batches of reinforcement ask for other sizes at every step (size classes without merging grew to 3.6 GB there). A memory ends at 4 GiB, and where the host says how
-// much there is, all memories of a device together end there: a system kills who takes more.
+// One WebAssembly memory, shared by all threads where there are several, and its allocator. A memory ends at 4 GiB, and where the host says how
+// much there is, all memories of a device together end there: a system kills who takes more. While an arena is open, blocks are taken from it: what was recorded
+// then may run again, because nobody else gets its addresses.
 
 import { DeviceError } from "../../core/errors.ts";
 import { noMemory } from "../backend.ts";
 import { heapStart } from "./control.ts";
+import { FreeRanges } from "./free-ranges.ts";
 
 const pageBytes = 65536;
 const maximumPages = 65536;
@@ -31,6 +32,12 @@ function reserve(shared: boolean): [memory: WebAssembly.Memory, maximum: number]
   }
 }
 
+/** Pieces of the heap, and what of them is free. */
+export type Arena = { readonly pieces: { readonly start: number; readonly end: number }[]; readonly free: FreeRanges };
+
+/** An arena grows by so much at least, and by as much as it has. */
+const arenaPiece = 2 ** 18;
+
 /** What the memories of one device may still grow by, in bytes. */
 export type MemoryBudget = { left: number };
 
@@ -39,9 +46,9 @@ export class SharedHeap {
   #words: Int32Array;
   #floats: Float32Array;
   #top = heapStart;
-  /** Free ranges by ascending address; no two touch. */
-  readonly #starts: number[] = [];
-  readonly #ends: number[] = [];
+  readonly #free = new FreeRanges();
+  readonly #arenas = new Set<Arena>();
+  #open: Arena | undefined;
   #used = 0;
 
   /** Most pages that it may have. */
@@ -76,35 +83,41 @@ export class SharedHeap {
   /** Address of a block of at least `bytes`, 64-byte aligned. The same `bytes` must be given to `release`. */
   allocate(bytes: number): number {
     const size = blockSize(bytes);
-    const starts = this.#starts;
-    const ends = this.#ends;
-    let best = -1;
-    let bestSize = Number.POSITIVE_INFINITY;
-    for (let i = 0; i < starts.length; i++) {
-      const room = (ends[i] as number) - (starts[i] as number);
-      if (room < size || room >= bestSize) continue;
-      best = i;
-      bestSize = room;
-      if (room === size) break;
-    }
-    let address: number;
-    if (best < 0) {
-      address = this.#topUp(size);
-    } else {
-      address = starts[best] as number;
-      if (bestSize === size) {
-        starts.splice(best, 1);
-        ends.splice(best, 1);
-      } else starts[best] = address + size;
-    }
-    this.#used += size;
-    return address;
+    return this.#open ? this.#allocateIn(this.#open, size) : this.#allocate(size);
+  }
+
+  /** The same outside every arena: for what outlives the commands recorded now. */
+  allocateLasting(bytes: number): number {
+    return this.#allocate(blockSize(bytes));
   }
 
   release(address: number, bytes: number): void {
     const size = blockSize(bytes);
-    this.#used -= size;
-    this.#free(address, address + size);
+    for (const arena of this.#arenas) {
+      if (!arena.pieces.some(({ start, end }) => address >= start && address < end)) continue;
+      // When it is next opened all of it is free.
+      if (arena === this.#open) arena.free.give(address, address + size);
+      return;
+    }
+    this.#release(address, size);
+  }
+
+  /** From now on until closeArena, blocks are taken from the arena, all of which is free. */
+  openArena(arena: Arena): void {
+    this.#arenas.add(arena);
+    this.#open = arena;
+    arena.free.clear();
+    for (const { start, end } of arena.pieces) arena.free.give(start, end);
+  }
+
+  closeArena(): void {
+    this.#open = undefined;
+  }
+
+  /** Gives its memory back. */
+  dropArena(arena: Arena): void {
+    this.#arenas.delete(arena);
+    for (const { start, end } of arena.pieces.splice(0)) this.#release(start, end - start);
   }
 
   /** Memory that no command has ever seen: the host may write to it at once. It is never given back. */
@@ -112,38 +125,34 @@ export class SharedHeap {
     return this.#grow(blockSize(bytes));
   }
 
-  #free(start: number, end: number): void {
-    const starts = this.#starts;
-    const ends = this.#ends;
-    let low = 0;
-    let high = starts.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((starts[middle] as number) < start) low = middle + 1;
-      else high = middle;
-    }
-    const touchesBefore = low > 0 && ends[low - 1] === start;
-    const touchesAfter = low < starts.length && starts[low] === end;
-    if (touchesBefore && touchesAfter) {
-      ends[low - 1] = ends[low] as number;
-      starts.splice(low, 1);
-      ends.splice(low, 1);
-    } else if (touchesBefore) ends[low - 1] = end;
-    else if (touchesAfter) starts[low] = start;
-    else {
-      starts.splice(low, 0, start);
-      ends.splice(low, 0, end);
-    }
+  #allocate(size: number): number {
+    const address = this.#free.take(size) ?? this.#topUp(size);
+    this.#used += size;
+    return address;
+  }
+
+  #release(address: number, size: number): void {
+    this.#used -= size;
+    this.#free.give(address, address + size);
+  }
+
+  #allocateIn({ pieces, free }: Arena, size: number): number {
+    const address = free.take(size);
+    if (address !== undefined) return address;
+    const had = pieces.reduce((sum, { start, end }) => sum + end - start, 0);
+    const bytes = Math.max(size, arenaPiece, had);
+    const start = this.#allocate(bytes);
+    pieces.push({ start, end: start + bytes });
+    free.give(start + size, start + bytes);
+    return start;
   }
 
   /** A block at the top; a free range that ends there is its beginning. */
   #topUp(size: number): number {
-    const last = this.#starts.length - 1;
-    if (last < 0 || this.#ends[last] !== this.#top) return this.#grow(size);
-    const start = this.#starts[last] as number;
-    this.#grow(size - (this.#top - start));
-    this.#starts.pop();
-    this.#ends.pop();
+    const top = this.#top;
+    const start = this.#free.startBefore(top);
+    this.#grow(size - (top - start));
+    if (start < top) this.#free.dropLast();
     return start;
   }
 

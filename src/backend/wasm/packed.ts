@@ -78,7 +78,7 @@ const panelRows = (type: PackedType) => (isHalf(type) ? 16 : 8);
 const panelBytes = (type: PackedType, width: number) => (width / layouts[type].step) * layouts[type].bytes + (type === "f16" ? 64 : 0);
 
 /** Where commands go: the recorder, or a far memory's way through it. */
-export type CommandWriter = Pick<Recorder, "record" | "submit" | "stage" | "stageChunk">;
+export type CommandWriter = Pick<Recorder, "record" | "submit" | "stage" | "stageChunk" | "onTape">;
 
 export class PackedWeights {
   readonly #heap: SharedHeap;
@@ -95,6 +95,7 @@ export class PackedWeights {
     this.#threads = threads;
     this.#columns = columns;
     this.#dots = dots;
+    recorder.onTape(() => this.#forgetRows());
   }
 
   allocate(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
@@ -278,11 +279,16 @@ export class PackedWeights {
         return was?.buffer === now?.buffer && was?.offset === now?.offset && was?.version === now?.buffer.version;
       });
     if (latest && isCurrent) return latest.address;
-    if (latest) this.#heap.release(latest.address, latest.bytes);
+    this.#forgetRows();
     const address = this.#heap.allocate(bytes);
     this.#latest = { of: of.map((view) => view && { ...view, version: view.buffer.version }), sizes, address, bytes };
     prepare(address);
     return address;
+  }
+
+  #forgetRows(): void {
+    if (this.#latest) this.#heap.release(this.#latest.address, this.#latest.bytes);
+    this.#latest = undefined;
   }
 
   #inTiles(type: PackedType): boolean {

@@ -1,5 +1,6 @@
 // Packs commands into lists in the shared memory, hands lists to the pool, and keeps the order between commands and what the host
-// writes: while commands wait or run, host data goes through a staging block that no earlier command can touch.
+// writes: while commands wait or run, host data goes through a staging block that no earlier command can touch. A tape is what was recorded between two moments,
+// as words: it is recorded again by copying them.
 
 import type { PackedType } from "../../core/dtype.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
@@ -48,6 +49,29 @@ const largestCommand = 48;
 const wakingWork = 4e6;
 const meetingWork = 1e5;
 
+/** Commands side by side in a list, and what `record` counted of them. */
+type Stretch = { readonly words: Int32Array; readonly work: number; readonly commands: number };
+
+/** Recorded commands. They may run again while every packed copy among what they read is current. */
+export type Tape = {
+  readonly stretches: readonly Stretch[];
+  /** Buffers that they write and that outlive them. */
+  readonly written: readonly WasmBuffer[];
+  readonly copies: readonly { readonly source: WasmBuffer; readonly pack: Pack }[];
+};
+
+type OpenTape = {
+  readonly stretches: Stretch[];
+  readonly written: Set<WasmBuffer>;
+  readonly copies: { readonly source: WasmBuffer; readonly pack: Pack }[];
+  /** Where the stretch begins, and the counts there. */
+  from: number;
+  work: number;
+  commands: number;
+  /** Something was done that is not to be done again, or not from the same bytes. */
+  isTorn: boolean;
+};
+
 type Field = { readonly key: string; readonly mode: "write" | "read" | "optional" | "float" | "integer" };
 type Plan = { readonly number: number; readonly fields: readonly Field[]; readonly work: Command["work"] };
 
@@ -85,6 +109,8 @@ export class Recorder {
   /** By the memory that they lie in. */
   readonly #staging = new Map<SharedHeap, StagingBlock[]>();
   readonly #chunks = new Map<SharedHeap, StagingBlock[]>();
+  #tape: OpenTape | undefined;
+  readonly #onTape: (() => void)[] = [];
 
   constructor(heap: SharedHeap, pool: Pool) {
     this.#heap = heap;
@@ -108,6 +134,62 @@ export class Recorder {
     this.#heap.words.set([(plans.get("far") as Plan).number, size * 4, index, farRun, place], base);
     this.#next += size;
     this.#work = Number.POSITIVE_INFINITY;
+    this.tear();
+  }
+
+  /** Called where a tape begins and where it ends: nothing that was prepared on the other side may be used on this one. */
+  onTape(forget: () => void): void {
+    this.#onTape.push(forget);
+  }
+
+  startTape(): void {
+    for (const forget of this.#onTape) forget();
+    const counts = { from: this.#next, work: this.#work, commands: this.#commands };
+    this.#tape = { stretches: [], written: new Set(), copies: [], ...counts, isTorn: false };
+  }
+
+  /** What was recorded since startTape; undefined where it cannot run again. */
+  endTape(): Tape | undefined {
+    const tape = this.#tape as OpenTape;
+    this.#cut(tape);
+    for (const forget of this.#onTape) forget();
+    this.#tape = undefined;
+    const { stretches, written, copies, isTorn } = tape;
+    return isTorn ? undefined : { stretches, copies, written: [...written].filter(({ released }) => !released) };
+  }
+
+  /** The commands of a tape again. False, and nothing recorded, when one of them would read an old copy of a weight. */
+  play({ stretches, written, copies }: Tape): boolean {
+    if (!copies.every(({ source, pack }) => pack.version === source.version)) return false;
+    for (const { words, work, commands } of stretches) {
+      if (this.#next + words.length > listWords) this.submit();
+      this.#heap.words.set(words, (this.#list >>> 2) + this.#next);
+      this.#next += words.length;
+      this.#work += work;
+      this.#commands += commands;
+    }
+    for (const buffer of written) buffer.version++;
+    return true;
+  }
+
+  /** Commands to come read a packed copy; `isNew`: and one before them has made it. */
+  readsCopy(source: WasmBuffer, pack: Pack, isNew: boolean): void {
+    this.#tape?.copies.push({ source, pack });
+    if (isNew) this.tear();
+  }
+
+  /** What is being recorded cannot run again. */
+  tear(): void {
+    if (this.#tape) this.#tape.isTorn = true;
+  }
+
+  #cut(tape: OpenTape): void {
+    const base = this.#list >>> 2;
+    const words = this.#heap.words.slice(base + tape.from, base + this.#next);
+    if (words.length > 0) tape.stretches.push({ words, work: this.#work - tape.work, commands: this.#commands - tape.commands });
+    tape.from = 0;
+    tape.work = 0;
+    tape.commands = 0;
   }
 
   /** Writes a command at word `base`; returns its length in words. */
@@ -127,12 +209,17 @@ export class Recorder {
       else if (value === undefined) words[at] = 0;
       else {
         words[at] = addressOf(value as View);
-        if (mode === "write") ((value as View).buffer as WasmBuffer).version++;
+        if (mode === "write") this.#wrote((value as View).buffer as WasmBuffer);
       }
     }
     this.#work += work.factors.reduce((product, key) => product * (values[key] as number), work.weight);
     this.#commands++;
     return fields.length + 2;
+  }
+
+  #wrote(buffer: WasmBuffer): void {
+    buffer.version++;
+    this.#tape?.written.add(buffer);
   }
 
   /** Hands what is recorded to the other threads, where they can begin without the caller. Whether they have it. */
@@ -152,6 +239,7 @@ export class Recorder {
    */
   submit(isAwaited = false, comesLater = false): number {
     if (this.#next === 0) return this.#lastSubmitted;
+    if (this.#tape) this.#cut(this.#tape);
     const work = isAwaited ? this.#work : Number.POSITIVE_INFINITY;
     this.#lastSubmitted = this.#pool.submit(this.#list, this.#list + this.#next * 4, this.#isSmall, work, comesLater);
     this.#work = 0;
@@ -174,6 +262,7 @@ export class Recorder {
    * are in use, the call waits for the oldest.
    */
   stageChunk(heap: SharedHeap = this.#heap): number {
+    this.tear();
     this.submit();
     const chunks = blocksOf(this.#chunks, heap);
     const oldest = chunks.length < chunkCount ? undefined : chunks.shift();
@@ -185,6 +274,7 @@ export class Recorder {
 
   /** A block of `bytes` that no command uses. It is free again once what is recorded up to the next submit is done. */
   stage(bytes: number, heap: SharedHeap = this.#heap): number {
+    this.tear();
     const staging = blocksOf(this.#staging, heap);
     const index = staging.findIndex(
       (block) => block.bytes >= bytes && block.bytes <= 4 * bytes + 4096 && this.#pool.isDone(block.busyUntil),
