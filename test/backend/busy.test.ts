@@ -45,7 +45,9 @@ async function listsOf(threads: number, begins: boolean) {
 test.skipIf(availableParallelism() < 2)(
   "beside a busy process on all cores but one, two threads get at least 0.4 of what one gets done",
   async () => {
-    const busy = Array.from({ length: availableParallelism() - 1 }, () => spawn(process.execPath, ["-e", "for (;;);"], { stdio: "ignore" }));
+    const busy = Array.from({ length: availableParallelism() - 1 }, () =>
+      spawn(process.execPath, ["-e", "for (;;);"], { stdio: "ignore" }),
+    );
     const [one, two, begun] = await Promise.all([listsOf(1, false), listsOf(2, false), listsOf(2, true)]);
     const all = [one, two, begun];
     try {
