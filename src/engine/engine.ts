@@ -97,8 +97,6 @@ export class Engine {
   #lastTurn = 0;
   /** Milliseconds that the last step took. */
   #took = 0;
-  /** Answers that are ready, and whose waiters are yet to be told. */
-  readonly #ended: (() => void)[] = [];
   #isDisposed = false;
   #submitted = 0;
   #steps = 0;
@@ -262,17 +260,9 @@ export class Engine {
       }
       const now = performance.now();
       this.#took = now - began;
-      // What waiters do then is best done while the device works: where it began this step by itself, it will begin the next.
-      if (this.#lastTurn >= began) continue;
-      this.#tellEnded();
-      if (now - this.#lastTurn > turnEvery) await this.#turn();
+      if (this.#lastTurn < began && now - this.#lastTurn > turnEvery) await this.#turn();
     }
-    this.#tellEnded();
     this.#loop = undefined;
-  }
-
-  #tellEnded(): void {
-    for (const tell of this.#ended.splice(0)) tell();
   }
 
   async #turn(): Promise<void> {
@@ -289,9 +279,7 @@ export class Engine {
       this.#rows += plan.rows;
       // Sequences may leave meanwhile.
       const isDueByItsEnd = performance.now() - this.#lastTurn + this.#took > turnEvery;
-      const begins = isDueByItsEnd && this.model.device.begin?.() === true;
-      this.#tellEnded();
-      if (begins) await this.#turn();
+      if (isDueByItsEnd && this.model.device.begin?.()) await this.#turn();
       if (plan.choosing.length > 0) await this.#chooseAll(plan, logits);
       else {
         await this.model.device.finish();
@@ -336,7 +324,7 @@ export class Engine {
     }
     if (state === "go" || sequence.isDone) return;
     this.#remove(sequence);
-    this.#ended.push(() => handlers?.resolve(resultOf(sequence, state, stopId)));
+    handlers?.resolve(resultOf(sequence, state, stopId));
   }
 
   /** The device failed: whoever was in the step is lost, and all that was kept for later; the others go on. */
