@@ -35,7 +35,7 @@ function reserve(shared: boolean): [memory: WebAssembly.Memory, maximum: number]
 /** Pieces of the heap, and what of them is free. */
 export type Arena = { readonly pieces: { readonly start: number; readonly end: number }[]; readonly free: FreeRanges };
 
-/** An arena grows by so much at least, and by as much as it has. */
+/** An arena grows by so much at least, and by a quarter of what it has. */
 const arenaPiece = 2 ** 18;
 
 /** What the memories of one device may still grow by, in bytes. */
@@ -140,10 +140,10 @@ export class SharedHeap {
     const address = free.take(size);
     if (address !== undefined) return address;
     const had = pieces.reduce((sum, { start, end }) => sum + end - start, 0);
-    const bytes = Math.max(size, arenaPiece, had);
+    const bytes = Math.max(size, arenaPiece, 64 * Math.ceil(had / 256));
     const start = this.#allocate(bytes);
     pieces.push({ start, end: start + bytes });
-    free.give(start + size, start + bytes);
+    if (bytes > size) free.give(start + size, start + bytes);
     return start;
   }
 

@@ -1,6 +1,6 @@
 // Attention where several queries share their keys: the heads of a group, and rows of a prompt with the same first key. A key and a value are read once for all of
 // them, run by run (a page, or part of one), and opened first where the cache holds fewer bits (cache-write.ts). Up to 8 queries side by side go through the register
-// blocks of attention-tiles.ts; fewer than five go one by one through attention-rows.ts. A query has the same bits on either way, and in attention.ts.
+// blocks of attention-tiles.ts; one or two go one by one through attention-rows.ts. A query has the same bits on either way, and in attention.ts.
 // Arguments: attention's up to vHeadStride, then pages, slot, tables, tableStride, pageSize, type, rowsPerUnit, headsPerUnit, runKeys, wide, scratch, scratchStride.
 // With type 1 (f16) row strides count words of the stored row and head strides elements in it. Scratch of a thread, for n = rowsPerUnit·headsPerUnit
 // queries rounded up to 8: queries [n][D], sums [n][Dv], counts [n], 64 numbers for a block, column [runKeys], opened rows [runKeys][max(D, Dv)], scores [n][keys + 8].
@@ -13,7 +13,7 @@ import { claim } from "./control";
 import { expNegative4, log } from "./math";
 
 /** Queries that make a register block worth while. */
-const FEWEST: i32 = 5;
+const FEWEST: i32 = 3;
 
 export function attentionGroups(p: usize, thread: i32, threads: i32): void {
   const first = <usize>load<u32>(p, 20);
@@ -113,7 +113,7 @@ function attendRun(p: usize, thread: i32, most: i32, r: i32, rows: i32, g: i32, 
       const target = scores + <usize>c * lane;
       if (isTile(inTiles, n - c)) {
         const valid = min(run, mostOf(counts, c, n) - done);
-        scoreRun(target + (<usize>done << 5), queries + (<usize>c * <usize>D << 2), x, valid, stride, D, scale, wide);
+        scoreRun(target + (<usize>done << 5), queries + (<usize>c * <usize>D << 2), x, valid, stride, D, scale, n - c, wide);
       } else {
         for (let i = c; i < min(n, c + LANES); i++) {
           const valid = min(run, load<i32>(counts + (<usize>i << 2)) - done);
@@ -158,7 +158,7 @@ function attendRun(p: usize, thread: i32, most: i32, r: i32, rows: i32, g: i32, 
       const weights = scores + <usize>c * lane;
       if (isTile(inTiles, n - c)) {
         const whole = min(run, leastOf(counts, c, n) - done);
-        if (whole > 0) mixRun(sums + (<usize>c * <usize>Dv << 2), weights + (<usize>done << 5), x, whole, stride, Dv, wide);
+        if (whole > 0) mixRun(sums + (<usize>c * <usize>Dv << 2), weights + (<usize>done << 5), x, whole, stride, Dv, n - c, wide);
         for (let i = c; i < min(n, c + LANES); i++) {
           const begin = max(whole, 0);
           const valid = min(run, load<i32>(counts + (<usize>i << 2)) - done);
@@ -237,15 +237,17 @@ function arrange(panel: usize, q: usize, r: i32, c: i32, count: i32, H: i32, hea
   }
 }
 
-/** Scores of `count` keys; writes up to two rows of eight behind the last. */
-function scoreRun(scores: usize, queries: usize, k: usize, count: i32, stride: usize, D: i32, scale: f32, wide: bool): void {
+/** Scores of `count` keys for `n` queries, 0 for what is missing to eight; writes up to two rows of eight behind the last. */
+function scoreRun(scores: usize, queries: usize, k: usize, count: i32, stride: usize, D: i32, scale: f32, n: i32, wide: bool): void {
+  const none = f32x4.splat(0);
   for (let j = 0; j < count; j += 3) {
     const k1 = j + 1 < count ? k + stride : k;
     const k2 = j + 2 < count ? k1 + stride : k;
     if (wide) score3x8(scores, queries, k, k1, k2, D, scale);
     else {
       score3x4(scores, queries, k, k1, k2, D, scale);
-      score3x4(scores + 16, queries + 16, k, k1, k2, D, scale);
+      if (n > 4) score3x4(scores + 16, queries + 16, k, k1, k2, D, scale);
+      else for (let row: usize = 0; row < 96; row += 32) v128.store(scores + row, none, 16);
     }
     scores += 96;
     k += 3 * stride;
@@ -287,10 +289,11 @@ function finishLane(scores: usize, count: i32, least: i32, block: usize, lse: us
   return <f64>total;
 }
 
-/** sums[8][Dv] += weights·values over `count` keys. */
-function mixRun(sums: usize, weights: usize, v: usize, count: i32, stride: usize, Dv: i32, wide: bool): void {
+/** sums[8][Dv] += weights·values over `count` keys, for the first `queries` of the eight. */
+function mixRun(sums: usize, weights: usize, v: usize, count: i32, stride: usize, Dv: i32, queries: i32, wide: bool): void {
   const width = <usize>Dv << 2;
-  for (let half = 0; half < 2; half++) {
+  const halves = queries > 4 ? 2 : 1;
+  for (let half = 0; half < halves; half++) {
     for (let d: usize = 0; d < width; d += 64) {
       if (wide) mix4x16(sums + d, width, weights, v + d, stride, count);
       else {
