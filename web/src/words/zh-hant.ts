@@ -59,6 +59,7 @@ export const zhHant: Words = {
   waited: "「Wait」× {count}",
   reading: "正在讀題…",
   stopped: "已由你停止",
+  left: "回答還沒結束，網頁就關閉了",
   cut: "已達 token 上限，回答未完",
   speed: "每秒 {speed} 個 token",
   tokens: "{count} 個 token",
