@@ -163,6 +163,8 @@ export const en = {
   solved: "{count} of {all} right",
   waits: "“Wait” × {count}",
   sample: "Sample {index}",
+  cellRight: "right",
+  cellWrong: "wrong",
   waiting: "waits",
   labEmpty: "Choose budgets and samples, then start.",
 

@@ -164,6 +164,8 @@ export const zhHant: Words = {
   solved: "{all} 個中 {count} 個正確",
   waits: "「Wait」× {count}",
   sample: "樣本 {index}",
+  cellRight: "正確",
+  cellWrong: "錯誤",
   waiting: "等待中",
   labEmpty: "選好思考量和樣本數，然後按「開始」。",
 
