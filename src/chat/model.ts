@@ -55,8 +55,8 @@ export type ChatModelParts = {
   readonly tokenizer: Tokenizer;
   /** Writes prompts; absent for a model without a chat template. */
   readonly chat?: Chat;
-  /** `chat` is a guess in place of a template. */
-  readonly isPlain?: boolean;
+  /** What writes them in place of a template; called at the first messages. */
+  readonly openPlainChat?: () => Chat | Promise<Chat>;
   /** How the model marks its reasoning; absent for one that does not think. */
   readonly thinkTags?: ThinkTags;
   /** Special ids and sampling defaults. */
@@ -82,6 +82,7 @@ export class ChatModel {
   readonly contextLength: number;
   readonly engine: Engine;
   readonly #parts: ChatModelParts;
+  #chat: Promise<Chat> | undefined;
   #grammars: Promise<GrammarEngine> | undefined;
   #closed: Promise<void> | undefined;
 
@@ -98,12 +99,13 @@ export class ChatModel {
   }
 
   get hasTemplate(): boolean {
-    return this.chat !== undefined && this.#parts.isPlain !== true;
+    return this.#parts.chat !== undefined;
   }
 
-  /** Writes prompts; undefined for a model without a chat template. */
-  get chat(): Chat | undefined {
-    return this.#parts.chat;
+  /** What writes prompts from messages: the model's template, or what stands in its place. Throws RequestError where nothing does. */
+  openChat(): Promise<Chat> {
+    this.#chat ??= this.#openChat();
+    return this.#chat;
   }
 
   /** Answers messages, or one message of a user. Errors come from the response: RequestError for what cannot be served. */
@@ -117,16 +119,8 @@ export class ChatModel {
   }
 
   /** The prompt that `respond` would send. Throws RequestError. */
-  prepareChat(input: string | readonly Message[], options: ChatOptions = {}): Prepared {
-    const { chat } = this.#parts;
-    if (!chat) {
-      throw new RequestError({
-        operation: "respond",
-        got: "a model without a chat template",
-        expected: "one with a template",
-        cure: "use generate(text), or give a chatTemplate when the model is loaded",
-      });
-    }
+  async prepareChat(input: string | readonly Message[], options: ChatOptions = {}): Promise<Prepared> {
+    const chat = await this.openChat();
     const { thinking, system, tools, documents } = options;
     const list: unknown = typeof input === "string" ? [{ role: "user", content: input }] : input;
     const messages = readMessages(list as JsonValue, "messages");
@@ -166,6 +160,18 @@ export class ChatModel {
     await this.#parts.close?.();
   }
 
+  async #openChat(): Promise<Chat> {
+    const { chat, openPlainChat } = this.#parts;
+    if (chat) return chat;
+    if (openPlainChat) return await openPlainChat();
+    throw new RequestError({
+      operation: "respond",
+      got: "a model without a chat template",
+      expected: "one with a template",
+      cure: "use generate(text), or give a chatTemplate when the model is loaded",
+    });
+  }
+
   #plan(text: string, ids: readonly number[], { thinking, structure }: RespondOptions, isText: boolean): Prepared {
     const { tokenizer, thinkTags } = this;
     // A text is continued as it is, unless somebody asks for thinking, or the text has begun it.
@@ -176,7 +182,7 @@ export class ChatModel {
     return { prompt: text + plan.suffix, ids: [...ids, ...more], plan };
   }
 
-  #start(options: RespondOptions, prepare: () => Prepared): ChatResponse {
+  #start(options: RespondOptions, prepare: () => Prepared | Promise<Prepared>): ChatResponse {
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
     return new ChatResponse(
@@ -184,7 +190,7 @@ export class ChatModel {
         signal.throwIfAborted();
         const n = checkCount(options.n ?? 1);
         const stops = checkStopStrings(options.stop);
-        const prepared = prepare();
+        const prepared = await prepare();
         const sampling = withDefaults(options, this.generationConfig);
         const answers = Array.from({ length: n }, (_, index) =>
           this.#answer(

@@ -79,7 +79,9 @@ async function answer(model: ChatModel, conversation: Conversation, words: strin
   const stop = new AbortController();
   const all = { ...options, maxTokens, signal: stop.signal };
   const messages = [...conversation.messages, { role: "user", content: words }];
-  const response = model.hasTemplate ? model.respond(messages, all) : model.generate(makePrompt(model, words, false, all).text, all);
+  const response = model.hasTemplate
+    ? model.respond(messages, all)
+    : model.generate((await makePrompt(model, words, false, all)).text, all);
   const printer = answerPrinter(model.thinkTags, hideThinking);
   const interrupted = new Error("stopped");
   input.onInterrupt = () => {

@@ -61,7 +61,7 @@ export class Conversation {
       case "/set":
         return say(this.#set(rest));
       case "/show":
-        return say(this.#show());
+        return say(await this.#show());
       case "/save":
         return say(await this.#save(rest));
       case "/load":
@@ -113,12 +113,12 @@ export class Conversation {
     }
   }
 
-  #show(): string {
+  async #show(): Promise<string> {
     const { options } = this.settings;
     const { thinking, system } = options;
     const rows: [string, string][] = [
       ["model", this.#name],
-      ["context", `${this.#used()} of ${this.#chat.contextLength} tokens, ${this.messages.length} messages`],
+      ["context", `${await this.#used()} of ${this.#chat.contextLength} tokens, ${this.messages.length} messages`],
       [
         "thinking",
         !this.#chat.thinkTags
@@ -136,9 +136,9 @@ export class Conversation {
     return rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n");
   }
 
-  #used(): number {
+  async #used(): Promise<number> {
     if (!this.#chat.hasTemplate || this.messages.length === 0) return 0;
-    return this.#chat.prepareChat(this.messages, this.settings.options).ids.length;
+    return (await this.#chat.prepareChat(this.messages, this.settings.options)).ids.length;
   }
 
   async #save(path: string): Promise<string> {

@@ -15,9 +15,9 @@ export type Prompt = {
 };
 
 /** Throws ConfigError for a text that is no problem of ours, RequestError when it does not fit into the context. */
-export function makePrompt(chat: ChatModel, words: string, raw: boolean, options: ChatOptions): Prompt {
+export async function makePrompt(chat: ChatModel, words: string, raw: boolean, options: ChatOptions): Promise<Prompt> {
   const prompt = readWords(chat, words, raw);
-  const { ids } = prompt.isChat ? chat.prepareChat(words, options) : chat.prepareText(prompt.text, options);
+  const { ids } = prompt.isChat ? await chat.prepareChat(words, options) : chat.prepareText(prompt.text, options);
   if (ids.length >= chat.contextLength) {
     throw new RequestError({
       operation: "the prompt",

@@ -72,7 +72,7 @@ async function generate(chat: ChatModel, path: string, words: string, flags: Fla
   refuseThinking(chat, flags);
   const maxTokens = asked.maxTokens ?? numberAt(chat.generationConfig, "max_new_tokens") ?? defaultMaxTokens;
   const options = { ...asked, maxTokens };
-  const prompt = makePrompt(chat, words, flags.raw ?? false, options);
+  const prompt = await makePrompt(chat, words, flags.raw ?? false, options);
   const response = prompt.isChat ? chat.respond(prompt.text, options) : chat.generate(prompt.text, options);
   if (!flags.json) {
     const printer = answerPrinter(chat.thinkTags, flags.hidethinking);

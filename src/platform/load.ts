@@ -77,6 +77,7 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
       cacheBytes,
       openFiles,
       openChat: async (...text) => (await import("../chat/prompt.ts")).openChat(...text),
+      openPlainChat: async (...text) => (await import("../chat/plain-chat.ts")).openPlainChat(...text),
       openDevice: (needs) => {
         checkFits(host, path, needs);
         return openDevice(host, { device, threads, packed: needs.packed });

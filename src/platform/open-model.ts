@@ -48,11 +48,11 @@ export type ModelNeeds = {
 export type OpenParts = {
   /** Most that all parallel answers together may cache unless contextLength says otherwise; `smallestContext` tokens are allowed in any case. */
   readonly cacheBytes: number;
-  /** These two are models/files.ts and chat/prompt.ts, loaded as far as they are needed where a host can do that. */
+  /** These three are models/files.ts, chat/prompt.ts and chat/plain-chat.ts, loaded as far as they are needed where a host can do that. */
   readonly openFiles: (files: Files, path: string) => Promise<ModelFiles>;
   readonly openChat: (tokenizer: Tokenizer, templates: TemplateSet, path: string) => Chat | Promise<Chat>;
-  /** How a model without a template answers messages; without it it does not. `thinks`: its vocabulary has `</think>`. */
-  readonly openPlainChat?: (tokenizer: Tokenizer, thinks: boolean, path: string) => Chat;
+  /** How a model without a template answers messages: called at the first. `thinks`: its vocabulary has `</think>`. */
+  readonly openPlainChat: (tokenizer: Tokenizer, thinks: boolean, path: string) => Chat | Promise<Chat>;
   readonly openDevice: (needs: ModelNeeds) => Promise<Device>;
   readonly openGrammars?: ChatModelParts["openGrammars"];
 };
@@ -98,12 +98,12 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     for (const warning of defaults.warnings) options.onWarning?.(warning);
     const tags = chat?.thinkTags ?? (tokenizer.idOf(r1Tags.close) === undefined ? undefined : r1Tags);
     const thinkTags = options.thinking === false ? undefined : (options.thinking ?? tags);
-    const { openGrammars, openPlainChat } = parts;
+    const { openGrammars } = parts;
     const loaded = new ChatModel({
       model,
       tokenizer,
       ...(chat && { chat }),
-      ...(isPlain && openPlainChat && { chat: openPlainChat(tokenizer, thinkTags !== undefined, path), isPlain }),
+      openPlainChat: () => parts.openPlainChat(tokenizer, thinkTags !== undefined, path),
       ...(thinkTags && { thinkTags }),
       generationConfig: defaults.config,
       now: host.now,

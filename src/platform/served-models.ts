@@ -36,9 +36,9 @@ export async function servedModel(
     load: async () => {
       const model = await loadPath(host, path, { ...options, parallel });
       const thinks = model.thinkTags !== undefined;
-      if (!model.chat)
+      if (!model.hasTemplate)
         options.onNote?.(`${path} has no chat template: ${thinks ? "messages are problems of its task" : "chats are plain ChatML"}`);
-      return shelved(model, path, parallel);
+      return await shelved(model, parallel);
     },
   };
 }

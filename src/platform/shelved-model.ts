@@ -1,16 +1,15 @@
 // A loaded model as the server's shelf wants it; for the servers of all hosts.
 
 import type { ChatModel } from "../chat/model.ts";
-import { openPlainChat } from "../chat/plain-chat.ts";
 import type { LoadedModel } from "../server/shelf.ts";
 
-/** `slots`: answers that the engine computes at once; `path` is for messages. */
-export function shelved(model: ChatModel, path: string, slots: number): LoadedModel {
+/** `slots`: answers that the engine computes at once. */
+export async function shelved(model: ChatModel, slots: number): Promise<LoadedModel> {
   const thinks = model.thinkTags !== undefined;
   return {
     engine: model.engine,
     tokenizer: model.tokenizer,
-    chat: model.chat ?? openPlainChat(model.tokenizer, thinks, path),
+    chat: await model.openChat(),
     ...(model.thinkTags && { thinkTags: model.thinkTags }),
     isPlain: !model.hasTemplate && !thinks,
     isSolver: !model.hasTemplate && thinks,

@@ -15,7 +15,7 @@ import { Metrics } from "./metrics.ts";
 import { openApi } from "./openapi.ts";
 import { Pacer } from "./pacer.ts";
 import type { PageFiles } from "./page.ts";
-import { brief, errorBody, explain, Refusal } from "./refusal.ts";
+import { brief, type Dialect, errorBody, explain, Refusal } from "./refusal.ts";
 import { type Route, routes } from "./routes.ts";
 import type { RunsFolder } from "./runs.ts";
 import { checkSizes, validate } from "./schema-parts.ts";
@@ -125,7 +125,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
       if (account) underWay.add(passed);
       try {
         if (route.generates) checkState(server);
-        const body = route.body && (await readBody(request, route.body, limits));
+        const body = route.body && (await readBody(request, route.body, limits, route.dialect));
         if (server.logTexts && body !== undefined) fields.body = JSON.stringify(body);
         const note = (more: LogFields) => Object.assign(fields, more);
         const response = await route.handle({
@@ -225,8 +225,8 @@ function checkState(server: Server): void {
   });
 }
 
-async function readBody(request: AppRequest, schema: NonNullable<Route["body"]>, limits: Limits): Promise<unknown> {
-  const json = await readJsonBody(request, limits);
+async function readBody(request: AppRequest, schema: NonNullable<Route["body"]>, limits: Limits, dialect: Dialect): Promise<unknown> {
+  const json = await readJsonBody(request, limits, dialect === "ollama");
   checkSizes(json, limits);
   return validate(schema, json);
 }

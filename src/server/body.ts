@@ -1,5 +1,6 @@
 // Reads the body of a request. In: a Request from a stranger. Out: JSON, read strictly. Refused before it is read to the end: what is longer than
-// the limit, compressed, or not JSON by its own word (so that a web page cannot send it without asking first: hazard A17).
+// the limit, compressed, or not JSON by its own word (so that a web page cannot send it without asking first: hazard A17). Ollama's own examples
+// (`curl -d`) and clients say another type or none, so its routes take that from whoever is no web page.
 
 import { FormatError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from "../core/json.ts";
@@ -7,9 +8,9 @@ import type { AppRequest } from "./call.ts";
 import type { Limits } from "./limits.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Throws Refusal: 400, 408, 413, 415. */
-export async function readJsonBody(request: AppRequest, limits: Limits): Promise<JsonObject> {
-  checkHeaders(request);
+/** `unsaid`: JSON need not be called JSON. Throws Refusal: 400, 408, 413, 415. */
+export async function readJsonBody(request: AppRequest, limits: Limits, unsaid = false): Promise<JsonObject> {
+  checkHeaders(request, unsaid);
   const text = decode(await readBytes(request, limits.bodyBytes));
   let value: JsonValue;
   try {
@@ -30,10 +31,11 @@ export async function readJsonBody(request: AppRequest, limits: Limits): Promise
   return value;
 }
 
-function checkHeaders({ headers }: AppRequest): void {
-  const type = headers.get("content-type")?.split(";")[0]?.trim().toLowerCase();
-  if (type === undefined || !/^application\/(?:[\w.+-]+\+)?json$/.test(type)) {
-    const got = type === undefined || type === "" ? "no Content-Type" : `Content-Type ${JSON.stringify(type.slice(0, 80))}`;
+function checkHeaders({ headers }: AppRequest, unsaid: boolean): void {
+  const type = headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
+  const mayBeUnsaid = unsaid && (type === "" || type === "application/x-www-form-urlencoded") && !isFromPage(headers);
+  if (!mayBeUnsaid && !/^application\/(?:[\w.+-]+\+)?json$/.test(type)) {
+    const got = type === "" ? "no Content-Type" : `Content-Type ${JSON.stringify(type.slice(0, 80))}`;
     throw new Refusal(got, "application/json", 'send the header "Content-Type: application/json"', { status: 415 });
   }
   const encoding = headers.get("content-encoding")?.trim().toLowerCase();
@@ -42,6 +44,11 @@ function checkHeaders({ headers }: AppRequest): void {
       status: 415,
     });
   }
+}
+
+/** Browsers add these to what a page of another origin sends, and no page can take them away. */
+function isFromPage(headers: AppRequest["headers"]): boolean {
+  return headers.has("origin") || headers.has("sec-fetch-site");
 }
 
 async function readBytes(request: AppRequest, limit: number): Promise<Uint8Array> {

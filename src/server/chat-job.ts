@@ -46,8 +46,9 @@ export type ChatJob = JobOptions & {
 export async function prepareChat(model: ServedModel, job: ChatJob): Promise<Prepared[]> {
   const { chat } = model;
   const forced = job.toolChoice === "required" || typeof job.toolChoice === "object";
-  checkToolChoice(job, model);
-  const tools = job.toolChoice === "none" ? [] : job.tools;
+  checkToolChoice(job, forced, model);
+  // Open WebUI and Continue offer their tools to every model. An offer may be left alone, so a model that knows no tools answers without them.
+  const tools = job.toolChoice === "none" || !chat.toolStyle ? [] : job.tools;
   const messages = job.messages(chat.toolStyle);
   const texts = messages.flatMap(({ content }) => (typeof content === "string" ? [content] : []));
   await checkTexts(texts, model, job.messagesField);
@@ -150,14 +151,16 @@ function structured(model: ServedModel, structure: Structure | undefined, field:
   };
 }
 
-function checkToolChoice({ tools, toolChoice }: ChatJob, { chat }: ServedModel): void {
+function checkToolChoice({ tools, toolChoice }: ChatJob, forced: boolean, { chat }: ServedModel): void {
   const name = typeof toolChoice === "object" ? toolChoice.name : undefined;
   const names = tools.map((tool) => (tool.function as JsonObject).name);
   if (name !== undefined && !names.includes(name))
     throw badField("tool_choice", `the tool ${quote(name, 60)}`, names.length === 0 ? "tools" : `one of ${names.join(", ")}`);
   if (toolChoice === "required" && tools.length === 0) throw badField("tool_choice", '"required" without tools', "tools", "send tools");
-  if (toolChoice !== "none" && tools.length > 0 && !chat.toolStyle)
-    throw badField("tools", "tools", "none: this model's chat template knows no tools", "use a model that was made for them");
+  if (forced && !chat.toolStyle) {
+    const expected = 'none, or "auto": this model\'s chat template knows no tools';
+    throw badField("tool_choice", "a call that is demanded", expected, "use a model that was made for tools");
+  }
 }
 
 /** One call of one of the tools, as an object; the reader of Llama's calls takes it. */

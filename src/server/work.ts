@@ -111,7 +111,11 @@ export class Work {
   }
 
   async *#mixed(): AsyncGenerator<{ readonly index: number; readonly batch: Batch }> {
-    const next = (answer: Generation, index: number) => answer.next().then((batch) => ({ answer, index, batch }));
+    const next = (answer: Generation, index: number) => {
+      const coming = answer.next().then((batch) => ({ answer, index, batch }));
+      coming.catch(() => {}); // between two reads nobody races it: a failure then is heard at the next
+      return coming;
+    };
     const pending = new Map(this.answers.map((answer, index) => [index, next(answer, index)]));
     while (pending.size > 0) {
       const { answer, index, batch } = await Promise.race(pending.values());

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from "vitest";
 import type { ChatModel, ChatOptions, Message } from "../../src/chat/model.ts";
+import { openPlainChat } from "../../src/chat/plain-chat.ts";
 import type { Answer, Part } from "../../src/chat/response.ts";
 import { s1Tags } from "../../src/chat/think-tags.ts";
 import { bestOf, majorityVote, meanLogprob } from "../../src/chat/vote.ts";
@@ -63,16 +64,16 @@ describe("respond", () => {
   test("enable_thinking false is given to templates that know it, and thinking is closed in those that do not", async () => {
     const qwen = await open({ says: "" });
     const closed = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
-    expect(qwen.prepareChat("hi", { thinking: false })).toMatchObject({ prompt: closed, plan: { begin: "after" } });
+    expect(await qwen.prepareChat("hi", { thinking: false })).toMatchObject({ prompt: closed, plan: { begin: "after" } });
     const r1 = await open({ says: "", template: r1Template });
-    expect(r1.prepareChat("hi", { thinking: false }).prompt).toBe("user:hi\nAssistant:<think>\n\n</think>\n\n");
+    expect((await r1.prepareChat("hi", { thinking: false })).prompt).toBe("user:hi\nAssistant:<think>\n\n</think>\n\n");
     const { reasoning, content } = await run({ says: "42", options: { thinking: false } });
     expect([reasoning, content]).toEqual(["", "42"]);
   });
 
   test("the system text comes first", async () => {
     const chat = await open({ says: "" });
-    expect(chat.prepareChat("hi", { system: "be brief" }).prompt).toMatch(
+    expect((await chat.prepareChat("hi", { system: "be brief" })).prompt).toMatch(
       /^<\|im_start\|>system\nbe brief<\|im_end\|>\n<\|im_start\|>user/,
     );
   });
@@ -117,7 +118,7 @@ describe("the thinking budget", () => {
   test("max: the end is forced, and the prompt opens thinking where the template leaves it to the model", async () => {
     const options: ChatOptions = { thinking: { max: 3 } };
     const chat = await open({ says: "", options });
-    expect(chat.prepareChat("hi", options).prompt).toMatch(/assistant\n<think>\n$/);
+    expect((await chat.prepareChat("hi", options)).prompt).toMatch(/assistant\n<think>\n$/);
     const { reasoning, content, statistics, ids } = await run({ says: "abcdef ghi", options });
     expect(reasoning).toBe("abc");
     expect(statistics).toMatchObject({ thinkingTokens: 3, forcedTokens: 1 });
@@ -148,7 +149,7 @@ describe("the thinking budget", () => {
       chats.push(chat);
       return chat;
     };
-    const prepared = make(1, "").prepareChat("hi", options);
+    const prepared = await make(1, "").prepareChat("hi", options);
     expect(prepared.prompt.endsWith("assistant:<|im_start|>think\n")).toBe(true);
     const { reasoning, content, statistics } = await make(prepared.ids.length, "abcdefghijklmnopqrstuvwxyz")
       .respond("hi", options)
@@ -210,6 +211,23 @@ describe("bad input", () => {
     const chat = scriptedChat({ says: "x", promptLength: 2, template: "" });
     chats.push(chat);
     await expect(chat.respond("hi").answer()).rejects.toThrow("generate(text)");
+  });
+
+  test("what stands in a template's place is opened at the first messages, once", async () => {
+    let opened = 0;
+    const openChatml = () => {
+      opened++;
+      return openPlainChat(tokenizer, false, "test");
+    };
+    const chat = scriptedChat({ says: "x", promptLength: 2, template: "", parts: { thinkTags: undefined, openPlainChat: openChatml } });
+    chats.push(chat);
+    expect([chat.hasTemplate, opened]).toEqual([false, 0]);
+    const prompts = await Promise.all([chat.prepareChat("hi"), chat.prepareChat("hi", { system: "be brief" })]);
+    expect(prompts.map(({ prompt }) => prompt)).toEqual([
+      "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
+      "<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n",
+    ]);
+    expect([chat.hasTemplate, opened]).toEqual([false, 1]);
   });
 
   test("leaving the loop, or a signal, stops the work and frees the slot", async () => {

@@ -72,7 +72,7 @@ export async function promptLengthOf(
 ): Promise<number> {
   const chat = scriptedChat({ says: "", promptLength: 1, template });
   try {
-    return chat.prepareChat(input, options).ids.length;
+    return (await chat.prepareChat(input, options)).ids.length;
   } finally {
     await chat.close();
   }

@@ -16,7 +16,7 @@ const model = {
   contextLength: 100,
   hasTemplate: true,
   thinkTags: r1Tags,
-  prepareChat: (input: unknown) => ({
+  prepareChat: async (input: unknown) => ({
     prompt: "",
     ids: new Array<number>((input as unknown[]).length * 10).fill(1),
     plan: { suffix: "", begin: "after" as const },

@@ -118,10 +118,10 @@ describe("admission", () => {
     const { scheduler, step, join } = open({ pages: 6, prefillTokens: 100 });
     const [a, b, c] = join(sequence(range(16)), sequence(range(12, 100)), sequence([7])) as [Sequence, Sequence, Sequence];
     step();
-    expect(scheduler.running).toEqual([a]);
+    expect([scheduler.running, scheduler.preemptions]).toEqual([[a], 0]);
     scheduler.leave(a, true);
     step();
-    expect(scheduler.running).toEqual([b, c]);
+    expect([scheduler.running, scheduler.preemptions]).toEqual([[b, c], 0]);
   });
 });
 
@@ -247,6 +247,15 @@ describe("drafts", () => {
     scheduler.advance(plan);
     scheduler.endStep(plan);
     expect([pool.free, scheduler.preemptions]).toEqual([2, 0]);
+  });
+
+  test("where the last page is full and none is free there are none", () => {
+    const { pool, scheduler, step, join } = withDrafts([70, 71], { pages: 2 });
+    const [a] = join(sequence(range(7))) as [Sequence];
+    step();
+    expect([a.ids.length, pool.free]).toEqual([8, 0]);
+    expect(feeds(scheduler.plan())).toEqual([[a.number, 1]]);
+    expect([a.drafts, a.drafted]).toEqual([[], 0]);
   });
 });
 

@@ -183,6 +183,22 @@ describe("where it is addressed to", () => {
       await refused(await ask(app, { messages }, { headers: { "content-type": type } }), 415);
     },
   );
+
+  test("A17: on Ollama's paths JSON may come unsaid, as its clients send it, but not from a page", async () => {
+    const { app } = await openApp({ spoken: { says: "hello" } });
+    const send = (headers: Record<string, string>) => {
+      const body = new TextEncoder().encode(JSON.stringify({ model: "test", messages, stream: false }));
+      return app.fetch(new Request("http://localhost/api/chat", { method: "POST", body, headers }));
+    };
+    const types: Record<string, string>[] = [{}, { "content-type": "application/x-www-form-urlencoded" }];
+    const pages: Record<string, string>[] = [{ origin: "https://evil.example" }, { origin: "null" }, { "sec-fetch-site": "cross-site" }];
+    for (const type of types) {
+      expect((await send(type)).status).toBe(200);
+      for (const page of pages) expect((await send({ ...type, ...page })).status).toBe(415);
+    }
+    for (const type of ["text/plain", "multipart/form-data", "application/octet-stream"])
+      expect((await send({ "content-type": type })).status).toBe(415);
+  });
 });
 
 describe("bodies", () => {

@@ -1,5 +1,5 @@
-// Requests of programs that are no packages: Open WebUI, Continue, Cline's kind of agent. Written down from their documentation and their habits; the
-// programs themselves were not run. And what else such clients put into requests, which must change nothing or be refused by name.
+// Requests of programs that are no packages: Open WebUI (0.12.4 was run against this server, with its own page), Continue (its command line 1.5.47 was),
+// Cline's kind of agent. Written down from their documentation, their habits and what those two sent. And what else such clients put into requests, which must change nothing or be refused by name.
 
 import { describe, expect, test } from "vitest";
 import { openApp, plainTemplate, template } from "./harness.ts";
@@ -130,6 +130,25 @@ describe("Continue", () => {
     const filled = await call(app, "/v1/completions", { ...body, suffix: "\n" }, key);
     expect([filled.status, JSON.parse(filled.text).error.param]).toEqual([400, "suffix"]);
   });
+});
+
+test("both offer tools to every model: one that knows none answers without; a call that is demanded is refused", async () => {
+  const noTools = template.replace(/^.*?endif %}\n/s, "").replace(/\{%- if message\.tool_calls.*?endfor %\}\{%- endif %\}/, "");
+  expect(noTools).not.toContain("tool");
+  const { app } = await openApp({ spoken: { says: '<tool_call>{"name": "f", "arguments": {}}</tool_call>', template: noTools } });
+  const tools = [{ type: "function", function: { name: "f", parameters: { type: "object" } } }];
+  const body = { model: "test", messages: [{ role: "user", content: "x" }] };
+  const usual = JSON.parse((await call(app, "/v1/chat/completions", body)).text);
+  for (const more of [{ tools }, { tools, tool_choice: "auto" }, { tools, tool_choice: "none" }]) {
+    const { status, text } = await call(app, "/v1/chat/completions", { ...body, ...more });
+    const { usage, choices } = JSON.parse(text);
+    expect([status, usage.prompt_tokens, choices[0].finish_reason]).toEqual([200, usual.usage.prompt_tokens, "stop"]);
+    expect(choices[0].message).toEqual(usual.choices[0].message);
+  }
+  for (const tool_choice of ["required", { type: "function", function: { name: "f" } }]) {
+    const { status, text } = await call(app, "/v1/chat/completions", { ...body, tools, tool_choice });
+    expect([status, JSON.parse(text).error.param]).toEqual([400, "tool_choice"]);
+  }
 });
 
 test("J31: a template in a request is no template", async () => {

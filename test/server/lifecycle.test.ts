@@ -108,6 +108,29 @@ describe("clients that vanish", () => {
     expect(app.server.metrics.value("requests_cancelled_total")).toBe(1);
   });
 
+  test("L05: a client of several answers that goes away while it reads none leaves no failure that nobody hears", async () => {
+    const { app } = await openApp({ spoken: { slots: 4, stepMs: 1 } });
+    // Such a failure ends Node.
+    const unheard: unknown[] = [];
+    const hear = (reason: unknown) => unheard.push(reason);
+    process.on("unhandledRejection", hear);
+    try {
+      for (let pieces = 1; pieces <= 6; pieces++) {
+        const gone = new AbortController();
+        const response = await ask(app, { ...long, n: 3, stream: true }, { signal: gone.signal });
+        const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+        for (let i = 0; i < pieces; i++) await reader.read();
+        gone.abort();
+        await new Promise((next) => setTimeout(next, 20));
+        await reader.cancel();
+      }
+    } finally {
+      process.off("unhandledRejection", hear);
+    }
+    expect(unheard).toEqual([]);
+    await expectRest(app);
+  });
+
   test("L06: the same beginning again is still in the cache", async () => {
     const { app } = await openApp();
     const content = "a long beginning that is the same in both requests. ".repeat(6);

@@ -62,7 +62,7 @@ describe("conversations", () => {
     const first = say(emptyConversation(), "one");
     const kept = withVersion(first.conversation, first.answerId, { ...version, state: "running" });
     const back = readConversation(JSON.parse(JSON.stringify(kept)));
-    expect(back).toEqual(changeVersion(kept, first.answerId, 0, { state: "stopped" }));
+    expect(back).toEqual(changeVersion(kept, first.answerId, 0, { state: "left" }));
   });
 
   test("a file of anything is read as nothing, never as half a conversation", () => {

@@ -34,6 +34,28 @@ afterAll(async () => {
 const open = (hash = "", options = {}) => openPage(browser, `${served.url}${hash}`, options);
 const answered = (page: Page, nth = 0) => page.locator(".answer").nth(nth).locator(".numbers").waitFor();
 
+/** In this page answers never end, and come as slowly as from a large model. */
+async function endless(page: Page): Promise<void> {
+  await page.addInitScript(() => {
+    const real = window.fetch;
+    window.fetch = async (input, init) => {
+      if (!String(input).includes("chat/completions")) return await real(input, init);
+      let timer = 0;
+      const body = new ReadableStream({
+        start(controller) {
+          init?.signal?.addEventListener("abort", () => controller.error(init.signal?.reason));
+          timer = window.setInterval(() => {
+            if (init?.signal?.aborted) return window.clearInterval(timer);
+            controller.enqueue(new TextEncoder().encode('data: {"choices":[{"delta":{"content":"on "}}]}\n\n'));
+          }, 20);
+        },
+      });
+      return new Response(body);
+    };
+  });
+  await page.reload();
+}
+
 describe.skipIf(!chromium)("chat", () => {
   test("every example of the empty page is solved; thinking is folded, with its time and tokens", async () => {
     const { page, errors, strangers } = await open();
@@ -145,25 +167,7 @@ describe.skipIf(!chromium)("chat", () => {
 
   test("Escape stops an answer, and it stays as far as it came", async () => {
     const { page } = await open();
-    // An answer that never ends, sent as slowly as a large model does.
-    await page.addInitScript(() => {
-      const real = window.fetch;
-      window.fetch = async (input, init) => {
-        if (!String(input).includes("chat/completions")) return await real(input, init);
-        let timer = 0;
-        const body = new ReadableStream({
-          start(controller) {
-            init?.signal?.addEventListener("abort", () => controller.error(init.signal?.reason));
-            timer = window.setInterval(() => {
-              if (init?.signal?.aborted) return window.clearInterval(timer);
-              controller.enqueue(new TextEncoder().encode('data: {"choices":[{"delta":{"content":"on "}}]}\n\n'));
-            }, 20);
-          },
-        });
-        return new Response(body);
-      };
-    });
-    await page.reload();
+    await endless(page);
     await page.locator(".example").first().click();
     await page.getByText("on on on").waitFor();
     await page.keyboard.press("Escape");
@@ -172,6 +176,41 @@ describe.skipIf(!chromium)("chat", () => {
     await page.waitForTimeout(200);
     expect(await page.locator(".expression").textContent()).toBe(text);
     await page.context().close();
+  });
+
+  test("W17: out of sight an answer under way is kept as far as it came; a page that then dies is told of", async () => {
+    const { page } = await open();
+    await endless(page);
+    await page.locator(".example").first().click();
+    await page.getByText("on on on").waitFor();
+    // A window of its own in front of it would hide it; a browser without a screen has none.
+    await page.evaluate(() => {
+      Object.defineProperty(document, "hidden", { value: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    const kept = () =>
+      page.evaluate(
+        () =>
+          new Promise<string>((resolve) => {
+            indexedDB.open("gradually", 1).onsuccess = ({ target }) => {
+              const base = (target as IDBOpenDBRequest).result;
+              const asked = base.transaction("conversations").objectStore("conversations").getAll();
+              asked.onsuccess = () => resolve(JSON.stringify(asked.result));
+            };
+          }),
+      );
+    while (!(await kept()).includes("on on on")) await page.waitForTimeout(20);
+    const other = await page.context().newPage();
+    const session = await page.context().newCDPSession(page);
+    session.send("Page.crash").catch(() => {}); // nobody is left to answer
+    await page.waitForEvent("crash");
+    await other.goto(page.url());
+    await other.getByText("The page was closed before the answer ended").waitFor();
+    expect(await other.locator(".question p").allInnerTexts()).toEqual([examples[0]]);
+    expect(await other.locator(".expression").textContent()).toMatch(/^on on on/);
+    await other.getByRole("button", { name: "Try again" }).click();
+    await answered(other);
+    await other.context().close();
   });
 
   test("what the model refuses is told with its cure, and can be edited", async () => {

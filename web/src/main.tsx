@@ -8,7 +8,7 @@ import "./style/runs.css";
 import "./style/lab.css";
 import "./style/tab.css";
 import { start } from "./state/app.ts";
-import { loadConversations } from "./state/chats.ts";
+import { keepRunning, loadConversations } from "./state/chats.ts";
 import { App } from "./ui/app.tsx";
 import { keepTheme } from "./ui/theme.ts";
 import { keepLanguage } from "./words/words.ts";
@@ -18,3 +18,7 @@ keepTheme();
 render(<App />, document.getElementById("app") as HTMLElement);
 void start();
 void loadConversations();
+// Out of sight a page may be frozen, and a frozen one discarded, without another word.
+document.addEventListener("visibilitychange", () => document.hidden && keepRunning());
+document.addEventListener("freeze", keepRunning);
+window.addEventListener("pagehide", keepRunning);

@@ -5,7 +5,7 @@ import { shelved } from "../shelved-model.ts";
 import { serveEngine } from "./engine-worker.ts";
 
 serveEngine(async (model, name, slots) => {
-  const entry = { name, bytes: 0, created: Math.floor(Date.now() / 1000), load: async () => shelved(model, name, slots) };
+  const entry = { name, bytes: 0, created: Math.floor(Date.now() / 1000), load: () => shelved(model, slots) };
   const app = await makeApp({ models: [entry], version: "in-page" });
   await app.start();
   return (request) => app.fetch(request);

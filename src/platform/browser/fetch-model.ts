@@ -13,7 +13,7 @@ import type { Progress } from "./progress.ts";
 import { checkRoom } from "./quota.ts";
 import type { RemoteFile, RemoteModel } from "./remote.ts";
 import type { LocalFile } from "./sources.ts";
-import { type Manifest, type StoredFile, type StoreEntry, writeManifest } from "./store.ts";
+import { type Manifest, type StoredFile, type StoreEntry, type StoreFolder, writeManifest } from "./store.ts";
 
 const indexLimit = 100_000_000;
 const copyBytes = 2 ** 22;
@@ -24,7 +24,7 @@ export async function fetchModel(entry: StoreEntry, remote: RemoteModel, progres
 }
 
 class Fetch {
-  readonly #folder: FileSystemDirectoryHandle;
+  readonly #folder: StoreFolder;
   readonly #remote: RemoteModel;
   readonly #progress: Progress;
   readonly #signal: AbortSignal;

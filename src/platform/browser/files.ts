@@ -4,7 +4,7 @@
 import { ConfigError, FormatError, quote } from "../../core/errors.ts";
 import type { FileSource, Files } from "../../core/host.ts";
 import type { Progress } from "./progress.ts";
-import { isMissing } from "./store.ts";
+import { isMissing, type StoreFolder } from "./store.ts";
 
 export type Opener = () => Promise<FileSource>;
 
@@ -74,8 +74,8 @@ function handleSource(path: string, handle: FileSystemSyncAccessHandle): FileSou
 type SharedAccess = (options: { readonly mode: "read-only" }) => Promise<FileSystemSyncAccessHandle>;
 
 /** Of the store, in a worker. Browsers without modes lock the file for one reader; a second then takes the blob. */
-export async function openStored(folder: FileSystemDirectoryHandle, path: string, size: number): Promise<FileSource> {
-  let handle: FileSystemFileHandle;
+export async function openStored(folder: StoreFolder, path: string, size: number): Promise<FileSource> {
+  let handle: Awaited<ReturnType<StoreFolder["getFileHandle"]>>;
   try {
     handle = await folder.getFileHandle(path);
   } catch (thrown) {

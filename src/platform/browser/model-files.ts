@@ -9,7 +9,7 @@ import type { PlainLoadOptions } from "./options.ts";
 import type { Progress } from "./progress.ts";
 import { type RemoteModel, remoteOfHub, remoteOfUrl } from "./remote.ts";
 import { type DescribedSource, entryOf, type LocalFile } from "./sources.ts";
-import { findOrMake, findStored, forget, hasStore, listStored, type Manifest, type StoreEntry, withModel } from "./store.ts";
+import { findOrMake, findStored, forget, hasStore, listStored, type Manifest, type StoreEntry, useMemory, withModel } from "./store.ts";
 
 export type FoundFiles = {
   readonly name: string;
@@ -31,7 +31,7 @@ export type Finding = {
 
 export async function findModelFiles(source: DescribedSource, options: PlainLoadOptions, finding: Finding): Promise<FoundFiles> {
   if (source.kind === "files") return await findLocal(source, options, finding);
-  const { loading, signal } = finding;
+  const { loading, signal, onWarning } = finding;
   if (source.kind === "stored") {
     const found = await findStored({ name: source.name, source: source.name });
     if (!found || (!found.manifest.isComplete && !isRemote(found.manifest.source))) throw await notStored(source.name);
@@ -39,7 +39,13 @@ export async function findModelFiles(source: DescribedSource, options: PlainLoad
     return await fetched(await remoteOf(found.manifest.source, options, signal), { ...options, name: found.manifest.name }, finding);
   }
   const text = source.kind === "hub" ? source.name : source.url;
-  const found = hasStore() ? await findStored({ source: text }) : undefined;
+  if (!options.keep && !(await hasStore())) {
+    useMemory();
+    if (options.keep === undefined)
+      onWarning("this page has no private file system: the model is not kept, the next visit fetches it again");
+    return await fetched(await remoteOf(text, options, signal), { ...options, keep: false }, finding);
+  }
+  const found = await findStored({ source: text });
   if (found?.manifest.isComplete) return await openEntry(found, loading, signal, options.keep !== false);
   return await fetched(await remoteOf(text, options, signal), options, finding);
 }
@@ -103,7 +109,7 @@ async function findLocal(
 ): Promise<FoundFiles> {
   const { loading, fetching, signal, onWarning } = finding;
   if (options.keep === false) return inPlace(name, files, loading);
-  if (!hasStore()) {
+  if (!(await hasStore())) {
     if (options.keep) await findOrMake("", name, options.name); // says why there is no store
     onWarning("this page has no private file system: the file is read in place and not kept");
     return inPlace(name, files, loading);

@@ -34,8 +34,8 @@ export type PlainLoadOptions = {
   /** Longest compilation of a structure by the clock, default 4,000 milliseconds. */
   readonly compileMilliseconds?: number;
   /**
-   * Whether the model stays in the origin's private file system. Default true; a file of the user's disk that does not fit there is then read in place, with
-   * a warning. false: a file of the user is read in place, and what came over the network is removed again once it is in memory.
+   * Whether the model stays in the origin's private file system. Default: yes, where there is one; a file of the user's disk that does not fit there is read in
+   * place, and without one (private windows) what comes over the network is held in memory until it is loaded, with a warning. true: that is an error. false: a file of the user is read in place, and what came over the network is removed again once it is in memory.
    */
   readonly keep?: boolean;
   /** Under which it is stored; default: made from the source. What is stored already keeps its name. */

@@ -3,6 +3,7 @@
 
 import { FormatError, quote } from "../../core/errors.ts";
 import { noRoom } from "./quota.ts";
+import type { StoreFolder } from "./store.ts";
 
 const flushEvery = 2 ** 25;
 /** Written at a time: what fits is then taken nearly to the end. */
@@ -23,7 +24,7 @@ export class PartialFile {
   }
 
   /** `model`: its name, for messages. */
-  static async open(folder: FileSystemDirectoryHandle, path: string, model: string): Promise<PartialFile> {
+  static async open(folder: StoreFolder, path: string, model: string): Promise<PartialFile> {
     const file = await folder.getFileHandle(path, { create: true });
     return new PartialFile(await file.createSyncAccessHandle(), model, path);
   }

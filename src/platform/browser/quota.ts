@@ -3,10 +3,11 @@
 
 import { DeviceError, quote } from "../../core/errors.ts";
 import { type MemoryNeeds, megabytes, tooLarge } from "../memory-needs.ts";
-import { listStored } from "./store.ts";
+import { hasStore, listStored } from "./store.ts";
 
 /** Bytes that the origin may still store, as the browser reckons; undefined where it does not tell. */
 export async function freeBytes(): Promise<number | undefined> {
+  if (!(await hasStore())) return undefined; // memory tells only by refusing
   const { quota, usage } = await navigator.storage.estimate();
   return quota === undefined || usage === undefined ? undefined : Math.max(0, quota - usage);
 }

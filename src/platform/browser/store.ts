@@ -1,9 +1,11 @@
 // Models in the origin's private file system (OPFS): one folder each under "gradually", with the files as they came and a manifest that says where they
 // came from, how large they must become, and whether all are there. Works in pages and workers; writing goes through sync access handles, which only
-// workers have (partial-file.ts). Web locks guard against two tabs: exclusive while files are written, shared while they are read.
+// workers have (partial-file.ts). Web locks guard against two tabs: exclusive while files are written, shared while they are read. A browser may have no such
+// file system, or none in a private window; a worker can then hold files in memory, under the same calls (useMemory).
 
 import { ConfigError, quote } from "../../core/errors.ts";
 import { isJsonObject, parseJson } from "../../core/json.ts";
+import { MemoryFolder } from "./memory-folder.ts";
 
 export type StoredModel = {
   readonly name: string;
@@ -25,31 +27,52 @@ export type Manifest = {
   readonly isComplete: boolean;
 };
 
-export type StoreEntry = { readonly folder: FileSystemDirectoryHandle; readonly manifest: Manifest };
+export type StoreFolder = FileSystemDirectoryHandle | MemoryFolder;
+
+export type StoreEntry = { readonly folder: StoreFolder; readonly manifest: Manifest };
 
 const rootName = "gradually";
 const manifestName = "manifest.json";
 const namePattern = /^(?:hf:[\w./@:+-]{1,300}|[^/\\\p{Cc}]{1,120})$/u;
 
-/** Undefined where nothing was ever stored, unless `create`. Throws ConfigError where the browser has no such file system. */
-async function openRoot(create: boolean): Promise<FileSystemDirectoryHandle | undefined> {
-  if (!hasStore()) {
+/** In place of the private file system, from useMemory on. */
+let memory: MemoryFolder | undefined;
+
+/** Undefined where nothing was ever stored, unless `create`. Throws ConfigError where the browser has no such file system and nobody called useMemory. */
+async function openRoot(create: boolean): Promise<StoreFolder | undefined> {
+  const origin = memory ?? (await privateFiles());
+  if (!origin) {
     throw new ConfigError({
       operation: "open the store of models",
       got: "a page without a private file system",
       expected: "one served over https or from localhost, in a browser that has it, outside private windows",
-      cure: "serve the page so, or load a file of the user with keep: false",
+      cure: "serve the page so, or load without keep: true",
     });
   }
-  const origin = await navigator.storage.getDirectory();
   return await origin.getDirectoryHandle(rootName, { create }).catch((thrown) => {
     if (isMissing(thrown)) return undefined;
     throw thrown;
   });
 }
 
-export function hasStore(): boolean {
-  return typeof navigator.storage?.getDirectory === "function" && navigator.locks !== undefined;
+/** Undefined where the browser has none, or refuses it: Firefox does in private windows, Chromium where cookies are blocked. */
+async function privateFiles(): Promise<FileSystemDirectoryHandle | undefined> {
+  if (typeof navigator.storage?.getDirectory !== "function" || navigator.locks === undefined) return undefined;
+  try {
+    return await navigator.storage.getDirectory();
+  } catch (thrown) {
+    if (thrown instanceof DOMException) return undefined;
+    throw thrown;
+  }
+}
+
+export async function hasStore(): Promise<boolean> {
+  return memory === undefined && (await privateFiles()) !== undefined;
+}
+
+/** From now on this worker holds in memory what it would store. */
+export function useMemory(): void {
+  memory ??= new MemoryFolder();
 }
 
 export function isMissing(thrown: unknown): boolean {
@@ -89,13 +112,13 @@ async function readEntries(): Promise<StoreEntry[]> {
   if (!root) return entries;
   for await (const [name, folder] of root.entries()) {
     if (folder.kind !== "directory") continue;
-    entries.push(await readEntry(folder as FileSystemDirectoryHandle, decodeURIComponent(name)));
+    entries.push(await readEntry(folder as StoreFolder, decodeURIComponent(name)));
   }
   return entries;
 }
 
 /** A manifest that cannot be read (the tab died while it was written) counts as that of a broken-off download. */
-async function readEntry(folder: FileSystemDirectoryHandle, name: string): Promise<StoreEntry> {
+async function readEntry(folder: StoreFolder, name: string): Promise<StoreEntry> {
   const broken = { name, source: "", files: [], isComplete: false };
   try {
     const text = await (await (await folder.getFileHandle(manifestName)).getFile()).text();
@@ -125,7 +148,7 @@ export async function findStored(wanted: { readonly source?: string; readonly na
  */
 export async function findOrMake(source: string, proposed: string, insisted: string | undefined): Promise<StoreEntry> {
   if (insisted !== undefined) checkName(insisted);
-  return await navigator.locks.request("gradually: names", async () => {
+  return await locked("gradually: names", {}, async () => {
     const entries = await readEntries();
     const found = entries.find(({ manifest }) => manifest.source === source);
     if (found && (insisted === undefined || insisted === found.manifest.name)) return found;
@@ -141,7 +164,7 @@ export async function findOrMake(source: string, proposed: string, insisted: str
         cure: "choose another, or delete that model first",
       });
     }
-    const root = (await openRoot(true)) as FileSystemDirectoryHandle;
+    const root = (await openRoot(true)) as StoreFolder;
     const folder = await root.getDirectoryHandle(folderName(name), { create: true });
     const manifest = { name, source, files: [], isComplete: false };
     await writeManifest(folder, manifest);
@@ -150,7 +173,7 @@ export async function findOrMake(source: string, proposed: string, insisted: str
 }
 
 /** In workers only. */
-export async function writeManifest(folder: FileSystemDirectoryHandle, { source, files, isComplete }: Manifest): Promise<void> {
+export async function writeManifest(folder: StoreFolder, { source, files, isComplete }: Manifest): Promise<void> {
   const file = await folder.getFileHandle(manifestName, { create: true });
   const handle = await file.createSyncAccessHandle();
   try {
@@ -166,7 +189,7 @@ export async function writeManifest(folder: FileSystemDirectoryHandle, { source,
 export async function forget(name: string): Promise<boolean> {
   const root = await openRoot(false);
   if (!root) return false;
-  return await navigator.locks.request(lockOf(name), { ifAvailable: true }, async (lock) => {
+  return await locked(lockOf(name), { ifAvailable: true }, async (lock) => {
     if (!lock) throw inUse(name);
     try {
       await root.removeEntry(folderName(name), { recursive: true });
@@ -194,5 +217,11 @@ function lockOf(name: string): string {
 
 /** Runs `work` when no other tab writes (shared) or touches (exclusive) the model. */
 export async function withModel<T>(name: string, mode: "shared" | "exclusive", signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  return (await navigator.locks.request(lockOf(name), { mode, signal }, work)) as T;
+  return await locked(lockOf(name), { mode, signal }, work);
+}
+
+/** Memory is this worker's own, and pages without a private file system may have no locks. */
+async function locked<T>(name: string, options: LockOptions, work: (lock: unknown) => Promise<T>): Promise<T> {
+  if (memory) return await work(memory);
+  return (await navigator.locks.request(name, options, work)) as T;
 }

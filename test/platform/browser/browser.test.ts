@@ -277,6 +277,35 @@ describe.skipIf(!chromium)("in Chromium", { timeout: 120_000 }, () => {
     expect(await page.evaluate(() => door.storedModels())).toEqual([]);
   });
 
+  test("W17: a page without a private file system holds the model in memory and says so; asked to keep it, it refuses", async () => {
+    // Over plain http from another name than localhost: no file system, no locks, no shared memory.
+    const plain = await launch(["--host-resolver-rules=MAP plain.test 127.0.0.1"]);
+    try {
+      page = await plain.newPage();
+      await page.goto(`http://plain.test:${server.port}/driven/`);
+      await page.waitForFunction(() => "sdk" in globalThis);
+      const got = await page.evaluate(
+        async ({ problem, greedy }) => {
+          const warnings: string[] = [];
+          const model = await door.load("/models/countdown-reasoner", { onWarning: (text) => warnings.push(text) });
+          const { ids } = await model.generate(problem, greedy).answer();
+          const { isStored, threads } = model;
+          await model.close();
+          return { warnings, ids, isStored, threads, isSecureContext };
+        },
+        { problem, greedy },
+      );
+      expect(got).toMatchObject({ isSecureContext: false, isStored: false, threads: 1, warnings: [expect.stringMatching(/not kept/)] });
+      expect(got.ids).toEqual(await inNode("countdown-reasoner", problem));
+      expect(await refusal("/models/countdown-reasoner", { keep: true })).toMatchObject({
+        kind: "ConfigError",
+        message: expect.stringMatching(/without a private file system.*load without keep: true/),
+      });
+    } finally {
+      await plain.close();
+    }
+  });
+
   test("a quota that is too small is told with what would fit and what takes the room", async () => {
     await open();
     const session = await page.context().newCDPSession(page);

@@ -32,6 +32,7 @@ export const AnswerView = memo(({ message, question, questionId, isSolver, isBus
       {version.content !== "" && <Content text={version.content} isSolver={isSolver} />}
       {isSolver && !isRunning && <VerdictLine question={question} answer={version.content} />}
       {version.state === "stopped" && <p class="small">{t("stopped")}</p>}
+      {version.state === "left" && <p class="small">{t("left")}</p>}
       {version.state === "length" && <p class="small">{t("cut")}</p>}
       {version.error && (
         <Notice
@@ -47,7 +48,7 @@ export const AnswerView = memo(({ message, question, questionId, isSolver, isBus
           <Versions message={message} />
           {version.content !== "" && <CopyButton text={version.content.trim()} />}
           {!version.error && <IconButton icon="retry" label={t("retry")} disabled={isBusy} onClick={() => retry(message.id)} />}
-          {version.reasoning !== "" && version.state !== "stopped" && (
+          {version.reasoning !== "" && version.state !== "stopped" && version.state !== "left" && (
             <IconButton
               icon="wait"
               isWide

@@ -3,7 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { client, model, start, trouble } from "../state/app.ts";
 import { current, running } from "../state/chats.ts";
-import type { UserMessage } from "../state/conversation.ts";
+import { titleOf, type UserMessage } from "../state/conversation.ts";
 import { Notice } from "../ui/notice.tsx";
 import { t } from "../words/words.ts";
 import { AnswerView } from "./answer-view.tsx";
@@ -18,6 +18,7 @@ export function ChatView() {
   const ref = useFollowing(conversation.messages);
   return (
     <div class="chat">
+      {conversation.messages.length > 0 && <h1 class="unseen">{titleOf(conversation)}</h1>}
       <div class="messages" ref={ref}>
         <div class="column" role="log" aria-live="off">
           {trouble.value && <Notice trouble={trouble.value} onRetry={() => void start()} />}

@@ -63,17 +63,23 @@ function CellView({ cell, index, isWinner, onShow }: CellProps) {
     <button
       type="button"
       class={`cell ${kind} ${isWinner ? "is-winner" : ""}`}
-      aria-label={`${t("sample", { index: index + 1 })}: ${content || t(state === "failed" ? "broken" : "waiting")}`}
       disabled={state === "waiting" || state === "running"}
       onClick={() => onShow(cell)}
     >
+      <span class="unseen">{t("sample", { index: index + 1 })}: </span>
       {state === "waiting" && <span class="small">{t("waiting")}</span>}
       {state === "running" && <span class="small pulse">…</span>}
-      {state === "failed" && <Icon name="close" />}
+      {state === "failed" && (
+        <>
+          <Icon name="close" />
+          <span class="unseen">{t("broken")}</span>
+        </>
+      )}
       {state === "done" && <span class="cell-text">{content === "" ? t("noVote") : content.slice(0, 300)}</span>}
       {state === "done" && (
         <span class="small">
           {verdict && <Icon name={verdict.isRight ? "check" : "close"} />}
+          {verdict && <span class="unseen">{t(verdict.isRight ? "cellRight" : "cellWrong")}, </span>}
           {usage && t("tokens", { count: count(usage.thinkingTokens) })}
         </span>
       )}

@@ -1,5 +1,5 @@
 // The conversations of the Chat view and the answer under way in each. In: what a person does. Out: signals. Pieces of an answer are gathered and drawn
-// once a frame; the conversation is stored when an answer ends. Any number of conversations may be answered at once, one answer each.
+// once a frame; the conversation is stored when an answer begins and ends, and when the page goes out of sight, after which a browser may discard it. Any number of conversations may be answered at once, one answer each.
 
 import { signal } from "@preact/signals";
 import type { Client, ModelInfo, Piece } from "../client/client.ts";
@@ -28,6 +28,9 @@ export const conversations = signal<readonly Conversation[]>([]);
 export const current = signal<Conversation>(emptyConversation());
 /** What stops the answer under way, by conversation. */
 export const running = signal<ReadonlyMap<string, AbortController>>(new Map());
+
+/** What each answer under way does with the pieces that are not drawn yet. */
+const flushes = new Map<string, () => void>();
 
 export async function loadConversations(): Promise<void> {
   conversations.value = await allConversations();
@@ -119,14 +122,22 @@ function answer(conversationId: string, answerId: string, extend: number, before
   const version = firstVersion(info, extend, before);
   const begun = withVersion(conversation, answerId, version);
   update(begun);
+  void keepConversation(begun);
   const message = begun.messages.find(({ id }) => id === answerId) as AssistantMessage;
   void follow(at, begun, message, version, stopper).finally(() => {
     const rest = new Map(running.value);
     rest.delete(conversationId);
+    flushes.delete(conversationId);
     running.value = rest;
     const ended = conversations.value.find(({ id }) => id === conversationId);
     if (ended) void keepConversation(ended);
   });
+}
+
+/** Stores the answers under way as far as they have come. */
+export function keepRunning(): void {
+  for (const flush of flushes.values()) flush();
+  for (const one of conversations.value) if (running.value.has(one.id)) void keepConversation(one);
 }
 
 function firstVersion(info: ModelInfo, extend: number, before?: Version): Version {
@@ -162,6 +173,7 @@ async function follow(
   };
   const texts = gather((reasoning, content) => change({ reasoning, content }));
   const { system, maxTokens, seed: _seed, ...sampling } = generation.value;
+  flushes.set(begun.id, texts.flush);
   const startedAt = performance.now();
   let thoughtSeconds: number | undefined;
   const thought = () => (thoughtSeconds ??= (performance.now() - startedAt) / 1000);

@@ -13,8 +13,8 @@ export type Version = {
   /** Seconds that it thought; absent while it does, or where it did not. */
   readonly thoughtSeconds?: number;
   readonly usage?: Usage;
-  /** "running" only in memory; what a closed page left running is "stopped". */
-  readonly state: "running" | "stop" | "length" | "stopped" | "failed";
+  /** What a page left "running" when it was closed is "left" when it is read back. */
+  readonly state: "running" | "stop" | "length" | "stopped" | "left" | "failed";
   readonly error?: { readonly code: string; readonly detail: string };
 };
 
@@ -115,7 +115,7 @@ function readMessage(value: unknown): Message | undefined {
   if (!isRecord(value) || typeof value.id !== "string") return undefined;
   if (value.role === "user") return typeof value.text === "string" ? { role: "user", id: value.id, text: value.text } : undefined;
   if (value.role !== "assistant" || !Array.isArray(value.versions)) return undefined;
-  const versions = value.versions.filter(isVersion).map((one) => (one.state === "running" ? { ...one, state: "stopped" as const } : one));
+  const versions = value.versions.filter(isVersion).map((one) => (one.state === "running" ? { ...one, state: "left" as const } : one));
   const chosen = typeof value.chosen === "number" ? value.chosen : 0;
   return { role: "assistant", id: value.id, versions, chosen: Math.max(0, Math.min(Math.trunc(chosen), versions.length - 1)) };
 }

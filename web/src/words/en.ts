@@ -57,6 +57,7 @@ export const en = {
   waited: "“Wait” × {count}",
   reading: "Reading the question…",
   stopped: "Stopped by you",
+  left: "The page was closed before the answer ended",
   cut: "Cut off at the limit of tokens",
   speed: "{speed} tokens/s",
   tokens: "{count} tokens",
@@ -162,6 +163,8 @@ export const en = {
   solved: "{count} of {all} right",
   waits: "“Wait” × {count}",
   sample: "Sample {index}",
+  cellRight: "right",
+  cellWrong: "wrong",
   waiting: "waits",
   labEmpty: "Choose budgets and samples, then start.",
 

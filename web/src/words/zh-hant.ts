@@ -59,6 +59,7 @@ export const zhHant: Words = {
   waited: "「Wait」× {count}",
   reading: "正在讀題…",
   stopped: "已由你停止",
+  left: "回答還沒結束，網頁就關閉了",
   cut: "已達 token 上限，回答未完",
   speed: "每秒 {speed} 個 token",
   tokens: "{count} 個 token",
@@ -163,6 +164,8 @@ export const zhHant: Words = {
   solved: "{all} 個中 {count} 個正確",
   waits: "「Wait」× {count}",
   sample: "樣本 {index}",
+  cellRight: "正確",
+  cellWrong: "錯誤",
   waiting: "等待中",
   labEmpty: "選好思考量和樣本數，然後按「開始」。",
 
