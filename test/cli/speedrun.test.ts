@@ -63,7 +63,7 @@ test("Ctrl-C in training, SIGTERM in an exam, a kill in the last one; --resume e
   const withoutClock = ({ seconds, peak_rss_mb, cost_usd, checkpoint, ...rest }: Record<string, unknown>) => rest;
   expect(withoutClock(last)).toEqual(withoutClock(unbroken));
   expect(Object.keys(last.accuracy as object)).toEqual(["random", "pretrain", "sft", "grpo"]);
-});
+}, 120_000); // four processes, one of them almost a whole run
 
 test("what a resume refuses: other problems, a changed recipe, exams that nobody wrote, no run at all", async () => {
   const resume = [...args(whole), "--resume"];
