@@ -7,7 +7,7 @@
 // A quantised file is compared twice. Decoded: our f32 weights against llama.cpp on the same weights written as f32: exact but for the order of sums.
 // Packed: as `run` computes, against llama.cpp on the file itself. Both round what they multiply by to 8 bits, each in its own
 // way; the column of llama.cpp's rounding says how far that takes llama.cpp from its own decoded result, so how much is to be expected. A
-// greedy token may then differ where two logits are that close.
+// greedy token may then differ where two logits are that close. KLD: of our distributions from llama.cpp's on the same file, and of both from the decoded weights'.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -113,7 +113,21 @@ const prompt = values.ids.split(",").map(Number);
 const host = nodeHost();
 const device = await openDevice(host, {});
 const folder = values.keep ?? mkdtempSync(join(tmpdir(), "gradually-check-"));
-const rows = [["model", "type", "decoded: difference", "of a spread of", "greedy", "packed: difference", "llama.cpp's rounding", "greedy"]];
+const rows = [
+  [
+    "model",
+    "type",
+    "decoded: difference",
+    "of a spread of",
+    "greedy",
+    "packed: difference",
+    "llama.cpp's rounding",
+    "KLD",
+    "from decoded: ours",
+    "llama.cpp's",
+    "greedy",
+  ],
+];
 let failed = false;
 
 try {
@@ -128,7 +142,7 @@ try {
     }
   }
 } finally {
-  console.log(table(rows, [2, 3, 5, 6]));
+  console.log(table(rows, [2, 3, 5, 6, 7, 8, 9]));
   await device.close();
   if (!values.keep) rmSync(folder, { recursive: true, force: true });
 }
@@ -183,12 +197,29 @@ async function check(path: string, name: string, type: string): Promise<void> {
     isEqual ? "equal" : "NOT",
     difference(ours, theirs).toExponential(1),
     rounding,
+    ...(decoded === theirs
+      ? ["", "", ""]
+      : [kld(theirs, ours), kld(decoded, ours), kld(decoded, theirs)].map((value) => value.toExponential(1))),
     quantised,
   ]);
   console.error(rows.at(-1)?.join("  "));
 }
 
 type Run = { readonly logits: readonly (readonly number[])[]; readonly greedy: readonly number[] };
+
+/** Mean over the places of the Kullback-Leibler divergence of q's distribution from p's, in nats. */
+function kld(p: Run, q: Run): number {
+  const logSoftmax = (row: readonly number[]) => {
+    const most = Math.max(...row);
+    const log = most + Math.log(row.reduce((sum, value) => sum + Math.exp(value - most), 0));
+    return row.map((value) => value - log);
+  };
+  const ofPlace = (row: readonly number[], i: number) => {
+    const [a, b] = [logSoftmax(row), logSoftmax(q.logits[i] as readonly number[])];
+    return a.reduce((sum, value, id) => sum + Math.exp(value) * (value - (b[id] as number)), 0);
+  };
+  return p.logits.reduce((sum, row, i) => sum + ofPlace(row, i), 0) / p.logits.length;
+}
 
 function same(a: Run, b: Run): boolean {
   return a.greedy.length === b.greedy.length && a.greedy.every((id, i) => id === b.greedy[i]);

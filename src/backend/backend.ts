@@ -12,6 +12,9 @@
 // The bitwise law: one output element is a fixed function of its inputs. It does not depend on the number of rows in the call,
 // on the other rows, on the thread count or on tiling: every sum runs over k in ascending order in one chain (or in the fixed
 // blocks that the kernel names). So a decoded token and a trained token get the same bits.
+//
+// Error bounds are stated per kernel where rounding adds up (test/backend/catastrophic.test.ts), with u = 2^-24, half a unit of f32, and Σ|t| the sum of the
+// magnitudes of the terms; what cancels is not in it, so a sum of alternating sign is as exact as its terms, not as its value.
 
 import type { CacheType, DType, HostArray, PackedType } from "../core/dtype.ts";
 
@@ -90,16 +93,19 @@ export interface Kernels {
   swigluBackward(a: { dGate: View; dUp: View; dOut: View; gate: View; up: View; n: number }): void;
 
   // ---- reductions ---------------------------------------------------------------------------------------------
-  /** x [outer, axis, inner] -> out [outer, inner], ascending over axis. */
+  /**
+   * x [outer, axis, inner] -> out [outer, inner], ascending over axis. Within 260·u·Σ|t| where inner is 1, however long the axis (runs of 1,024 in four
+   * lanes, added in double precision); else within axis·u·Σ|t|.
+   */
   sumAxis(a: { out: View; x: View; outer: number; axis: number; inner: number; accumulate?: boolean }): void;
-  /** out[0] (+)= Σ x², in chunks of 4,096 elements whose partial sums are added in order. */
+  /** out[0] (+)= Σ x², in chunks of 4,096 elements whose partial sums are added in order, in double precision: within 2u of its size. */
   sumSquares(a: { out: View; x: View; n: number; accumulate?: boolean }): void;
 
   // ---- matrix products ----------------------------------------------------------------------------------------
   /**
    * out[M, N] (+)= A·B, for each of `batch` (default 1) matrices. A is [M, K], or [K, M] with transposeA; B is [K, N], or [N, K]
    * with transposeB (a Hugging Face weight). Batch strides are in elements (0 shares the operand). Each output element is
-   * one chain of multiply-adds over k = 0..K-1, begun at 0 (accumulate adds the finished sum to out).
+   * one chain of multiply-adds over k = 0..K-1, begun at 0 (accumulate adds the finished sum to out): within (K+1)·u·Σ|t|. So are all products below.
    * `cacheB`: B is a weight that is used again before it is written: the device may keep a packed copy.
    */
   matmul(a: {
@@ -152,7 +158,7 @@ export interface Kernels {
   packedEmbedding(a: { out: View; table: View; ids: View; rows: number; width: number; vocab: number }): void;
 
   // ---- network ------------------------------------------------------------------------------------------------
-  /** out = x / sqrt(mean(x²) + eps) · weight, per row of `width`. (Zhang and Sennrich 2019.) */
+  /** out = x / sqrt(mean(x²) + eps) · weight, per row of `width`: within (width/16 + 8)·u of its size. (Zhang and Sennrich 2019.) */
   rmsNorm(a: { out: View; x: View; weight: View; rows: number; width: number; eps: number }): void;
   /** dx is overwritten; dweight, when given, is added to (chunks of 64 rows, their sums added in order). */
   rmsNormBackward(a: { dx: View; dweight?: View; dy: View; x: View; weight: View; rows: number; width: number; eps: number }): void;
@@ -160,6 +166,7 @@ export interface Kernels {
    * Rotary embedding (Su et al. 2021) of x [rows, heads, width]: of each head the elements offset..offset+dims-1 are rotated by the angle of
    * positions[row], all others are copied. cos, sin [tableRows, dims/2]; positions outside 0..tableRows-1 are clamped (tableRows >= 1, dims even).
    * `interleaved` pairs (2i, 2i+1), DeepSeek's layout; otherwise (i, i + dims/2). `inverse` rotates by minus the angle (the backward pass).
+   * Of a pair (a, b) either element is within 3u·(|a| + |b|) of the exact rotation, at position 1,000,000 too: models make the tables in double precision.
    * x and out have row strides xRowStride, outRowStride (elements); heads lie side by side in a row. In place allowed (same offset and stride).
    */
   rope(a: {
@@ -185,14 +192,14 @@ export interface Kernels {
   embeddingBackward(a: { dtable: View; dy: View; ids: View; rows: number; width: number; vocab: number }): void;
   /**
    * lse[r] = log Σ exp(logits[r]); loss[r] = lse[r] - logits[r, targets[r]]; a target outside 0..vocab-1 gives loss 0 (lse is written all
-   * the same). A logit may be -Infinity, not all of a row.
+   * the same). A logit may be -Infinity, not all of a row. lse is within (vocab/4 + 16)·u + |lse|·u.
    */
   crossEntropy(a: { loss: View; lse: View; logits: View; targets: View; rows: number; vocab: number }): void;
   /** dlogits[r, v] = (exp(logits[r, v] - lse[r]) - [v = targets[r]])·dloss[r]; 0 for ignored rows, whatever their logits. In place on logits allowed. */
   crossEntropyBackward(a: { dlogits: View; logits: View; lse: View; targets: View; dloss: View; rows: number; vocab: number }): void;
-  /** out[r] = entropy of softmax(logits[r]) in nats; a logit of -Infinity adds 0 (not all of a row). */
+  /** out[r] = entropy of softmax(logits[r]) in nats; a logit of -Infinity adds 0 (not all of a row). Within (vocab/4 + 32)·u of its size for equal logits. */
   entropy(a: { out: View; logits: View; rows: number; vocab: number }): void;
-  /** Softmax by rows; -Infinity gives 0 (not all of a row). */
+  /** Softmax by rows; -Infinity gives 0 (not all of a row). Within (width/4 + 16)·u of its size, beside what the logits' own rounding makes of it. */
   softmax(a: { out: View; x: View; rows: number; width: number }): void;
   /** dx = y·(dy - Σ dy·y), by rows. */
   softmaxBackward(a: { dx: View; dy: View; y: View; rows: number; width: number }): void;
@@ -203,6 +210,9 @@ export interface Kernels {
    * inclusive; first > last as given, or S = 0, is an empty range: zeros, lse -Infinity; otherwise both are clamped to 0..S-1) and g = ⌊h / (H/G)⌋. q [R, H, D], out [R, H, Dv], lse [R, H] (log of the sum, for the backward pass).
    * k and v are strided: element (j, g, d) lies at j·kRowStride + g·kHeadStride + d. The kernel serves training, prefill, cached decoding
    * (k and v are the cache) and MLA's absorbed form (G = 1, v = the first Dv elements of the key rows).
+   *
+   * A score is within (D/4 + 4)·u·scale·Σ|q·k|. With n keys and the scores as they are, out is within (n + 16)·u·Σ p|v| and lse within (n/4 + 16)·u + |lse|·u: values are
+   * added in one chain. 32,768 equal keys came to a quarter of that, 5e-4 of the value.
    *
    * Paged keys (Kwon et al. 2023): with `pages` (i32 [tables, tableStride]) and `slot` (i32 [R]) key j of row r is key row
    * p·pageSize + j mod pageSize, p = pages[slot[r], ⌊j / pageSize⌋]. Then first and last count the keys of a sequence and are clamped to

@@ -5,7 +5,7 @@ import { RequestError } from "../core/errors.ts";
 import type { JsonObject, JsonValue } from "../core/json.ts";
 import { Engine } from "../engine/engine.ts";
 import type { EngineOptions } from "../engine/options.ts";
-import type { GenerationRequest, GenerationResult, Sampling } from "../engine/request.ts";
+import { type GenerationRequest, type GenerationResult, type Sampling, sampleSeed } from "../engine/request.ts";
 import type { Model } from "../models/model.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import { type AnswerWriter, answerWriter } from "./answer-writer.ts";
@@ -139,7 +139,12 @@ export class ChatModel {
   /** The prompt that `generate` would send. A text that ends with the opening delimiter begins within thinking. */
   prepareText(text: string, options: RespondOptions = {}): Prepared {
     if (typeof text !== "string") {
-      throw new RequestError({ operation: "generate", got: `a ${typeof text}`, expected: "a text", cure: "use respond for messages" });
+      throw new RequestError({
+        operation: "generate",
+        got: `something of type ${typeof text}`,
+        expected: "a text",
+        cure: "use respond for messages",
+      });
     }
     return this.#plan(text, this.tokenizer.encode(text), options, true);
   }
@@ -196,7 +201,7 @@ export class ChatModel {
           this.#answer(
             prepared,
             options,
-            { ...sampling, ...(sampling.seed !== undefined && { seed: sampling.seed + index }) },
+            { ...sampling, ...(sampling.seed !== undefined && { seed: sampleSeed(sampling.seed, index) }) },
             stops,
             signal,
             (part) => emit({ index, ...part }),
@@ -224,7 +229,7 @@ export class ChatModel {
   ): Promise<Answer> {
     const { now } = this.#parts;
     const began = now();
-    const constraint = options.structure && (await this.constrain(options.structure));
+    const constraint = options.structure === undefined ? undefined : await this.constrain(options.structure);
     try {
       signal.throwIfAborted();
       const writer = answerWriter(this.tokenizer, this.thinkTags, plan.begin, stops);

@@ -44,6 +44,7 @@ export function planThinking(
   tokenizer: Pick<Tokenizer, "encode">,
   mustKnow: boolean,
 ): ThinkingPlan {
+  checkThinking(thinking);
   const begin = stateAfter(prompt, tags);
   if (!tags) {
     if (thinking === undefined || typeof thinking === "boolean") return { suffix: "", begin: "after" };
@@ -71,6 +72,26 @@ export function planThinking(
   };
 }
 
+/** What the engine cannot judge: it sees ids, not texts. */
+function checkThinking(thinking: unknown): void {
+  if (thinking === undefined || typeof thinking === "boolean") return;
+  if (!isObject(thinking)) refuse("thinking", thinking, "true, false, or an object { max, min, extend, cue }");
+  const { cue, extend } = thinking;
+  if (cue !== undefined && typeof cue !== "string") refuse("thinking.cue", cue, "a text");
+  if (extend === undefined) return;
+  if (!isObject(extend)) refuse("thinking.extend", extend, "an object { times, text }");
+  if (extend.text !== undefined && typeof extend.text !== "string") refuse("thinking.extend.text", extend.text, "a text");
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function refuse(name: string, value: unknown, expected: string): never {
+  const got = value === null ? "null" : Array.isArray(value) ? "a list" : `something of type ${typeof value}`;
+  throw new RequestError({ operation: `generate: ${name}`, got, expected, cure: "leave it out, or change it" });
+}
+
 function makeBudget(
   { max, min, extend, cue }: ThinkingOptions,
   tags: ThinkTags,
@@ -79,14 +100,6 @@ function makeBudget(
 ): ThinkingBudget {
   const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
   const finalCue = isConstrained ? undefined : (cue ?? (tags.close === s1Tags.close ? "\nFinal Answer:" : undefined));
-  if (extend !== undefined && (typeof extend !== "object" || extend === null)) {
-    throw new RequestError({
-      operation: "generate: thinking.extend",
-      got: String(extend),
-      expected: "an object { times, text }",
-      cure: "leave it out, or give times",
-    });
-  }
   return {
     end: encode(tags.close),
     ...(max !== undefined && { max }),

@@ -1,5 +1,5 @@
 // Messages of a person: lines of a terminal, with editing and history, or of a pipe. Lines between """ and """ are one message. In a terminal
-// Ctrl-C is told to whoever is answering, else it asks to be pressed again.
+// Ctrl-C is told to whoever is answering, else it drops what is being typed, and asks to be pressed again where that is nothing.
 
 import { createInterface, type Interface } from "node:readline";
 
@@ -25,6 +25,9 @@ export function openChatInput(): ChatInput {
   let isOver = false;
   let warned = false;
   let wake: (() => void) | undefined;
+  /** Within """, and whether Ctrl-C has dropped that. */
+  let isInside = false;
+  let isDropped = false;
   reader.on("line", (line) => {
     warned = false;
     lines.push(line);
@@ -41,6 +44,14 @@ export function openChatInput(): ChatInput {
   };
   const interrupt = () => {
     if (input.onInterrupt()) return;
+    if (isTerminal && (isInside || reader.line !== "")) {
+      for (const name of ["e", "u"]) reader.write(null, { ctrl: true, name }); // to the end of the line; delete it
+      process.stdout.write("\n");
+      isDropped = isInside;
+      if (isDropped) wake?.();
+      else reader.prompt();
+      return;
+    }
     if (warned || !isTerminal) {
       reader.close();
       return;
@@ -57,7 +68,7 @@ export function openChatInput(): ChatInput {
       reader.setPrompt(prompt);
       reader.prompt();
     }
-    while (lines.length === 0 && !isOver) {
+    while (lines.length === 0 && !isOver && !isDropped) {
       await new Promise<void>((resolve) => {
         wake = resolve;
       });
@@ -69,10 +80,16 @@ export function openChatInput(): ChatInput {
     const first = await line(">>> ");
     if (first === undefined || !first.trimStart().startsWith(quotes)) return first;
     let text = first.trimStart().slice(quotes.length);
-    while (!text.trimEnd().endsWith(quotes)) {
+    isInside = true;
+    while (!text.trimEnd().endsWith(quotes) && !isDropped) {
       const more = await line("... ");
-      if (more === undefined) return text;
+      if (more === undefined && !isDropped) return text;
       text = `${text}\n${more}`;
+    }
+    isInside = false;
+    if (isDropped) {
+      isDropped = false;
+      return "";
     }
     return text.trimEnd().slice(0, -quotes.length).replace(/^\n/, "").replace(/\n$/, "");
   }

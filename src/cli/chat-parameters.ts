@@ -38,7 +38,7 @@ const ranges: Readonly<Record<string, Range>> = {
   num_predict: { name: "maxTokens", low: 1, high: 2147483647, isInteger: true },
 };
 
-export const parameterNames: readonly string[] = [...Object.keys(ranges), "thinking_budget", "stop"];
+export const parameterNames: readonly string[] = [...Object.keys(ranges), "thinking_budget", "wait", "stop"];
 
 /** The options with one of them changed. Throws RequestError. */
 export function setParameter(options: ChatOptions, parameter: string, text: string): ChatOptions {
@@ -46,6 +46,10 @@ export function setParameter(options: ChatOptions, parameter: string, text: stri
   if (parameter === "thinking_budget") {
     const max = readNumber(parameter, text, { low: 0, high: safe, isInteger: true });
     return { ...options, thinking: { ...(typeof options.thinking === "object" && options.thinking), max } };
+  }
+  if (parameter === "wait") {
+    const times = readNumber(parameter, text, { low: 0, high: 1000, isInteger: true });
+    return { ...options, thinking: { ...(typeof options.thinking === "object" && options.thinking), extend: { times } } };
   }
   const range = Object.hasOwn(ranges, parameter) ? ranges[parameter] : undefined;
   if (!range) {
@@ -66,7 +70,9 @@ export function listParameters(options: ChatOptions): [string, number | string][
     const value = options[name];
     if (value !== undefined) list.push([parameter, value]);
   }
-  if (typeof options.thinking === "object" && options.thinking.max !== undefined) list.push(["thinking_budget", options.thinking.max]);
+  const { max, extend } = typeof options.thinking === "object" ? options.thinking : {};
+  if (max !== undefined) list.push(["thinking_budget", max]);
+  if (extend) list.push(["wait", extend.times]);
   for (const stop of checkStopStrings(options.stop)) list.push(["stop", JSON.stringify(stop)]);
   return list;
 }

@@ -5,6 +5,7 @@ import type { Command } from "commander";
 import type { ChatModel } from "../chat/model.ts";
 import type { Statistics } from "../chat/response.ts";
 import { numberAt } from "../chat/sampling-defaults.ts";
+import { RequestError } from "../core/errors.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import { loadPath } from "../platform/load.ts";
 import { nodeHost } from "../platform/node.ts";
@@ -98,17 +99,29 @@ async function answer(model: ChatModel, conversation: Conversation, words: strin
       statistics = part.statistics;
     }
   } catch (error) {
-    if (error !== interrupted) throw error;
+    if (error !== interrupted) throw inChat(error);
     isCut = true;
   } finally {
     input.onInterrupt = () => false;
   }
   printer.end(isCut);
   if (model.hasTemplate && (content !== "" || !isCut)) conversation.messages = [...messages, { role: "assistant", content }];
-  if (statistics?.stop === "length")
-    note(`(stopped after ${statistics.completionTokens} tokens; /set parameter num_predict N allows more)`);
+  if (statistics?.stop === "length") note(`(${whyCut(model, statistics)})`);
   if (statistics && verbose) note(speedOf(statistics));
   if (process.stdout.isTTY) note("");
+}
+
+function whyCut({ contextLength, hasTemplate }: ChatModel, { promptTokens, completionTokens }: Statistics): string {
+  if (promptTokens + completionTokens < contextLength)
+    return `stopped after ${completionTokens} tokens; /set parameter num_predict N allows more`;
+  return `stopped: the context of ${contextLength} tokens is full${hasTemplate ? "; /clear forgets the conversation" : ""}`;
+}
+
+/** The same error, with a cure that can be typed here. */
+function inChat(error: unknown): unknown {
+  if (!(error instanceof RequestError) || error.complaint.operation !== "generate: ids") return error;
+  const cure = "/clear forgets the conversation; --ctx-size N makes more room, where the model has it";
+  return new RequestError({ ...error.complaint, operation: "chat", cure }, { cause: error });
 }
 
 function speedOf({

@@ -100,6 +100,7 @@ export class Conversation {
       }
       case "parameter": {
         const [, parameter = "", value = ""] = /^(\S*)\s*(.*)$/s.exec(rest) ?? [];
+        if (!this.#chat.thinkTags && (parameter === "thinking_budget" || parameter === "wait")) return "This model does not think.";
         settings.options = setParameter(settings.options, parameter, value);
         return `${parameter} is ${value}.`;
       }

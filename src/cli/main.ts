@@ -9,14 +9,14 @@ const loadsModel = new Set(["run", "chat"]);
 const helpFlags = new Set(["--help", "-h"]);
 
 // `gradually … | head` closes our output early: that is not a failure. A terminal that was closed is none either: its signal ends the work in order, and
-// until then nobody hears what is said.
+// until then nobody hears what is said. What stands beside the result may be lost; the result may not.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);
-  if (error.code !== "EIO") throw error;
+  if (error.code === "EIO") return;
+  process.stderr.write(`error: standard output: got ${error.message}; expected a place that takes all of it; make room, or name another\n`);
+  process.exit(1);
 });
-process.stderr.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE" && error.code !== "EIO") throw error;
-});
+process.stderr.on("error", () => {});
 
 // Compiled code of all modules below is kept between runs: half of what starting takes.
 enableCompileCache();

@@ -50,6 +50,8 @@ export function speedrunRecipe(scale = 1, seed = 1): Recipe {
       },
     },
     checkpointEvery: 500,
+    // A kill costs half a minute at most; a checkpoint takes a tenth of a second.
+    checkpointSeconds: 30,
     stages: [
       pretrain({
         steps: Math.round(1600 * scale),

@@ -1,27 +1,22 @@
 // `gradually speedrun`: from random weights to a small reasoner, measured after every stage, with a report. In: speedrun-recipe.ts. Out: a run folder with
-// report.md, plots and the model as a Hugging Face folder; `--json` prints the numbers. All evaluation is on problems that no stage
-// saw: held out by a hash of the problem, and checked against every problem that training drew.
+// report.md, plots and the model as a Hugging Face folder; `--json` prints the numbers. All evaluation (speedrun-exams.ts) is on problems that no stage
+// saw: held out by a hash of the problem, and checked against every problem that training drew. A signal ends it with a checkpoint, and --resume goes on.
 
 import type { Command } from "commander";
 import { openDevice } from "../backend/open.ts";
-import { ConfigError } from "../core/errors.ts";
+import { ConfigError, quote } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import { isJsonObject, parseJson } from "../core/json.ts";
-import { Random } from "../core/random.ts";
-import { flopShape } from "../cost/flop.ts";
 import { formatPublished, publishedCosts } from "../cost/published.ts";
-import { Engine } from "../engine/engine.ts";
-import { type Answer, evaluate, type Outcome } from "../eval/accuracy.ts";
-import { type BudgetPoint, budgetCurve } from "../eval/budget-curve.ts";
-import { makeReport, type ReportInput, type SpeedrunResults, type StageAccuracy } from "../eval/report.ts";
-import { ProgressLine, wantsColour } from "../eval/terminal.ts";
+import { makeReport, type ReportInput, type SpeedrunResults } from "../eval/report.ts";
 import { nodeHost } from "../platform/node.ts";
-import { assertDisjoint, distinctRows } from "../tasks/split.ts";
-import type { Recipe } from "../train/recipe.ts";
 import { applyOverrides } from "../train/recipe-overrides.ts";
-import { runRecipe, type StageEvent } from "../train/run.ts";
+import { type RunResult, runRecipe, type StageEvent } from "../train/run.ts";
 import { collect, integer, real } from "./flags.ts";
+import { note, progressLine, shellWord, showControls, writeJson } from "./output.ts";
+import { Examiner } from "./speedrun-exams.ts";
 import { speedrunRecipe } from "./speedrun-recipe.ts";
+import { listenForStop } from "./stop-signals.ts";
 
 export type SpeedrunOptions = {
   readonly out?: string;
@@ -29,19 +24,22 @@ export type SpeedrunOptions = {
   readonly scale: number;
   readonly problems: number;
   readonly set: readonly string[];
+  readonly resume: boolean;
   readonly json: boolean;
   readonly threads?: number;
 };
 
-const caps = [0, 12, 24, 48, 72, 96, 144, 192];
-const maxTokens = 248;
-const slots = 256;
+/** How a checkout starts the command. */
+const self = "npm run --silent gradually --";
 
 export function speedrunCommand(program: Command): void {
   program
     .command("speedrun")
-    .description("From random weights to a small reasoner in ten minutes, with a report.")
+    .description(
+      "From random weights to a small reasoner in ten minutes, with a report. Ctrl-C stops it with a checkpoint; --resume goes on, bit for bit as if it had never stopped.",
+    )
     .option("--out <folder>", "the run folder, which must not hold another run (default: runs/speedrun, or the next free number)")
+    .option("--resume", "go on from the newest whole checkpoint of the folder (default: of the last speedrun)", false)
     .option("--seed <n>", "all randomness follows from it", integer(0), 1)
     .option("--scale <x>", "length of pretraining and reinforcement; 1 is the ten-minute run", real(0, 1000, true), 1)
     .option("--problems <n>", "held-out problems for each evaluation", integer(1), 1024)
@@ -50,62 +48,61 @@ export function speedrunCommand(program: Command): void {
     .option("--json", "print the numbers as one JSON document", false)
     .addHelpText(
       "after",
-      "\nExamples:\n  $ gradually speedrun\n  $ gradually speedrun --out runs/long --scale 4\n  $ gradually speedrun --seed 2 --json > numbers.json\n",
+      "\nExamples:\n  $ gradually speedrun\n  $ gradually speedrun --out runs/long --scale 4\n  $ gradually speedrun --seed 2 --json > numbers.json\n  $ gradually speedrun --resume\n",
     )
     .action(async (options: SpeedrunOptions) => {
       await speedrun(options);
     });
 }
 
-/** Runs everything and writes the report; returns what `--json` prints. */
-export async function speedrun(options: SpeedrunOptions): Promise<SpeedrunResults> {
+/** Runs everything and writes the report. Stopped by a signal, it says what goes on from there. */
+export async function speedrun(options: SpeedrunOptions): Promise<void> {
   const host = nodeHost();
   const recipe = applyOverrides(speedrunRecipe(options.scale, options.seed), options.set);
-  const out = options.out ?? (await freeFolder(host));
+  const out = options.out ?? (await (options.resume ? lastFolder(host) : freeFolder(host)));
   const began = host.now();
   const device = await openDevice(host, options.threads === undefined ? {} : { threads: options.threads });
-  const say = (text: string) => process.stderr.write(`${text}\n`);
-  const interactive = process.stderr.isTTY === true;
-  const line = new ProgressLine({
-    write: (text) => process.stderr.write(text),
-    interactive,
-    colour: wantsColour(interactive, host.env),
-    columns: process.stderr.columns ?? 80,
-    now: host.now,
-  });
-  const examiner = new Examiner(recipe, options, host, line);
+  const line = progressLine(host.now);
+  const stopping = listenForStop(() => line.log("stopping after this step; once more to stop at once"));
+  const { signal } = stopping;
+  let run: RunResult | undefined;
   try {
-    const run = await runRecipe(recipe, {
+    const examiner = await Examiner.open({ out, host, line, seed: recipe.seed, problems: options.problems, signal }, options.resume);
+    run = await runRecipe(recipe, {
       out,
       host,
       device,
+      resume: options.resume,
+      signal,
       onProgress: (progress) => line.update(progress),
       onStage: (event) => examiner.examine(event),
       onWarning: (text) => line.log(`warning: ${text}`),
     });
     line.finish();
-    const budget = await examiner.budgets(run);
+    signal.throwIfAborted();
+    const budget = await examiner.budgets({ ...run, step: run.steps });
     line.finish();
     const { name, build, threads } = device.info;
     const report = run.ledger.report();
+    // What a resumed run took is what its ledger says: of the parts that were not lost.
+    const seconds = options.resume ? report.seconds : host.now() - began;
     const results: SpeedrunResults = {
       task: recipe.task?.name ?? "",
       test_problems: options.problems,
       accuracy: examiner.accuracy,
       budget_curve: budget,
-      seconds: host.now() - began,
+      seconds,
       peak_rss_mb: process.resourceUsage().maxRSS / 1024,
       steps: run.steps,
       skipped: run.skipped,
       tokens: report.tokens,
       flop: report.flop,
-      cost_usd: run.ledger.usd(host.now() - began),
+      cost_usd: run.ledger.usd(seconds),
       checkpoint: run.checkpoint,
     };
-    const next = `npm run --silent gradually -- run ${run.checkpoint} "3,5,7=22"`;
     const input: ReportInput = {
       results,
-      command: `gradually speedrun --seed ${options.seed}${options.scale === 1 ? "" : ` --scale ${options.scale}`}`,
+      command: commandOf({ seed: options.seed, scale: options.scale }, "gradually"),
       machine: `${(await import("node:os")).cpus()[0]?.model ?? "CPU"}, ${threads} threads, ${name} ${build}, Node ${process.versions.node}`,
       model: modelLine(run.model),
       seed: options.seed,
@@ -113,136 +110,67 @@ export async function speedrun(options: SpeedrunOptions): Promise<SpeedrunResult
       stages: report.stages,
       costLine: run.ledger.costLine(),
       published: publishedCosts.map((cost) => ({ name: cost.name, price: formatPublished(cost), what: cost.what, source: cost.source })),
-      samples: examiner.samples(),
-      next,
+      samples: examiner.samples,
+      next: `${self} run ${shellWord(run.checkpoint)} "3,5,7=22"`,
     };
     for (const [file, text] of makeReport(input)) await host.files.writeAtomic(host.files.join(out, file), text);
     await host.files.writeAtomic(host.files.join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
-    run.model.dispose();
-    if (options.json) process.stdout.write(`${JSON.stringify(results)}\n`);
-    else conclude(results, input, out, say);
-    return results;
+    if (options.json) writeJson(results);
+    else conclude(results, input, out);
+  } catch (error) {
+    if (error !== signal.reason) throw error;
+    line.finish();
+    if (options.json) writeJson({ finished: false, out });
+    note(`stopped; next: ${commandOf({ ...options, out, resume: true }, self)}`);
   } finally {
     line.finish();
+    stopping.release();
+    run?.model.dispose();
     await device.close();
   }
+}
+
+/** The words of a command line that asks for the same. */
+function commandOf(options: Partial<SpeedrunOptions>, command: string): string {
+  const { out, resume = false, seed = 1, scale = 1, problems = 1024, set = [], threads, json = false } = options;
+  const words = [
+    ...(out === undefined ? [] : ["--out", shellWord(out)]),
+    "--seed",
+    String(seed),
+    ...(scale === 1 ? [] : ["--scale", String(scale)]),
+    ...(problems === 1024 ? [] : ["--problems", String(problems)]),
+    ...set.flatMap((setting) => ["--set", shellWord(setting)]),
+    ...(threads === undefined ? [] : ["--threads", String(threads)]),
+    ...(json ? ["--json"] : []),
+    ...(resume ? ["--resume"] : []),
+  ];
+  return [command, "speedrun", ...words].join(" ");
 }
 
 /** runs/speedrun, or runs/speedrun-2, -3 … when that is taken. */
 async function freeFolder({ files }: Host): Promise<string> {
   for (let n = 1; ; n++) {
-    const path = files.join("runs", n === 1 ? "speedrun" : `speedrun-${n}`);
+    const path = numbered(files, n);
     if (!(await files.exists(path))) return path;
   }
 }
 
-/** Evaluates the model of each stage on the same held-out problems. */
-class Examiner {
-  readonly accuracy: Record<string, StageAccuracy> = {};
-  readonly #recipe: Recipe;
-  readonly #options: SpeedrunOptions;
-  readonly #host: Host;
-  readonly #line: ProgressLine;
-  #answers: readonly Answer[] = [];
-
-  constructor(recipe: Recipe, options: SpeedrunOptions, host: Host, line: ProgressLine) {
-    this.#recipe = recipe;
-    this.#options = options;
-    this.#host = host;
-    this.#line = line;
-  }
-
-  async examine(event: StageEvent): Promise<void> {
-    const stage = event.name === "start" ? "random" : event.name;
-    await this.#with(event, stage, async (engine, exam) => {
-      const { task, rows, codec, options } = exam;
-      const result = await evaluate((requests) => engine.generate(requests), task, rows, codec, {
-        ...options,
-        // Random weights never end an answer: the first tokens tell as much as all of them.
-        maxTokens: event.name === "start" ? 32 : options.maxTokens,
-        samples: 1,
-        seed: this.#recipe.seed,
-        onProgress: (done, total) => this.#line.update({ stage: `eval ${stage}`, step: done, total }),
-      });
-      this.accuracy[stage] = { greedy: result.greedy.accuracy, sampled: (result.sampled as Outcome).accuracy };
-      this.#answers = result.greedy.answers;
-      return [result.greedy, result.sampled as Outcome];
-    });
-  }
-
-  /** The curve, on half as many problems. */
-  async budgets(event: Omit<StageEvent, "name" | "step" | "checkpoint">): Promise<BudgetPoint[]> {
-    let points: BudgetPoint[] = [];
-    let done = 0;
-    await this.#with(event, "budget", async (engine, { task, rows, codec, options }) => {
-      const outcomes: Outcome[] = [];
-      points = await budgetCurve((requests) => engine.generate(requests), task, rows.slice(0, Math.ceil(rows.length / 2)), codec, {
-        ...options,
-        caps,
-        extensions: { times: [1, 2], ids: codec.encode("Wait") },
-        onPoint: (_, outcome) => {
-          outcomes.push(outcome);
-          this.#line.update({ stage: "eval budget", step: ++done, total: caps.length + 3 });
-        },
-      });
-      return outcomes;
-    });
-    return points;
-  }
-
-  /** Three greedy answers of the last evaluation: two right ones and a wrong one where there are such. */
-  samples(): Answer[] {
-    const right = this.#answers.filter((answer) => answer.right).slice(0, 2);
-    return [...right, ...this.#answers.filter((answer) => !answer.right)].slice(0, 3);
-  }
-
-  async #with(
-    event: Pick<StageEvent, "model" | "tokenizer" | "task" | "ledger">,
-    stage: string,
-    ask: (engine: Engine, exam: Exam) => Promise<Outcome[]>,
-  ): Promise<void> {
-    const { model, tokenizer, task, ledger } = event;
-    if (!task) throw new ConfigError({ operation: "speedrun", got: "a recipe without a task", expected: "one", cure: "set task" });
-    const began = this.#host.now();
-    const rows = distinctRows(
-      task.task,
-      "test",
-      this.#options.problems,
-      new Random(this.#recipe.seed).fork("test problems"),
-      task.testShare,
-    );
-    assertDisjoint(task.task, task.seenKeys, rows);
-    const encode = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
-    const engine = new Engine(model, { slots, contextLength: 320, prefillTokens: 2048, absorbed: true, seed: this.#recipe.seed });
-    try {
-      const { bos, eos } = tokenizer.specialIds;
-      const outcomes = await ask(engine, {
-        task: task.task,
-        rows,
-        codec: { encode, decode: (ids) => tokenizer.decode(ids) },
-        options: { maxTokens, stop: eos === undefined ? [] : [eos], ...(bos !== undefined && { bos }), thinkEnd: encode("</think>") },
-      });
-      const shape = flopShape(model);
-      for (const { promptTokens, generatedTokens, keys } of outcomes)
-        ledger.infer(`eval ${stage}`, shape, promptTokens + generatedTokens, keys);
-      ledger.time(`eval ${stage}`, this.#host.now() - began);
-    } finally {
-      engine.dispose();
-    }
-  }
+/** The one that freeFolder gave last. */
+async function lastFolder({ files }: Host): Promise<string> {
+  let last: string | undefined;
+  for (let n = 1; await files.exists(numbered(files, n)); n++) last = numbered(files, n);
+  if (last !== undefined) return last;
+  throw new ConfigError({
+    operation: "resume the last speedrun",
+    got: `no folder ${quote(numbered(files, 1))}`,
+    expected: "a run",
+    cure: "give --out, or leave --resume out",
+  });
 }
 
-type Exam = {
-  readonly task: NonNullable<StageEvent["task"]>["task"];
-  readonly rows: unknown[];
-  readonly codec: { readonly encode: (text: string) => readonly number[]; readonly decode: (ids: readonly number[]) => string };
-  readonly options: {
-    readonly maxTokens: number;
-    readonly stop: readonly number[];
-    readonly bos?: number;
-    readonly thinkEnd: readonly number[];
-  };
-};
+function numbered(files: Host["files"], n: number): string {
+  return files.join("runs", n === 1 ? "speedrun" : `speedrun-${n}`);
+}
 
 function modelLine({ modelType, config, parameterCount }: StageEvent["model"]): string {
   const millions = (n: number) => `${(n / 1e6).toFixed(2)} M`;
@@ -266,22 +194,22 @@ async function curves(host: Host, out: string): Promise<Pick<ReportInput, "losse
   return { losses, rewards };
 }
 
-function conclude(results: SpeedrunResults, input: ReportInput, out: string, say: (text: string) => void): void {
+function conclude(results: SpeedrunResults, input: ReportInput, out: string): void {
   const percent = (p: number) => `${(100 * p).toFixed(1)} %`;
-  say("\nAccuracy on problems that no stage saw (95 % interval)");
+  note("\nAccuracy on problems that no stage saw (95 % interval)");
   for (const [stage, { greedy, sampled }] of Object.entries(results.accuracy)) {
-    say(
+    note(
       `  ${stage.padEnd(9)} greedy ${percent(greedy[0]).padStart(7)} (${percent(greedy[1])} to ${percent(greedy[2])})   sampled ${percent(sampled[0]).padStart(7)}`,
     );
   }
-  say("\nAccuracy by thinking budget (tokens)");
+  note("\nAccuracy by thinking budget (tokens)");
   for (const { mode, budget, accuracy, thinking_tokens } of results.budget_curve) {
     const label = mode === "cap" ? `at most ${budget}` : mode === "free" ? "free" : `Wait ×${budget}`;
-    say(`  ${label.padEnd(11)} ${percent(accuracy[0]).padStart(7)}   thought ${thinking_tokens.toFixed(0)} on average`);
+    note(`  ${label.padEnd(11)} ${percent(accuracy[0]).padStart(7)}   thought ${thinking_tokens.toFixed(0)} on average`);
   }
-  say("\nThree answers");
-  for (const { prompt, completion, right } of input.samples) say(`  ${right ? "right" : "wrong"}  ${prompt}${completion}`);
-  say(`\n${input.costLine}`);
-  say(`report: ${out}/report.md`);
-  say(`next:   ${input.next}`);
+  note("\nThree answers");
+  for (const { prompt, completion, right } of input.samples) note(showControls(`  ${right ? "right" : "wrong"}  ${prompt}${completion}`));
+  note(`\n${input.costLine}`);
+  note(`report: ${out}/report.md`);
+  note(`next:   ${input.next}`);
 }

@@ -16,6 +16,7 @@ import { collect } from "./flags.ts";
 import { withDevice } from "./model.ts";
 import { addDeviceFlags, type DeviceFlags } from "./model-flags.ts";
 import { note, progressLine, say, shellWord, writeJson } from "./output.ts";
+import { listenForStop } from "./stop-signals.ts";
 
 type Flags = DeviceFlags & { readonly out?: string; readonly set: string[]; readonly resume?: boolean; readonly json?: boolean };
 
@@ -46,14 +47,7 @@ async function train(name: string, flags: Flags): Promise<void> {
   const out = flags.out ?? files.join("runs", recipe.name);
   await withDevice(flags, async (device, host) => {
     const progress = progressLine(host.now);
-    const stopping = new AbortController();
-    const stop = () => {
-      if (stopping.signal.aborted) process.exit(130);
-      stopping.abort();
-      progress.log("stopping after this step; once more to stop at once");
-    };
-    const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-    for (const signal of signals) process.on(signal, stop);
+    const stopping = listenForStop(() => progress.log("stopping after this step; once more to stop at once"));
     const start = host.now();
     let result: RunResult;
     try {
@@ -68,7 +62,7 @@ async function train(name: string, flags: Flags): Promise<void> {
       });
     } finally {
       progress.finish();
-      for (const signal of signals) process.off(signal, stop);
+      stopping.release();
     }
     result.model.dispose();
     tell(result, { out, name, seconds: host.now() - start, json: flags.json ?? false });

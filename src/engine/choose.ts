@@ -4,7 +4,7 @@
 // this batch or another, does not matter.
 
 import type { HostArray } from "../core/dtype.ts";
-import { DeviceError } from "../core/errors.ts";
+import { DeviceError, RequestError } from "../core/errors.ts";
 import { Random } from "../core/random.ts";
 import { endThinking, extendThinking, isEarly, takeForced } from "./budget.ts";
 import { unusable } from "./filters.ts";
@@ -28,7 +28,7 @@ export function isConstrained({ budget, request }: Sequence): boolean {
   return request.constraint !== undefined && !budget?.isThinking;
 }
 
-/** `width` ids of the row at `start` may be drawn. Throws DeviceError when the row is not finite. */
+/** `width` ids of the row at `start` may be drawn. Throws DeviceError when the row is not finite, RequestError when the request's bans leave nothing of it. */
 export function chooseId(
   sequence: Sequence,
   logits: HostArray,
@@ -76,15 +76,25 @@ function randomAt(seed: number, block: number): Random {
   return new Random(seed % 4294967296, Math.floor(seed / 4294967296), 2 * block);
 }
 
-function notFinite(sequence: Sequence, logits: HostArray, start: number, width: number): DeviceError {
+function notFinite(sequence: Sequence, logits: HostArray, start: number, width: number): DeviceError | RequestError {
   let nan = 0;
   let infinite = 0;
   for (let i = start; i < start + width; i++) {
     if (Number.isNaN(logits[i])) nan++;
     else if (logits[i] === Number.POSITIVE_INFINITY) infinite++;
   }
+  const operation = `generate: request ${sequence.number}, id ${emittedCount(sequence) + 1} of its completion`;
+  const { bannedIds, constraint } = sequence.request;
+  if (nan + infinite === 0 && bannedIds.length > 0) {
+    return new RequestError({
+      operation,
+      got: `bannedIds that leave no id${constraint ? " of those that the structure allows" : ""}`,
+      expected: "an id that may be drawn",
+      cure: "ban fewer ids",
+    });
+  }
   return new DeviceError({
-    operation: `generate: request ${sequence.number}, id ${emittedCount(sequence) + 1} of its completion`,
+    operation,
     got:
       nan + infinite > 0 ? `${nan} NaN and ${infinite} infinite logits of ${width}` : "no id that may be drawn (every logit is -Infinity)",
     expected: "finite logits",

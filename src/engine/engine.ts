@@ -23,6 +23,7 @@ import {
   type EngineLimits,
   type GenerationRequest,
   type GenerationResult,
+  sampleSeed,
 } from "./request.ts";
 import { Scheduler, type StepPlan } from "./scheduler.ts";
 import { randomOf, resultOf, type Sequence, startSequence } from "./sequence.ts";
@@ -202,9 +203,7 @@ export class Engine {
   async samples(request: GenerationRequest, n: number, options: GenerateOptions = {}): Promise<GenerationResult[]> {
     checkSampleCount(n);
     const seed = this.check(request).seed ?? this.#seeds.uint32();
-    // Modulo 2^53, without a sum that a double cannot hold.
-    const seedOf = (i: number) => (seed <= Number.MAX_SAFE_INTEGER - i ? seed + i : seed - (Number.MAX_SAFE_INTEGER - i) - 1);
-    const sampling = (i: number) => ({ ...request.sampling, seed: seedOf(i) });
+    const sampling = (i: number) => ({ ...request.sampling, seed: sampleSeed(seed, i) });
     return this.generate(
       Array.from({ length: n }, (_, i) => ({ ...request, sampling: sampling(i) })),
       options,

@@ -193,7 +193,9 @@ function checkBias(pairs: Sampling["logitBias"], vocabSize: number): ReadonlyMap
   if (pairs === undefined) return bias;
   if (typeof pairs !== "object" || pairs === null || typeof pairs[Symbol.iterator] !== "function")
     refuse("logitBias", pairs, "pairs [id, bias]", "pass a Map or a list of pairs");
-  for (const [id, value] of pairs) {
+  for (const pair of pairs as Iterable<unknown>) {
+    if (!Array.isArray(pair) || pair.length !== 2) refuse("logitBias", show(pair), "pairs [id, bias]", "pass a Map or a list of pairs");
+    const [id, value] = pair as [number, number];
     if (!Number.isInteger(id) || id < 0 || id >= vocabSize)
       refuse("logitBias", show(id), `ids from 0 to ${vocabSize - 1}`, "use this model's tokenizer");
     checkNumber(`logitBias of id ${id}`, value, (b) => b >= -100 && b <= 100, "a number from -100 to 100");
@@ -212,6 +214,12 @@ function checkSalt(salt: unknown): string {
 /** Throws RequestError unless `n` answers to one prompt can be asked for. */
 export function checkSampleCount(n: number): void {
   checkNumber("n", n, (x) => Number.isSafeInteger(x) && x >= 1 && x <= 65536, "an integer from 1 to 65536");
+}
+
+/** The seed of answer i to one request: the request's plus i, modulo 2^53, without a sum that a double cannot hold. Throws RequestError as for any seed. */
+export function sampleSeed(seed: number, i: number): number {
+  checkInteger("seed", seed, 0);
+  return seed <= Number.MAX_SAFE_INTEGER - i ? seed + i : seed - (Number.MAX_SAFE_INTEGER - i) - 1;
 }
 
 function checkBudget(budget: ThinkingBudget, stop: ReadonlySet<number>, vocabSize: number): CheckedBudget {

@@ -32,6 +32,8 @@ export const recipeFields = {
   model: object<Partial<ModelConfig>>({}),
   /** Steps between two checkpoints within a stage; each stage ends with one anyway. */
   checkpointEvery: whole(100, { min: 1, max: 1e9 }),
+  /** Also a checkpoint when so many seconds have passed since the last one: what a kill may cost. null: by steps alone. */
+  checkpointSeconds: orNull(real(60, { above: 0, max: 1e9 })),
   /** How many of the newest checkpoints are kept; those at the ends of stages always are. */
   keepCheckpoints: whole(2, { min: 1, max: 1e6 }),
   /** Steps between two measurements of accuracy and entropy. */
@@ -48,7 +50,7 @@ export const recipeFields = {
 } as const;
 
 /** Keys that may change when a run resumes: they change no number of it. */
-export const freeKeys = ["checkpointEvery", "keepCheckpoints", "maxRise", "hourlyUsd"] as const;
+export const freeKeys = ["checkpointEvery", "checkpointSeconds", "keepCheckpoints", "maxRise", "hourlyUsd"] as const;
 
 export type Stage = PretrainStage | SftStage | GrpoStage;
 export type StageInput =

@@ -34,7 +34,7 @@ export type RunProgress = {
 };
 
 export type StageEvent = {
-  /** "start" before the first step of a fresh run, else the name of the stage that ended. */
+  /** "start" before the first step of a run from its beginning, else the name of the stage that ended. */
   readonly name: string;
   readonly model: Model;
   readonly tokenizer: Tokenizer;
@@ -52,7 +52,10 @@ export type RunOptions = {
   readonly host: Host;
   readonly device: Device;
   readonly onProgress?: (progress: RunProgress) => void;
-  /** Awaited between stages, e.g. to evaluate. Not called again for what a resumed run has behind it. */
+  /**
+   * Awaited between stages, e.g. to evaluate. A resumed run calls it again only where it goes on from the end of a stage: nobody knows whether the call
+   * had come to its end. What it throws ends the run.
+   */
   readonly onStage?: (event: StageEvent) => Promise<void> | void;
   /** One line that somebody should read: a damaged checkpoint, a skipped step. */
   readonly onWarning?: (text: string) => void;
@@ -146,11 +149,12 @@ class Run {
   async execute(): Promise<RunResult> {
     const { saved } = this.#folder;
     const { signal } = this.#options;
+    const { stage: start = 0, stageStep = 0 } = saved?.state ?? {};
     try {
-      if (!saved) await this.#announce("start");
-      for (let index = saved?.state.stage ?? 0; index < this.#recipe.stages.length && !signal?.aborted; index++) {
-        const ended = await this.#runStage(index, index === saved?.state.stage ? saved : undefined);
-        if (ended) await this.#announce((this.#recipe.stages[index] as Recipe["stages"][number]).name);
+      if (stageStep === 0) await this.#announce(start - 1);
+      for (let index = start; index < this.#recipe.stages.length && !signal?.aborted; index++) {
+        const ended = await this.#runStage(index, index === start ? saved : undefined);
+        if (ended) await this.#announce(index);
       }
       await this.#writeCost();
       const finished = this.#stageEnds.length === this.#recipe.stages.length;
@@ -181,11 +185,11 @@ class Run {
   }
 
   /** Returns false when the signal ended it. */
-  async #runStage(index: number, saved: SavedCheckpoint | undefined): Promise<boolean> {
+  async #runStage(index: number, from: SavedCheckpoint | undefined): Promise<boolean> {
     const { device, signal, host } = this.#options;
-    const { checkpointEvery, detailEvery, maxSkipped, maxRise } = this.#recipe;
+    const { checkpointEvery, checkpointSeconds, detailEvery, maxSkipped, maxRise } = this.#recipe;
     const stage = this.#recipe.stages[index] as Recipe["stages"][number];
-    const midway = saved && saved.state.stageStep > 0 ? saved : undefined;
+    const midway = from && from.state.stageStep > 0 ? from : undefined;
     const tensors = midway && (await openSavedTensors(midway));
     let runner: StageRunner | undefined;
     let optimizer: AdamW | undefined;
@@ -193,8 +197,9 @@ class Run {
       runner = await openStage(stage, this.#context(index, midway, tensors));
       optimizer = new AdamW(device, runner.trained, runner.adamw);
       if (midway && tensors) await optimizer.restore(midway.state.optimizerSteps, tensors.optimizer);
-      const from = { step: midway?.state.stageStep ?? 0, ...this.#counts };
+      const position = { step: midway?.state.stageStep ?? 0, ...this.#counts };
       let began = host.now();
+      let lastSave = began;
       const watch = new DivergenceWatch(maxRise, runner.completions, midway?.state.divergence);
       const lastCheckpoint = () => this.#lastCheckpoint;
       for await (const report of trainStage({
@@ -202,7 +207,7 @@ class Run {
         device,
         stage: runner,
         optimizer,
-        from,
+        from: position,
         detailEvery,
         maxSkipped,
         watch,
@@ -215,8 +220,12 @@ class Run {
         began = host.now();
         await this.#log(stage.name, report, runner.steps, seconds);
         if (step === runner.steps) continue; // the stage's end saves it
-        const isDue = step % checkpointEvery === 0 && !watch.isSuspicious; // weights that came apart must not push out good ones
-        if (isDue || signal?.aborted) await this.#save({ stage: index, stageStep: step, runner, optimizer, watch });
+        const isTime = step % checkpointEvery === 0 || (checkpointSeconds !== null && began - lastSave >= checkpointSeconds);
+        const isDue = isTime && !watch.isSuspicious; // weights that came apart must not push out good ones
+        if (isDue || signal?.aborted) {
+          await this.#save({ stage: index, stageStep: step, runner, optimizer, watch });
+          lastSave = host.now();
+        }
         if (signal?.aborted) return false;
       }
     } finally {
@@ -334,9 +343,10 @@ class Run {
     await pruneCheckpoints(host.files, checkpoints, this.#step, this.#recipe.keepCheckpoints, this.#stageEnds);
   }
 
-  async #announce(name: string): Promise<void> {
+  /** `ended`: the stage that has ended, by its place; -1 before the first. */
+  async #announce(ended: number): Promise<void> {
     await this.#options.onStage?.({
-      name,
+      name: this.#recipe.stages[ended]?.name ?? "start",
       model: this.#model,
       tokenizer: this.#tokenizer,
       task: this.#task,

@@ -64,6 +64,19 @@ export const kernelCases: Readonly<Record<KernelName, Cases>> = {
   adamw: adamwCases,
 };
 
+const made = new Map<string, KernelCase[]>();
+
+/** Made once for all devices of a process: drawing the numbers takes longer than running the kernels. */
+function casesOf(kernel: KernelName, seed: number): KernelCase[] {
+  const key = `${kernel} ${seed}`;
+  let cases = made.get(key);
+  if (!cases) {
+    cases = kernelCases[kernel](new Random(seed).fork(kernel));
+    made.set(key, cases);
+  }
+  return cases;
+}
+
 /** Packed types that a device lacks are left out. */
 function isRunnable(device: Device, { operands }: KernelCase): boolean {
   return Object.values(operands).every(({ packed }) => !packed || device.packedTypes.has(packed.type));
@@ -88,10 +101,10 @@ export function runKernelSuite(name: string, openDevice: () => Device | Promise<
       await device?.close();
       await twin?.close();
     });
-    for (const [kernel, cases] of Object.entries(kernelCases)) {
+    for (const kernel of Object.keys(kernelCases) as KernelName[]) {
       test(kernel, async () => {
         const complaints: string[] = [];
-        for (const c of cases(new Random(options.seed ?? 1).fork(kernel))) {
+        for (const c of casesOf(kernel, options.seed ?? 1)) {
           if (isRunnable(device, c)) complaints.push(...(await checkCase(device, c, twin)));
         }
         expect(complaints.slice(0, 10), `${complaints.length} complaints`).toEqual([]);

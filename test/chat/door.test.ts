@@ -89,6 +89,12 @@ describe("respond", () => {
     }
   });
 
+  test("n answers from the largest seed: the seeds begin again at 0", async () => {
+    const chat = await open({ says: "" });
+    const answers = await chat.respond("hi", { n: 3, maxTokens: 2, seed: Number.MAX_SAFE_INTEGER - 1, thinking: false }).answers();
+    expect(answers.map(({ statistics }) => statistics.seed)).toEqual([Number.MAX_SAFE_INTEGER - 1, Number.MAX_SAFE_INTEGER, 0]);
+  });
+
   test("log-probabilities with alternatives", async () => {
     const answer = await run({ says: "the cat", options: { topLogprobs: 2, thinking: false } });
     expect(answer.logprobs).toHaveLength(answer.ids.length);
@@ -189,6 +195,15 @@ describe("bad input", () => {
     ["A58: topLogprobs 21", "hi", { topLogprobs: 21 }, "topLogprobs"],
     ["thinking.max -1", "hi", { thinking: { max: -1 } }, "budget.max"],
     ["thinking.extend as text", "hi", { thinking: { extend: "2" } }, "extend"],
+    ["thinking.extend.text as a number", "hi", { thinking: { extend: { times: 1, text: 5 } } }, "thinking.extend.text"],
+    ["thinking.cue as an object", "hi", { thinking: { cue: {} } }, "thinking.cue"],
+    ["thinking as a number", "hi", { thinking: 5 }, "true, false, or an object"],
+    ["thinking as null", "hi", { thinking: null }, "true, false, or an object"],
+    ["a bias without its id", "hi", { logitBias: [1] }, "pairs [id, bias]"],
+    ["no bias at all", "hi", { logitBias: [null] }, "pairs [id, bias]"],
+    ["a seed beyond doubles", "hi", { seed: 10n }, "seed"],
+    ["a structure of null", "hi", { structure: null }, "cannot compile"],
+    ["a structure of 0", "hi", { structure: 0 }, "cannot compile"],
     ["a switch that is none", "hi", { templateSwitches: { messages: 1 } }, "messages"],
     ["a structure without a compiler", "hi", { structure: { json: true } }, "cannot compile"],
   ];

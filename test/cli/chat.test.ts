@@ -43,16 +43,17 @@ describe("commands", () => {
     await said(conversation, "/set parameter thinking_budget 12");
     await said(conversation, '/set parameter stop "\\n\\n"');
     await said(conversation, "/set parameter stop END");
+    await said(conversation, "/set parameter wait 2");
     await said(conversation, "/set system Be brief.");
     await said(conversation, "/set verbose");
     expect(conversation.settings).toEqual({
-      options: { thinking: { max: 12 }, temperature: 0.5, topK: 40, stop: ["\n\n", "END"], system: "Be brief." },
+      options: { thinking: { max: 12, extend: { times: 2 } }, temperature: 0.5, topK: 40, stop: ["\n\n", "END"], system: "Be brief." },
       verbose: true,
       hideThinking: false,
     });
     conversation.messages = [{ role: "user", content: "hi" }];
     const shown = await said(conversation, "/show");
-    for (const part of ["toy", "10 of 100 tokens, 1 messages", "Be brief.", "temperature", "0.5", "thinking_budget"])
+    for (const part of ["toy", "10 of 100 tokens, 1 messages", "Be brief.", "temperature", "0.5", "thinking_budget", "wait"])
       expect(shown).toContain(part);
     await said(conversation, "/set system");
     expect(conversation.settings.options).not.toHaveProperty("system");
@@ -76,6 +77,18 @@ describe("commands", () => {
     expect(other.messages).toEqual(conversation.messages);
     expect(other.settings.options).toEqual(conversation.settings.options);
     expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject({ model: "toy", system: "S" });
+  });
+
+  test("what a thinking budget needs is not set for a model that does not think", async () => {
+    const { thinkTags: _, ...plain } = model;
+    const conversation = new Conversation({ ...plain, thinkTags: undefined }, "toy", nodeFiles, {
+      options: {},
+      verbose: false,
+      hideThinking: false,
+    });
+    for (const line of ["/set think", "/set parameter thinking_budget 5", "/set parameter wait 1"])
+      expect(await said(conversation, line)).toBe("This model does not think.");
+    expect(conversation.settings.options).toEqual({});
   });
 
   test.each([
@@ -152,6 +165,18 @@ describe("gradually chat", () => {
     expect(ran.err).toContain('"/nonsense"');
   });
 
+  test("a conversation that fills its context says so, and what to type", async () => {
+    const template = path.join(temporary.path, "plain.jinja");
+    writeFileSync(template, "{% for message in messages %}{{ message.content }}<think>{% endfor %}");
+    const input = "3,5,7=22\n3,5,7=22\n/clear\n3,5,7=22\n";
+    const ran = await cli(["chat", "--chat-template", template, "--ctx-size", "16"], { input });
+    expect(ran.code, ran.err).toBe(0);
+    const notes = ran.err.trimEnd().split("\n");
+    expect(notes[0]).toBe("(stopped: the context of 16 tokens is full; /clear forgets the conversation)");
+    expect(notes[1]).toMatch(/^error: chat: got \d+ prompt ids; .* \/clear forgets the conversation; --ctx-size N makes more room/);
+    expect(notes.slice(2)).toEqual(["The conversation is forgotten.", notes[0]]);
+  });
+
   test("in a terminal: dim reasoning, Ctrl-C stops the answer and not the program", async (context) => {
     const command = `${process.execPath} ${path.join(root, "src/cli/main.ts")} chat -n 400 --temperature 3 --seed 1 --threads 1`;
     const child = spawn("script", ["-qefc", command, "/dev/null"], { cwd: root, env: { ...process.env, NO_COLOR: "", TERM: "xterm" } });
@@ -177,6 +202,16 @@ describe("gradually chat", () => {
     await until(/(…|\+|\d)[\s\S]*>>> /);
     child.stdin.write("/show\r");
     await until("countdown-reasoner");
+    // A text of several lines is dropped by Ctrl-C, and so is a line; the program goes on.
+    child.stdin.write('"""one\r');
+    await until("... ");
+    child.stdin.write("two\u0003");
+    await until(/two[\s\S]*>>> /);
+    child.stdin.write("/what\u0003");
+    await until(/\/what[\s\S]*>>> /);
+    child.stdin.write("/set verbose\r");
+    await until("Speed is shown.");
+    expect(out).not.toContain("error:");
     child.stdin.write("/bye\r");
     expect(await done).toBe(0);
   });

@@ -1,5 +1,8 @@
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import * as path from "node:path";
 import { expect, test } from "vitest";
-import { cli, expectUsage } from "./cli.ts";
+import { cli, expectUsage, root } from "./cli.ts";
 
 /** Verbs that can print one JSON document. */
 const documents = [
@@ -58,6 +61,20 @@ test("usage errors: exit 2, one line, nothing on standard output", async () => {
     expectUsage(["run", "x", "y", "z"], "too many arguments"),
     expectUsage(["eval", "x", "--task", "chess"], "countdown, arithmetic"),
   ]);
+});
+
+test.skipIf(!existsSync("/dev/full"))("a disk without room for the answer: one line and exit 1; for what is beside it: nothing", () => {
+  const run = (where: string) =>
+    spawnSync("sh", ["-c", `exec "$0" "$1" run "3 5 7=22" --threads 1 ${where}`, process.execPath, path.join(root, "src/cli/main.ts")], {
+      encoding: "utf8",
+    });
+  const lost = run("> /dev/full");
+  expect(lost.status).toBe(1);
+  expect(lost.stderr.trimEnd().split("\n").at(-1)).toMatch(/^error: standard output: got ENOSPC/);
+  expect(lost.stderr).not.toMatch(/\n {4}at /);
+  const quiet = run("2> /dev/full");
+  expect(quiet).toMatchObject({ status: 0, stderr: "" });
+  expect(quiet.stdout).toContain("</think>");
 });
 
 test("bench train --json is one document: the flag belongs to train, not to bench", async () => {

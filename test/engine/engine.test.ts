@@ -493,6 +493,18 @@ describe("errors", () => {
     expect((await engine.submit({ ids: [1], maxTokens: 1, sampling: greedy })).ids).toEqual([5]);
   });
 
+  test.each([{ temperature: 0 }, { temperature: 1 }])(
+    "a request that bans every id is refused by name, %j: the weights are not to blame",
+    async (how) => {
+      const engine = open(mockModel({ vocabSize: 8 }), { vocabLimit: 6 });
+      const good = engine.submit({ ids: [1], maxTokens: 3, sampling: { ...how, bannedIds: [0, 1, 2, 3, 4] } });
+      const bad = engine.submit({ ids: [1], maxTokens: 3, sampling: { ...how, bannedIds: [0, 1, 2, 3, 4, 5] } });
+      await expect(bad).rejects.toBeInstanceOf(RequestError);
+      await expect(bad).rejects.toThrow("bannedIds that leave no id");
+      expect((await good).ids).toEqual([5, 5, 5]);
+    },
+  );
+
   test("a device that fails once loses who was in that step, not who waits", async () => {
     const fail = (step: number) => {
       if (step === 2) throw new DeviceError({ operation: "forward", got: "a trap", expected: "none", cure: "try again" });

@@ -1,9 +1,10 @@
 import { openDevice } from "../../src/backend/open.ts";
+import { availableBuilds } from "../../src/backend/wasm/compile.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import { lawsSuite } from "./laws-suite.ts";
 import { tinyDeepseek, tinyLlama } from "./mock-model.ts";
 
-for (const build of ["relaxed", "simd128"] as const) {
+for (const build of availableBuilds(nodeHost())) {
   lawsSuite(
     `wasm ${build}, one thread and two`,
     async () => [await openDevice(nodeHost(), { threads: 1, build }), await openDevice(nodeHost(), { threads: 2, build })],

@@ -13,7 +13,7 @@ import { latestCheckpoint } from "../../src/train/checkpoint.ts";
 import { writeManifest } from "../../src/train/manifest.ts";
 import { defineRecipe, type Recipe } from "../../src/train/recipe.ts";
 import { applyOverrides } from "../../src/train/recipe-overrides.ts";
-import { type RunOptions, type RunResult, runRecipe } from "../../src/train/run.ts";
+import { type RunOptions, type RunProgress, type RunResult, runRecipe, type StageEvent } from "../../src/train/run.ts";
 import { hostWith, llamaConfig, weightsOf } from "./tiny.ts";
 
 const root = mkdtempSync(join(tmpdir(), "gradually-run-"));
@@ -406,6 +406,45 @@ describe("a full disk", () => {
     }
     expect(kept).toBeGreaterThan(tried / 2);
   }, 240_000);
+});
+
+test("the end of a stage is told again to a run that goes on from there, and to no other", async () => {
+  const out = fresh();
+  const told: string[] = [];
+  const onStage = ({ name, step, checkpoint }: StageEvent) =>
+    void told.push(`${name} ${step} ${checkpoint?.replace(join(out, "checkpoints/"), "")}`);
+  const failing = (event: StageEvent) => {
+    onStage(event);
+    if (event.name === "sft") throw new Error("the exam was broken off");
+  };
+  await expect(run(short, out, { onStage: failing })).rejects.toThrow("the exam was broken off");
+  expect(told.splice(0)).toEqual(["start 0 undefined", "pretrain 5 checkpoint-5", "sft 7 checkpoint-7"]);
+  const controller = new AbortController();
+  const onProgress = ({ stage }: RunProgress) => void (stage === "grpo" && controller.abort());
+  await run(short, out, { onStage, onProgress, signal: controller.signal, resume: true });
+  expect(told.splice(0)).toEqual(["sft 7 checkpoint-7"]);
+  await run(short, out, { onStage, resume: true });
+  expect(told.splice(0)).toEqual(["grpo 10 checkpoint-10"]);
+  await run(short, out, { onStage, resume: true });
+  expect(told).toEqual(["grpo 10 checkpoint-10"]);
+});
+
+test("checkpoints by the clock, beside those by steps; they change no number", async () => {
+  const [bySteps, byClock] = [fresh(), fresh()];
+  const recipe = applyOverrides(short, ["checkpointEvery=1000", "keepCheckpoints=100"]);
+  await run(recipe, bySteps);
+  expect(readdirSync(join(bySteps, "checkpoints")).sort()).toEqual(["checkpoint-10", "checkpoint-5", "checkpoint-7"]);
+  let seconds = 0;
+  const host = { ...nodeHost(), now: () => seconds };
+  // A step takes ten seconds.
+  const onProgress = () => {
+    seconds += 10;
+  };
+  await run(applyOverrides(recipe, ["checkpointSeconds=20"]), byClock, { host, onProgress });
+  expect(readdirSync(join(byClock, "checkpoints")).sort()).toEqual(
+    ["checkpoint-10", "checkpoint-3", "checkpoint-5", "checkpoint-7"].sort(),
+  );
+  expect(metricsOf(byClock)).toBe(metricsOf(bySteps));
 });
 
 describe("what is refused", () => {
