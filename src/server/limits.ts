@@ -28,7 +28,7 @@ export const limitTable = {
   schemaBytes: row(65_536, 256, 4_194_304, "characters of a JSON schema, as JSON"),
   queue: row(128, 0, 65_536, "sequences that wait while all slots are busy; more are answered 429"),
   streamBytes: row(262_144, 4_096, 16_777_216, "bytes that gather for one client that reads too slowly, before it is cut"),
-  chunksPerSecond: row(500, 10, 1_000_000, "chunks that all streams together get each second; what is made faster shares a chunk"),
+  chunksPerSecond: row(250, 10, 1_000_000, "chunks that all streams together get each second; what is made faster shares a chunk"),
   writeSeconds: row(60, 1, 3_600, "seconds that a client may leave a stream unread"),
   keepAliveSeconds: row(15, 1, 3_600, "seconds of silence after which a stream gets a comment"),
   requestSeconds: row(3_600, 1, 604_800, "seconds that one request may take"),
