@@ -46,6 +46,15 @@ describe("the window", () => {
     await cursor.fill(0, "nothing");
   });
 
+  test("keeps a single byte too", async () => {
+    const { source, bytes } = fileOf(mebibyte + 50);
+    const cursor = new Cursor(source);
+    await cursor.fill(1, "head");
+    cursor.take(mebibyte - 1);
+    await cursor.fill(2, "one that is ready and one that is not");
+    expect(cursor.take(51)).toEqual(bytes.slice(mebibyte - 1));
+  });
+
   test("never asks for bytes beyond the file, and says where it ended", async () => {
     const { source, reads } = fileOf(100);
     const cursor = new Cursor(source);
