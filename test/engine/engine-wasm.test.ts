@@ -48,3 +48,31 @@ test("a step whose layout came before is played, not recorded: on one device, wi
   for (const model of models) model.dispose();
   await device.close();
 });
+
+test("an engine that is disposed within a step: its memory is free once, and the next engine answers as always", async () => {
+  const device = await openDevice(nodeHost(), { threads: 2 });
+  const model = tinyLlama(device);
+  const open = () => new Engine(model, { slots: 2, prefixCache: false });
+  const ask = (engine: Engine, onToken?: () => void) =>
+    engine.submit({ ids: [1, 2, 3], maxTokens: 12, sampling: { temperature: 0 } }, onToken && { onToken });
+  const first = open();
+  const { ids } = await ask(first);
+  await first.dispose();
+  const used = device.memory().used;
+  for (const place of [1, 4]) {
+    const engine = open();
+    let tokens = 0;
+    let gone: Promise<void> | undefined;
+    const answer = ask(engine, () => {
+      if (++tokens === place) gone = engine.dispose();
+    });
+    await expect(answer).rejects.toThrow("an engine that was disposed");
+    await gone;
+    expect([tokens, device.memory().used]).toEqual([place, used]);
+    const next = open();
+    expect((await ask(next)).ids).toEqual(ids);
+    await next.dispose();
+  }
+  model.dispose();
+  await device.close();
+});

@@ -242,6 +242,24 @@ describe("on wasm", () => {
     dispose(x);
   });
 
+  test("results that are freed after their recordings were: their memory is free once", async () => {
+    const used = device.memory().used;
+    const x = fromArray(device, numbers(300, 1), [300]);
+    for (const isPlayed of [false, true]) {
+      const replays = new Replays(device);
+      if (isPlayed) dispose(...noGradients(() => scope(() => replays.run("a", () => [exp(x)]))));
+      const results = noGradients(() => scope(() => replays.run("a", () => [exp(x)])));
+      replays.dispose();
+      dispose(...results);
+      // Nothing is handed out twice.
+      const blocks = Array.from({ length: 8 }, (_, i) => fromArray(device, new Float32Array(300).fill(i), [300]));
+      for (const [i, block] of blocks.entries()) expect(new Set(await read(block))).toEqual(new Set([i]));
+      dispose(...blocks);
+    }
+    dispose(x);
+    expect(device.memory().used).toBe(used);
+  });
+
   test("a body that throws: its memory is free, and the next one is recorded as always", async () => {
     const { run, replays } = counting();
     const x = fromArray(device, numbers(4, 1), [4]);

@@ -62,7 +62,8 @@ export class WasmDevice implements Device {
 
   allocate(dtype: "f32" | "i32", length: number): DeviceBuffer {
     const bytes = length * 4;
-    const buffer: WasmBuffer = { dtype, length, bytes, address: this.#heap.allocate(bytes), version: 0, packs: undefined, released: false };
+    const address = this.#heap.allocate(bytes);
+    const buffer: WasmBuffer = { dtype, length, bytes, address, arena: this.#heap.arena, version: 0, packs: undefined, released: false };
     return buffer;
   }
 
@@ -81,8 +82,10 @@ export class WasmDevice implements Device {
     const buffer = given as WasmBuffer;
     if (buffer.released) return;
     buffer.released = true;
-    (this.#memoryOf(buffer)?.heap ?? this.#heap).release(buffer.address, buffer.bytes);
-    for (const pack of buffer.packs ?? []) this.#heap.release(pack.address, pack.bytes);
+    const heap = this.#memoryOf(buffer)?.heap ?? this.#heap;
+    if (buffer.arena) heap.release(buffer.address, buffer.bytes, buffer.arena);
+    else heap.releaseLasting(buffer.address, buffer.bytes);
+    for (const pack of buffer.packs ?? []) this.#heap.releaseLasting(pack.address, pack.bytes);
     buffer.packs = undefined;
   }
 

@@ -47,7 +47,6 @@ export class SharedHeap {
   #floats: Float32Array;
   #top = heapStart;
   readonly #free = new FreeRanges();
-  readonly #arenas = new Set<Arena>();
   #open: Arena | undefined;
   #used = 0;
 
@@ -80,6 +79,11 @@ export class SharedHeap {
     return this.memory.buffer.byteLength;
   }
 
+  /** The arena that blocks are taken from now, if one is open. */
+  get arena(): Arena | undefined {
+    return this.#open;
+  }
+
   /** Address of a block of at least `bytes`, 64-byte aligned. The same `bytes` must be given to `release`. */
   allocate(bytes: number): number {
     const size = blockSize(bytes);
@@ -91,20 +95,20 @@ export class SharedHeap {
     return this.#allocate(blockSize(bytes));
   }
 
-  release(address: number, bytes: number): void {
+  /** `arena`: which was open when the block was allocated; it may have been closed or dropped since. */
+  release(address: number, bytes: number, arena = this.#open): void {
     const size = blockSize(bytes);
-    for (const arena of this.#arenas) {
-      if (!arena.pieces.some(({ start, end }) => address >= start && address < end)) continue;
-      // When it is next opened all of it is free.
-      if (arena === this.#open) arena.free.give(address, address + size);
-      return;
-    }
-    this.#release(address, size);
+    if (!arena) this.#release(address, size);
+    else if (arena === this.#open) arena.free.give(address, address + size); // else: when it is next opened all of it is free
+  }
+
+  /** A block of allocateLasting. */
+  releaseLasting(address: number, bytes: number): void {
+    this.#release(address, blockSize(bytes));
   }
 
   /** From now on until closeArena, blocks are taken from the arena, all of which is free. */
   openArena(arena: Arena): void {
-    this.#arenas.add(arena);
     this.#open = arena;
     arena.free.clear();
     for (const { start, end } of arena.pieces) arena.free.give(start, end);
@@ -116,7 +120,6 @@ export class SharedHeap {
 
   /** Gives its memory back. */
   dropArena(arena: Arena): void {
-    this.#arenas.delete(arena);
     for (const { start, end } of arena.pieces.splice(0)) this.#release(start, end - start);
   }
 

@@ -112,7 +112,7 @@ export class PackedWeights {
     const panels = Math.ceil(rows / perRow);
     const size = panelBytes(type, width);
     const bytes = headerBytes + matrices * panels * size;
-    const address = this.#heap.allocate(bytes);
+    const address = this.#heap.allocateLasting(bytes);
     const buffer: WasmBuffer = {
       dtype: type,
       length: matrices * rows * width,

@@ -6,12 +6,14 @@ import type { PackedType } from "../../core/dtype.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
 import { type Command, commands } from "./commands.ts";
 import { farRun } from "./far-calls.ts";
-import type { SharedHeap } from "./memory.ts";
+import type { Arena, SharedHeap } from "./memory.ts";
 import type { Pool } from "./pool.ts";
 
 export type WasmBuffer = DeviceBuffer & {
   address: number;
   readonly bytes: number;
+  /** What it was taken from; undefined: the memory itself. */
+  readonly arena?: Arena | undefined;
   /** Counts writes: a packed copy of a weight is current while this stands still. */
   version: number;
   packs: Pack[] | undefined;
