@@ -104,7 +104,10 @@ export class ChatModel {
 
   /** What writes prompts from messages: the model's template, or what stands in its place. Throws RequestError where nothing does. */
   openChat(): Promise<Chat> {
-    this.#chat ??= this.#openChat();
+    this.#chat ??= this.#openChat().catch((error: unknown) => {
+      this.#chat = undefined; // what could not be loaded now may be another time
+      throw error;
+    });
     return this.#chat;
   }
 

@@ -3,6 +3,7 @@
 // A budget needs to know where thinking begins, so where the prompt leaves that to the model, the opening delimiter is put at its end.
 
 import { RequestError } from "../core/errors.ts";
+import { isPlainObject } from "../core/json.ts";
 import type { ThinkingBudget } from "../engine/request.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { ThinkState } from "./think-stream.ts";
@@ -75,16 +76,12 @@ export function planThinking(
 /** What the engine cannot judge: it sees ids, not texts. */
 function checkThinking(thinking: unknown): void {
   if (thinking === undefined || typeof thinking === "boolean") return;
-  if (!isObject(thinking)) refuse("thinking", thinking, "true, false, or an object { max, min, extend, cue }");
+  if (!isPlainObject(thinking)) refuse("thinking", thinking, "true, false, or an object { max, min, extend, cue }");
   const { cue, extend } = thinking;
   if (cue !== undefined && typeof cue !== "string") refuse("thinking.cue", cue, "a text");
   if (extend === undefined) return;
-  if (!isObject(extend)) refuse("thinking.extend", extend, "an object { times, text }");
+  if (!isPlainObject(extend)) refuse("thinking.extend", extend, "an object { times, text }");
   if (extend.text !== undefined && typeof extend.text !== "string") refuse("thinking.extend.text", extend.text, "a text");
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function refuse(name: string, value: unknown, expected: string): never {

@@ -185,15 +185,45 @@ function shown(answers: readonly Answer[]): ShownAnswer[] {
 
 function readKept(text: string, path: string): Kept {
   const kept = parseJson(text, { source: path });
-  const isExam = (exam: JsonValue | undefined) =>
-    isJsonObject(exam) && typeof exam.step === "number" && typeof exam.seconds === "number" && Array.isArray(exam.costs);
   if (isJsonObject(kept) && kept.format === format && isJsonObject(kept.exams) && Object.values(kept.exams).every(isExam)) {
     return kept as unknown as Kept;
   }
   throw new FormatError({
     operation: `read ${quote(path, 300)}`,
     got: "something else",
-    expected: `exams of format ${format}, each with step, costs and seconds`,
+    expected: `exams of format ${format}, as this version writes them`,
     cure: "remove the file: the report will lack the exams of the stages that are over",
   });
+}
+
+function isExam(exam: JsonValue | undefined): boolean {
+  if (!isJsonObject(exam)) return false;
+  const { step, seconds, costs, accuracy, curve = [], answers = [] } = exam;
+  return (
+    isCount(step) &&
+    isNumber(seconds) &&
+    isListOf(costs, (cost) => isJsonObject(cost) && isCount(cost.tokens) && isNumber(cost.keys)) &&
+    (accuracy === undefined || (isJsonObject(accuracy) && isInterval(accuracy.greedy) && isInterval(accuracy.sampled))) &&
+    isListOf(
+      curve,
+      (point) => isJsonObject(point) && isNumber(point.budget) && isNumber(point.thinking_tokens) && isInterval(point.accuracy),
+    ) &&
+    isListOf(answers, (one) => isJsonObject(one) && typeof one.prompt === "string" && typeof one.completion === "string")
+  );
+}
+
+function isListOf(list: JsonValue | undefined, isItem: (item: JsonValue) => boolean): boolean {
+  return Array.isArray(list) && list.every(isItem);
+}
+
+function isInterval(value: JsonValue | undefined): boolean {
+  return isListOf(value, isNumber) && (value as readonly JsonValue[]).length === 3;
+}
+
+function isNumber(value: JsonValue | undefined): boolean {
+  return typeof value === "number" && value >= 0;
+}
+
+function isCount(value: JsonValue | undefined): boolean {
+  return Number.isSafeInteger(value) && isNumber(value);
 }

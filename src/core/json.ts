@@ -27,6 +27,11 @@ export type JsonOptions = {
 };
 
 export function isJsonObject(value: JsonValue | undefined): value is JsonObject {
+  return isPlainObject(value);
+}
+
+/** An object that is no list: what a caller may have passed for options. */
+export function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

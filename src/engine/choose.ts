@@ -55,7 +55,7 @@ export function chooseId(
   if (constraint && !constraint.mask(logits, start, width)) return made(ended, false);
   const place = emittedCount(sequence);
   const id = sample(logits, start, width, request, randomAt(sequence.seed, place));
-  if (id === unusable) throw notFinite(sequence, logits, start, width);
+  if (id === unusable) throw nothingToDraw(sequence, logits, start, width);
   if (!budget || !isEarly(budget, id, request.stop)) {
     if (!budget?.isThinking || !request.constraint || !request.stop.has(id)) return made(id, false);
     endThinking(budget);
@@ -76,7 +76,8 @@ function randomAt(seed: number, block: number): Random {
   return new Random(seed % 4294967296, Math.floor(seed / 4294967296), 2 * block);
 }
 
-function notFinite(sequence: Sequence, logits: HostArray, start: number, width: number): DeviceError | RequestError {
+/** Why no id of the row may be drawn. */
+function nothingToDraw(sequence: Sequence, logits: HostArray, start: number, width: number): DeviceError | RequestError {
   let nan = 0;
   let infinite = 0;
   for (let i = start; i < start + width; i++) {

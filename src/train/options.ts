@@ -3,6 +3,7 @@
 // takes and, for an unknown key, the nearest one.
 
 import { ConfigError, quote } from "../core/errors.ts";
+import { isPlainObject } from "../core/json.ts";
 
 export type Field<T> = {
   readonly value: T;
@@ -75,10 +76,6 @@ function describe({ min, above, max, below }: Range): string {
     ...(below === undefined ? [] : [`below ${below}`]),
   ];
   return parts.length === 0 ? "" : ` ${parts.join(", ")}`;
-}
-
-export function isPlainObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** `given` over the defaults. undefined counts as not given. Throws ConfigError. */

@@ -3,7 +3,8 @@
 // exist can be set, but for the free-form parts, whose own readers check them.
 
 import { ConfigError, quote } from "../core/errors.ts";
-import { isPlainObject, nearest, show } from "./options.ts";
+import { isPlainObject } from "../core/json.ts";
+import { nearest, show } from "./options.ts";
 import { defineRecipe, type Recipe } from "./recipe.ts";
 
 /** Objects whose keys are not ours: config.json, the options of a task, of traces. */

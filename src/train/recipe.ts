@@ -3,9 +3,10 @@
 //   export const recipe = defineRecipe({ name: "tiny", task: { name: "arithmetic" }, model: { config }, stages: [pretrain({ steps: 200 }), sft(), grpo()] });
 
 import { ConfigError, quote } from "../core/errors.ts";
+import { isPlainObject } from "../core/json.ts";
 import { defaultHourlyUsd } from "../cost/ledger.ts";
 import { type GrpoOptions, type GrpoStage, grpo, openGrpo } from "./grpo.ts";
-import { isPlainObject, object, orNull, real, refuseUnknown, resolveOptions, show, text, type Values, whole } from "./options.ts";
+import { object, orNull, real, refuseUnknown, resolveOptions, show, text, type Values, whole } from "./options.ts";
 import { openPretrain, type PretrainOptions, type PretrainStage, pretrain } from "./pretrain.ts";
 import { openSft, type SftOptions, type SftStage, sft } from "./sft.ts";
 import type { StageContext, StageRunner } from "./stage.ts";

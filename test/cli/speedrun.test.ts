@@ -69,8 +69,11 @@ test("what a resume refuses: other problems, a changed recipe, exams that nobody
   const resume = [...args(whole), "--resume"];
   await expectFailure([...resume, "--problems", "3"], "exams of 3 problems", "--problems 2");
   await expectFailure([...resume, "--set", "stages.grpo.steps=3"], "stages.2.steps: 2 -> 3");
-  writeFileSync(path.join(whole, "exams.json"), '{"format":1,"problems":2,"exams":{"random":3}}');
-  await expectFailure(resume, "exams.json", "remove the file");
+  const exam = { step: 0, costs: [{ tokens: 5, keys: 9 }], seconds: 1, accuracy: { greedy: [0, 0, 1], sampled: [0, 0, 1] } };
+  for (const random of [3, { ...exam, costs: [{ tokens: 5 }] }, { ...exam, accuracy: { greedy: [0, 0, 1] } }, { ...exam, step: -1 }]) {
+    writeFileSync(path.join(whole, "exams.json"), JSON.stringify({ format: 1, problems: 2, exams: { random } }));
+    await expectFailure(resume, "exams.json", "remove the file");
+  }
   rmSync(path.join(whole, "exams.json"));
   const ran = await cli(["speedrun", "--resume"], { cwd: temporary.path });
   expect(ran, ran.err).toMatchObject({ code: 1, out: "" });

@@ -1,15 +1,12 @@
-import * as path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Device } from "../../src/backend/backend.ts";
 import { openDevice } from "../../src/backend/open.ts";
 import { Engine } from "../../src/engine/engine.ts";
 import type { GenerationRequest, GenerationResult } from "../../src/engine/request.ts";
 import type { SpeculationOptions } from "../../src/engine/speculation.ts";
-import { openModelFiles } from "../../src/models/files.ts";
-import { loadModel } from "../../src/models/load.ts";
 import type { Model } from "../../src/models/model.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import type { Tokenizer } from "../../src/text/tokenizer.ts";
+import { openBundledModel } from "../bundled-model.ts";
 import { tinyDeepseek, tinyLlama } from "./mock-model.ts";
 import { speculationSuite } from "./speculation-suite.ts";
 
@@ -28,21 +25,13 @@ for (const build of ["relaxed", "simd128"] as const) {
 
 describe("the bundled model", () => {
   const problems = ["3 5 7=22", "25 3 8 4=67", "11 2 9 6=48", "1 2 3 4=24"];
-  let device: Device;
   let model: Model;
   let tokenizer: Tokenizer;
+  let close: () => Promise<void>;
   beforeAll(async () => {
-    const host = nodeHost();
-    device = await openDevice(host, { threads: 2 });
-    const opened = await openModelFiles(host.files, path.join(import.meta.dirname, "../../models/countdown-reasoner"));
-    ({ tokenizer } = await opened.openText());
-    model = await loadModel(device, opened, { weights: "stored" });
-    await opened.close();
+    ({ model, tokenizer, close } = await openBundledModel());
   });
-  afterAll(async () => {
-    model.dispose();
-    await device.close();
-  });
+  afterAll(() => close());
 
   const requests = (): GenerationRequest[] =>
     problems.flatMap((problem, i) =>

@@ -2,37 +2,22 @@
 // penalties, stop strings, few pages and preemption, answers given up at every moment. Each answer must be the one that its request gets alone, to the
 // last bit of its log-probabilities; afterwards every page is back. The bundled model and the real grammars.
 
-import * as path from "node:path";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Device } from "../../src/backend/backend.ts";
-import { openDevice } from "../../src/backend/open.ts";
 import { ChatModel, type RespondOptions } from "../../src/chat/model.ts";
 import type { Answer } from "../../src/chat/response.ts";
 import { r1Tags } from "../../src/chat/think-tags.ts";
 import type { EngineOptions } from "../../src/engine/options.ts";
-import { openModelFiles } from "../../src/models/files.ts";
-import { loadModel } from "../../src/models/load.ts";
-import type { Model } from "../../src/models/model.ts";
 import { openGrammarThreads } from "../../src/platform/grammar-threads.ts";
 import { nodeHost } from "../../src/platform/node.ts";
-import type { Tokenizer } from "../../src/text/tokenizer.ts";
+import { type BundledModel, openBundledModel } from "../bundled-model.ts";
 
 const host = nodeHost();
-let device: Device;
-let model: Model;
-let tokenizer: Tokenizer;
+let bundled: BundledModel;
 beforeAll(async () => {
-  device = await openDevice(host, { threads: 2 });
-  const opened = await openModelFiles(host.files, path.join(import.meta.dirname, "../../models/countdown-reasoner"));
-  ({ tokenizer } = await opened.openText());
-  model = await loadModel(device, opened, { weights: "stored" });
-  await opened.close();
+  bundled = await openBundledModel();
 });
-afterAll(async () => {
-  model.dispose();
-  await device.close();
-});
+afterAll(() => bundled.close());
 
 const schema = { type: "object", properties: { a: { type: "integer" } }, required: ["a"], additionalProperties: false };
 const asked: RespondOptions[] = [
@@ -50,8 +35,8 @@ const jobs = asked.flatMap((options) => prompts.map((prompt) => ({ prompt, optio
 
 function open(engine: EngineOptions): ChatModel {
   return new ChatModel({
-    model,
-    tokenizer,
+    model: bundled.model,
+    tokenizer: bundled.tokenizer,
     thinkTags: r1Tags,
     generationConfig: { eos_token_id: 1 },
     now: host.now,
