@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { main } from "assemblyscript/asc";
 import { openReference } from "../src/backend/reference/open.ts";
 import { recordResults } from "../src/backend/self-test-results.ts";
-import { commands, keptApart } from "../src/backend/wasm/commands.ts";
+import { claimed, commands, keptApart } from "../src/backend/wasm/commands.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const out = "src/backend/wasm/generated";
@@ -24,7 +24,10 @@ function entryText(): string {
   for (const [file, names] of imports) lines.push(`import { ${names.join(", ")} } from "../assembly/${file}";`);
   for (const file of keptApart) lines.push(`export * from "../assembly/${file}";`);
   lines.push("", 'export { prepare } from "../assembly/math";');
-  // `list`: the number of one that began without the last of its threads; 0 where all are there.
+  lines.push("", "function mayComeInto(command: i32): bool {", "  switch (command) {");
+  for (const [i, { name }] of commands.entries()) if (claimed.has(name)) lines.push(`    case ${i}:`);
+  lines.push("      return true;", "    default:", "      return false;", "  }", "}");
+  // `list`: the number of one that began without the last of its threads; below 0 for that one, which came into the command at `at`; 0 where all are there.
   lines.push(
     "",
     "function run(at: usize, end: usize, thread: i32, threads: i32, list: i32): void {",
@@ -32,8 +35,17 @@ function entryText(): string {
   );
   lines.push("  while (at < end) {", "    const p = at + 8;", "    switch (load<i32>(at)) {");
   for (const [i, { name }] of commands.entries()) lines.push(`      case ${i}: ${name}(p, thread, team); break;`);
-  lines.push("      default: unreachable();", "    }", "    at += <usize>load<i32>(at, 4);");
-  lines.push("    if (team == threads) barrier(threads);", "    else team = openBarrier(threads, at, end, list);", "  }", "}", "");
+  lines.push(
+    "      default: unreachable();",
+    "    }",
+    "    const next = at + <usize>load<i32>(at, 4);",
+    "    if (team == threads) barrier(threads);",
+    "    else team = openBarrier(threads, at, next, end, list, next < end && mayComeInto(load<i32>(next)));",
+    "    at = next;",
+    "  }",
+    "}",
+    "",
+  );
   lines.push(
     "export function runShared(list: usize, end: usize, thread: i32, threads: i32): void {",
     "  run(list, end, thread, threads, 0);",
@@ -48,7 +60,7 @@ function entryText(): string {
     "export function runRest(end: usize, threads: i32, patience: i32): bool {",
     "  setPatience(patience);",
     "  const at = join();",
-    "  run(at, end, threads - 1, threads, 0);",
+    "  run(at & ~1, end, threads - 1, threads, (at & 1) != 0 ? -1 : 0);",
     "  setPatience(0);",
     "  return at < end;",
     "}",

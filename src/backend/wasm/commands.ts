@@ -123,6 +123,17 @@ export const commands = [
   command("probeFma", "probe", "out rounds chains", "Infinity"),
 ] as const satisfies readonly Command[];
 
+/** Commands whose units threads claim one by one, `own` ones after their own: a caller who comes late takes part as one thread more. The longest of a step are among them. */
+export const claimed: ReadonlySet<string> = new Set([
+  "matmul",
+  "groupedMatmul",
+  "packedMatmul",
+  "packedGroupedMatmul",
+  "attention",
+  "attentionGroups",
+  "attentionBytes",
+]);
+
 /** Files whose functions the module exports, for no other reason than that the optimiser then keeps them apart: V8 optimises them function by function. */
 export const keptApart = [
   "packed-codes",

@@ -1,6 +1,6 @@
 // How threads meet. The first kilobyte of the shared memory is the control block (same addresses in ../control.ts): a generation
 // barrier, a work counter that is zeroed at every barrier, and the queue of command lists. Threads spin first, then sleep. A list may begin without its
-// last thread, the caller, who comes later or never: whoever is last at a barrier lets it in with the next command.
+// last thread, the caller, who comes later or never: into the command that runs, where its units are claimed, else whoever is last at a barrier lets it in.
 // No static data, no heap: every address comes from the host.
 
 /** Set by a thread that traps: nobody is to wait for it. */
@@ -9,8 +9,12 @@ export const DEAD: usize = 0;
 export const CALLED: usize = 32;
 /** Of the list that began without the caller: 1: it waits to be let in; 2: it is a member from now on. */
 export const JOINING: usize = 40;
-/** Where the caller is to go on in it; its end when it is done; 0 before. */
+/** Where the caller, let in at a barrier, is to go on; the list's end when it is done; 0 before. */
 export const AT: usize = 48;
+/** Of the same list: the command that the caller may come into while it runs, plus 1 when it did; 0: none. */
+export const OPEN: usize = 52;
+/** How many threads run the command behind the last barrier: who was waiting there reads it. */
+export const TEAM: usize = 56;
 export const GENERATION: usize = 64;
 export const ARRIVED: usize = 128;
 export const WORK: usize = 192;
@@ -51,27 +55,42 @@ export function barrier(threads: i32): void {
     return;
   }
   const generation = atomic.load<i32>(GENERATION);
-  if (atomic.add<i32>(ARRIVED, 1) == threads - 1) {
-    atomic.store<i32>(ARRIVED, 0);
-    atomic.store<i32>(WORK, 0);
-    atomic.add<i32>(GENERATION, 1);
-    if (atomic.load<i32>(SLEEPERS) != 0) atomic.notify(GENERATION, threads);
-    return;
-  }
-  awaitOthers(generation);
+  if (atomic.add<i32>(ARRIVED, 1) == threads - 1) release(threads);
+  else awaitOthers(generation);
 }
 
-/** The barrier of a list that began without the caller, in front of the command at `next`. Returns how many threads run that one. */
-export function openBarrier(threads: i32, next: usize, end: usize, list: i32): i32 {
+// @ts-ignore: decorator
+@inline
+function release(threads: i32): void {
+  atomic.store<i32>(ARRIVED, 0);
+  atomic.store<i32>(WORK, 0);
+  atomic.add<i32>(GENERATION, 1);
+  if (atomic.load<i32>(SLEEPERS) != 0) atomic.notify(GENERATION, threads);
+}
+
+/**
+ * The barrier of a list that began without the caller, between the command at `current` and that at `next`, which `opens` where the caller may come into it. `list` is
+ * below 0 for the caller itself, which came into `current`. Returns how many threads run the next one.
+ */
+export function openBarrier(threads: i32, current: usize, next: usize, end: usize, list: i32, opens: bool): i32 {
   const generation = atomic.load<i32>(GENERATION);
-  if (threads == 2 || atomic.add<i32>(ARRIVED, 1) == threads - 2) {
-    atomic.store<i32>(ARRIVED, 0);
-    atomic.store<i32>(WORK, 0);
+  const before = atomic.add<i32>(ARRIVED, 1);
+  if (before == threads - 1) {
+    // The caller is among them.
+    atomic.store<i32>(OPEN, 0);
+    atomic.store<i32>(TEAM, threads);
+    release(threads);
+    return threads;
+  }
+  // Whoever is last of the others shuts the command, unless the caller is in it.
+  if (before == threads - 2 && list >= 0 && atomic.cmpxchg<i32>(OPEN, <i32>current, 0) != <i32>(current | 1)) {
     const joins = next < end && atomic.load<i32>(JOINING) == 1;
     if (joins) atomic.store<i32>(JOINING, 2);
-    atomic.add<i32>(GENERATION, 1);
-    if (atomic.load<i32>(SLEEPERS) != 0) atomic.notify(GENERATION, threads);
-    // After the generation has moved: the caller waits for the next one as soon as it sees this.
+    const team = joins ? threads : threads - 1;
+    atomic.store<i32>(TEAM, team);
+    release(threads);
+    // After the generation has moved: the caller waits for the next one as soon as it sees any of these.
+    if (opens && !joins) atomic.store<i32>(OPEN, <i32>next);
     if (next == end) {
       atomic.store<i32>(DONE, list);
       atomic.notify(DONE, i32.MAX_VALUE);
@@ -80,16 +99,23 @@ export function openBarrier(threads: i32, next: usize, end: usize, list: i32): i
       atomic.store<i32>(AT, <i32>next);
       atomic.notify(AT, 1);
     }
-    return joins ? threads : threads - 1;
+    return team;
   }
   awaitOthers(generation);
-  // It changes at barriers only, and the next one waits for this thread.
-  return atomic.load<i32>(JOINING) == 2 ? threads : threads - 1;
+  return atomic.load<i32>(TEAM);
 }
 
-/** Waits until the caller is let into the list that began without it, or that has ended. Returns where to go on. */
+/**
+ * Brings the caller into the list that began without it: into the command that runs, where that is open, else with the next one, else after the end. Returns where
+ * to go on, plus 1 for a command that the others have begun.
+ */
 export function join(): usize {
   if (atomic.load<i32>(AT) == 0) {
+    const open = atomic.load<i32>(OPEN);
+    if (open != 0 && atomic.cmpxchg<i32>(OPEN, open, open | 1) == open) {
+      atomic.store<i32>(JOINING, 2);
+      return <usize>(<u32>open) | 1;
+    }
     atomic.store<i32>(JOINING, 1);
     if (!spinsAsLately(AT, 0)) sleep(AT, 0);
   }
@@ -163,12 +189,13 @@ export function share(units: i32, thread: i32, threads: i32): i32 {
 
 /**
  * The unit that `thread` takes at its `turn`: first those of its own share, the same ones each time the command runs, so that what it wrote there last is in
- * its own cache; the last quarter, at least a unit a thread, goes to whoever is free. `units` or more: none is left.
+ * its own cache; the last quarter, at least a unit a thread, goes to whoever is free, the thread numbered `threads` too, which came later. `units` or more: none is left.
  */
 // @ts-ignore: decorator
 @inline
 export function own(units: i32, thread: i32, threads: i32, turn: i32): i32 {
   const kept = max(0, units - max(threads, units >> 2));
   const first = share(kept, thread, threads);
-  return turn < share(kept, thread + 1, threads) - first ? first + turn : kept + claim();
+  const mine = thread < threads ? share(kept, thread + 1, threads) - first : 0;
+  return turn < mine ? first + turn : kept + claim();
 }
