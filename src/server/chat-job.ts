@@ -6,7 +6,7 @@ import { numberAt, stopIdsOf, withDefaults } from "../chat/sampling-defaults.ts"
 import { planThinking, type ThinkingOptions } from "../chat/thinking.ts";
 import type { ToolStyle } from "../chat/tool-format.ts";
 import { quote, RequestError } from "../core/errors.ts";
-import type { JsonObject } from "../core/json.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../core/json.ts";
 import type { GenerationRequest, Sampling, ThinkingBudget } from "../engine/request.ts";
 import type { Limits } from "./limits.ts";
 import { badField, Refusal } from "./refusal.ts";
@@ -176,13 +176,26 @@ function callStructure({ tools, toolChoice }: ChatJob): Demand {
   const wanted = tools
     .map((tool) => tool.function as JsonObject)
     .filter(({ name }) => typeof toolChoice !== "object" || name === toolChoice.name);
-  const calls = wanted.map(({ name, parameters }) => ({
+  const calls = wanted.map(({ name }, i) => ({
     type: "object",
-    properties: { name: { const: name }, arguments: parameters },
+    properties: { name: { const: name }, arguments: { $ref: `#/$defs/${i}` } },
     required: ["name", "arguments"],
     additionalProperties: false,
   }));
-  return { field: "tools", structure: { schema: calls.length === 1 ? calls[0] : { anyOf: calls } } };
+  const $defs = Object.fromEntries(wanted.map(({ parameters }, i) => [i, moved(parameters as JsonValue, `/$defs/${i}`)]));
+  return { field: "tools", structure: { schema: { ...(calls.length === 1 ? calls[0] : { anyOf: calls }), $defs } } };
+}
+
+/** A schema that is to lie at a place of another: its references lead there. */
+function moved(schema: JsonValue, place: string): JsonValue {
+  if (Array.isArray(schema)) return schema.map((item) => moved(item, place));
+  if (!isJsonObject(schema)) return schema;
+  return Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => {
+      if (key === "$ref" && typeof value === "string") return [key, value.replace(/^#/, `#${place}`)];
+      return [key, key === "const" || key === "enum" ? value : moved(value, place)];
+    }),
+  );
 }
 
 /** A seed below 0 is a seed too. */

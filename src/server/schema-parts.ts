@@ -138,8 +138,8 @@ function expectation(issue: Issue): string {
   return issue.message
     .replace(/^(?:Invalid (?:input|option|string)|Too (?:small|big)|Unrecognized keys?): /, "")
     .replace(/^expected /, "") // Refusal says it itself
-    .replace(/^record$/, "object")
-    .replace(/, received .*$/, "");
+    .replace(/, received .*$/, "")
+    .replace(/^record$/, "object");
 }
 
 /** What each branch of a union wants. */

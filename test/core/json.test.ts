@@ -94,6 +94,10 @@ test.each([
   expect(() => parse(text)).toThrow(`"test.json" at line 1, column ${column}: got ${got}; expected`);
 });
 
+test("a space is a character of a string like any other", () => {
+  expect(parse('["a b", " ", "\\u0020 "]')).toEqual(["a b", " ", "  "]);
+});
+
 test("depth counts lists and objects alike, and only those that are open", () => {
   for (const text of ['[{"a":[1]}]', '{"a":[{"b":1}]}', '[[[1]],[[2]],{"a":{}}]']) {
     expect(parse(text, { depth: 3 })).toEqual(JSON.parse(text));
