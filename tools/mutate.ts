@@ -1,9 +1,10 @@
 // Mutation testing: how many small faults in a file do its tests find? In: a file of src and the test files that guard it. Out: the share, and each fault that
 // no test found, with its line. Each fault is one changed operator, number, condition or throw; types are stripped first, so none is in a type.
 //
-// Run: node tools/mutate.ts src/core/json.ts test/core/json.test.ts [--count 40] [--seed 1]
+// Run: node tools/mutate.ts src/core/json.ts test/core/json.test.ts [--count 40] [--seed 1] [--seconds 60]
 //
-// Works on a copy of the project in a temporary folder. A run that ends by its time-out counts as found: an endless loop is seen by whoever waits.
+// Works on a copy of the project in a temporary folder. A run that uses up its seconds of the processor counts as found: an endless loop is seen by whoever waits.
+// Not seconds by the clock: beside other work, and stopped for a while, a fault would count that no test found.
 
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -16,7 +17,7 @@ import { Random } from "../src/core/random.ts";
 const root = path.join(import.meta.dirname, "..");
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { count: { type: "string", default: "40" }, seed: { type: "string", default: "1" } },
+  options: { count: { type: "string", default: "40" }, seed: { type: "string", default: "1" }, seconds: { type: "string", default: "60" } },
 });
 const [file, ...tests] = positionals;
 if (!file || tests.length === 0) throw new Error("usage: node tools/mutate.ts FILE TEST…");
@@ -66,7 +67,8 @@ try {
   const place = path.join(folder, file);
   const run = () => {
     const args = ["node_modules/vitest/vitest.mjs", "run", "--bail", "1", "--testTimeout", "20000", "--reporter", "dot", ...tests];
-    return spawnSync(process.execPath, args, { cwd: folder, timeout: 60_000, stdio: "ignore" }).status;
+    const limited = ["-c", 'ulimit -t "$0"; exec "$@"', values.seconds, process.execPath, ...args];
+    return spawnSync("sh", limited, { cwd: folder, timeout: 1_800_000, killSignal: "SIGKILL", stdio: "ignore" }).status;
   };
   writeFileSync(place, code);
   if (run() !== 0) throw new Error("the tests fail on the file as it is");

@@ -1,6 +1,6 @@
 // The first gate for JSON schemas: a copy of plain data within limits of depth, number and size, whose references stay inside and lead somewhere.
 
-import { quote } from "../core/errors.ts";
+import { quote, show } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../core/json.ts";
 import { refuse } from "./structure-regex.ts";
 
@@ -27,7 +27,7 @@ export function copyJson(schema: unknown): JsonValue {
     }
     if (typeof value === "boolean" || value === null) return value;
     if (typeof value === "number" && Number.isFinite(value)) return value;
-    if (typeof value !== "object") return refuse(field, `the value ${String(value)}`, "plain JSON", "pass data");
+    if (typeof value !== "object") return refuse(field, `the value ${show(value)}`, "plain JSON", "pass data");
     if (Array.isArray(value)) {
       if (value.length > mostNodes) refuse(field, `a list of ${value.length} alternatives or values`, `at most ${mostNodes}`, "name fewer");
       return value.map((item) => copy(item, depth + 1));
@@ -70,7 +70,7 @@ function resolve(root: JsonObject, reference: JsonValue): JsonValue {
   if (typeof reference !== "string" || !/^#(?:\/|$)/.test(reference)) {
     return refuse(
       field,
-      `the reference ${quote(String(reference))}`,
+      `the reference ${show(reference)}`,
       "a path into the schema itself, which begins with #/",
       "copy what it refers to into $defs",
     );

@@ -5,7 +5,7 @@
 // Differences from the specification, all on the narrow side but the first: oneOf is anyOf; properties come in the order of the schema; an object with
 // `properties` has no others unless additionalProperties says so; patterns match whole strings.
 
-import { quote } from "../core/errors.ts";
+import { quote, show } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue } from "../core/json.ts";
 import { decimalRange, integerRange } from "./number-grammar.ts";
 import { checkReferences, copyJson, field, listAt } from "./schema-limits.ts";
@@ -119,7 +119,7 @@ function typed(rest: JsonObject, asserting: readonly string[], rules: Rules, who
   for (const key of counts) {
     const value = rest[key];
     if (value !== undefined && !(typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= mostRepeats))
-      refuse(`${field}: ${key}`, String(value), `an integer from 0 to ${mostRepeats}`, `change ${key}`);
+      refuse(`${field}: ${key}`, show(value), `an integer from 0 to ${mostRepeats}`, `change ${key}`);
   }
   if (type === "integer" || type === "number") return bounded(rest, type, rules, whole);
   if (type === "string") return textual(rest, rules, whole);
@@ -186,7 +186,7 @@ function keyed(rest: JsonObject, rules: Rules, whole: string): JsonValue {
   const additional = more === undefined || typeof more === "boolean" ? more : rewrite(more, rules, whole);
   const properties = mapValues(rest.properties ?? {}, (part) => rewrite(part, rules, whole));
   for (const name of rest.required === undefined ? [] : listAt(rest, "required")) {
-    if (typeof name !== "string") refuse(`${field}: required`, quote(String(name)), "names", "correct the list");
+    if (typeof name !== "string") refuse(`${field}: required`, show(name), "names", "correct the list");
     if (Object.hasOwn(properties, name as string)) continue;
     // The compiler passes over required names that have no schema.
     if (more === false) refuse(`${field}: required`, quote(name as string), "names of properties", "add it to properties");
@@ -244,7 +244,7 @@ function decimalsOf(bound: JsonValue | undefined): number {
 function scaled(bound: JsonValue | undefined, places: number, inwards: "up" | "down", excluded: boolean): bigint | undefined {
   if (bound === undefined) return undefined;
   if (typeof bound !== "number" || Math.abs(bound) > 1e15 || decimalsOf(bound) > 8 || /e/.test(String(bound)))
-    return refuse(field, `the bound ${String(bound)}`, "numbers up to 10^15 with at most 8 decimals", "change the bound");
+    return refuse(field, `the bound ${show(bound)}`, "numbers up to 10^15 with at most 8 decimals", "change the bound");
   const [, sign, digits = "0", decimals = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(String(bound)) ?? [];
   const exact = BigInt(digits + decimals) * (sign === "-" ? -1n : 1n); // in units of 10^-decimals.length
   const spare = places - decimals.length;
@@ -270,7 +270,7 @@ function typesOf(node: JsonObject): string[] | undefined {
   const types = Array.isArray(node.type) ? node.type : [node.type];
   for (const type of types) {
     if (typeof type !== "string" || !Object.hasOwn(shapes, type))
-      refuse(`${field}: type`, quote(String(type)), Object.keys(shapes).join(", "), "correct the type");
+      refuse(`${field}: type`, show(type), Object.keys(shapes).join(", "), "correct the type");
   }
   if (types.length === 0) refuse(`${field}: type`, "no types", "at least one", "leave it out");
   return types as string[];

@@ -41,6 +41,14 @@ export class RequestError extends GraduallyError {
   override readonly name = "RequestError";
 }
 
+/** A stranger's value in a message: small ones as they are, others by what they are. An object of ours has no prototype, hence no String(). */
+export function show(value: unknown): string {
+  if (value === undefined) return "nothing";
+  if (typeof value === "string") return quote(value, 60);
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  return typeof value === "object" && value !== null ? "an object" : String(value);
+}
+
 /** Makes any text from a file safe for one line of a terminal, at most `limit` characters. */
 export function quote(text: string, limit = 80): string {
   const safe = JSON.stringify(text).replace(/[\u007f-\u009f\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);

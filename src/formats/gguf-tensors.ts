@@ -121,7 +121,7 @@ function checkCover(cursor: Cursor, tensors: readonly TensorPlace[], start: numb
     if (offset + bytes > size)
       cursor.fail(`tensor ${quote(name)} at bytes ${offset} to ${offset + bytes}`, `an end within the file's ${size} bytes`);
   }
-  let reached = tensors.length === 0 ? cursor.position : start;
+  let reached = start;
   for (const { name, offset, bytes } of [...tensors].sort((a, b) => a.offset - b.offset || a.bytes - b.bytes)) {
     const expected = padded(reached, alignment);
     if (offset !== expected) {

@@ -57,7 +57,8 @@ export async function openSafetensors(source: FileSource): Promise<Safetensors> 
     const size = bytesOf(dtype);
     const from = begin + first * size;
     const to = count === undefined ? end : from + count * size;
-    const isInside = Number.isSafeInteger(from) && Number.isSafeInteger(to) && first >= 0 && from <= to && to <= end;
+    const isWhole = Number.isSafeInteger(first) && (count === undefined || Number.isSafeInteger(count));
+    const isInside = isWhole && first >= 0 && from <= to && to <= end;
     if (!isInside)
       fail(`a request for elements ${first}..${first + (count ?? 0) - 1} of ${quote(name)}`, `elements of its ${(end - begin) / size}`);
     return { dtype, shape, begin: from, end: to };

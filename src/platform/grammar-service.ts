@@ -10,10 +10,11 @@ export type GrammarLibrary = typeof XGrammar;
 
 const mostCompiled = 16;
 
-/** What the library prints, which is where it says why it gives up. */
+/** What the library prints, which is where it says why it gives up; then it prints that it gives up. */
 let printed = "";
 export function keepPrinted(...words: unknown[]): void {
-  printed = words.join(" ");
+  const line = words.join(" ");
+  if (line !== "Aborted()") printed = line;
 }
 
 let library: GrammarLibrary;

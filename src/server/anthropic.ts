@@ -2,7 +2,7 @@
 // the same way; only the words differ.
 
 import { z } from "zod";
-import { FormatError } from "../core/errors.ts";
+import { FormatError, show } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import { type Block, type BlockEvent, Blocks } from "./blocks.ts";
 import { type Call, newId } from "./call.ts";
@@ -49,6 +49,7 @@ export const messagesRequest = z.object({
         .describe("What the answer must be, after the thinking."),
     })
     .nullish(),
+  mcp_servers: z.array(z.unknown()).max(0, "nothing: this server calls no other").nullish(),
   thread: anyObject.nullish().describe("Refused: nothing is stored, each request tells the whole conversation."),
 });
 export type MessagesRequest = z.output<typeof messagesRequest>;
@@ -203,9 +204,17 @@ function textOf(given: string | readonly PartBody[], field: string): string {
   return given
     .map((one, i) => {
       if (one.type === "text" && typeof one.text === "string") return one.text;
+      if (one.type === "text") throw badField(`${field}[${i}].text`, show(one.text), "a text", "write it, or leave the part out");
       throw badField(`${field}[${i}].type`, `a part of type ${JSON.stringify(one.type.slice(0, 40))}`, "text", "leave the part out");
     })
     .join("\n");
+}
+
+/** A name or id of a part, which it must have. */
+function nameIn(one: PartBody, key: string, field: string): string {
+  const value = one[key];
+  if (typeof value === "string" && value !== "" && value.length <= 256) return value;
+  throw badField(`${field}.${key}`, show(value), "a text of 1 to 256 characters");
 }
 
 /** One message may hold results of tools and text: these are messages of their own in OpenAI's form. */
@@ -219,10 +228,11 @@ function readMessage({ role, content: given }: MessagesRequest["messages"][numbe
     const at = `${field}.content[${i}]`;
     if (one.type === "tool_result" && role === "user") {
       const text = one.content === undefined || one.content === null ? "" : textOf(one.content as string | PartBody[], `${at}.content`);
-      results.push({ role: "tool", content: text, tool_call_id: String(one.tool_use_id ?? "") });
+      results.push({ role: "tool", content: text, tool_call_id: nameIn(one, "tool_use_id", at) });
     } else if (one.type === "tool_use" && role === "assistant") {
       const input = isJsonObject(one.input as JsonObject) ? (one.input as JsonObject) : {};
-      calls.push({ id: String(one.id ?? ""), type: "function", function: { name: String(one.name ?? ""), arguments: input } });
+      const call = { name: nameIn(one, "name", at), arguments: input };
+      calls.push({ id: nameIn(one, "id", at), type: "function", function: call });
     } else if (one.type === "thinking") reasoning += typeof one.thinking === "string" ? one.thinking : "";
     else if (one.type !== "redacted_thinking") texts.push(one);
   }

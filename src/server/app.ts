@@ -174,7 +174,7 @@ export async function makeApp(options: AppOptions): Promise<App> {
       Object.assign(passed.fields, { status: wire.status, error: brief(wire) });
       record(c.req.raw, passed);
     }
-    return Response.json(errorBody(wire, route?.dialect ?? (c.req.path.startsWith("/api/") ? "ollama" : "openai")), {
+    return Response.json(errorBody(wire, route?.dialect ?? dialectOf(c.req.path)), {
       status: wire.status,
       headers: { ...wire.headers, "x-request-id": passed.id },
     });
@@ -234,6 +234,12 @@ async function readBody(request: AppRequest, schema: NonNullable<Route["body"]>,
 function findRoute(method: string, path: string): Route | undefined {
   const asked = method === "HEAD" ? "GET" : method;
   return routes.find((route) => route.method === asked && matches(route.path, path));
+}
+
+/** Of a path that is not there: that of its neighbours. */
+function dialectOf(path: string): Dialect {
+  if (path.startsWith("/api/")) return "ollama";
+  return path.startsWith("/v1/messages") ? "anthropic" : "openai";
 }
 
 function matches(pattern: string, path: string): boolean {

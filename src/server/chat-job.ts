@@ -1,17 +1,17 @@
 // From a conversation to answers that can be computed, whatever dialect it came in. In: messages, tools, a wish about thinking, sampling. Out: what
 // the engine is to do, once for each choice. Everything that a client can get wrong is refused here, before a place in the line is taken.
 
-import type { Structure } from "../chat/grammar.ts";
 import type { ChatMessage } from "../chat/messages.ts";
 import { numberAt, stopIdsOf, withDefaults } from "../chat/sampling-defaults.ts";
 import { planThinking, type ThinkingOptions } from "../chat/thinking.ts";
 import type { ToolStyle } from "../chat/tool-format.ts";
-import { quote } from "../core/errors.ts";
-import type { JsonObject } from "../core/json.ts";
+import { quote, RequestError } from "../core/errors.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../core/json.ts";
 import type { GenerationRequest, Sampling, ThinkingBudget } from "../engine/request.ts";
 import type { Limits } from "./limits.ts";
 import { badField, Refusal } from "./refusal.ts";
 import type { ServedModel } from "./shelf.ts";
+import type { Demand } from "./structures.ts";
 import { checkTexts } from "./text-size.ts";
 import { budgetOf, switchesOf, type ThinkingWish } from "./thinking.ts";
 import type { Prepared } from "./work.ts";
@@ -27,7 +27,7 @@ export type JobOptions = {
   readonly stopIds?: readonly number[];
   readonly logprobs?: boolean;
   readonly topLogprobs?: number;
-  readonly structure?: Structure;
+  readonly structure?: Demand;
   readonly ignoreEos?: boolean;
   /** Keeps cached prefixes of different callers apart. */
   readonly cacheSalt?: string;
@@ -62,7 +62,7 @@ export async function prepareChat(model: ServedModel, job: ChatJob): Promise<Pre
     stops: job.stops,
     ...(model.thinkTags && { thinkTags: model.thinkTags }),
     ...(format && { toolFormat: format }),
-    ...structured(model, structure, forced ? "tool_choice" : "response_format"),
+    ...structured(model, structure),
   });
 }
 
@@ -72,7 +72,7 @@ export function prepareText(model: ServedModel, ids: readonly number[], job: Job
   return choices(model, job, ids, undefined, {
     begin: "after",
     stops: job.stops,
-    ...structured(model, job.structure, "response_format"),
+    ...structured(model, job.structure),
   });
 }
 
@@ -139,14 +139,22 @@ export function checkLength(ids: readonly number[], { engine }: Pick<ServedModel
   });
 }
 
-function structured(model: ServedModel, structure: Structure | undefined, field: string): Pick<Prepared, "constrain"> {
-  if (!structure) return {};
+function structured(model: ServedModel, demand: Demand | undefined): Pick<Prepared, "constrain"> {
+  if (!demand) return {};
+  const { field, structure } = demand;
   const refusal = badField(field, "a structure", "none: this server was built without grammars", "leave it out");
   if (!model.constrain) throw refusal;
   return {
     constrain: async ({ constrain }) => {
       if (!constrain) throw refusal;
-      return await constrain(structure);
+      try {
+        return await constrain(structure);
+      } catch (error) {
+        if (!(error instanceof RequestError)) throw error;
+        const { operation, got, expected, cure } = error.complaint;
+        const keyword = /: (\w+)$/.exec(operation.replace("generate: structure", ""))?.[1];
+        throw badField(field, keyword === undefined ? got : `${keyword} ${got}`, expected, cure);
+      }
     },
   };
 }
@@ -164,17 +172,30 @@ function checkToolChoice({ tools, toolChoice }: ChatJob, forced: boolean, { chat
 }
 
 /** One call of one of the tools, as an object; the reader of Llama's calls takes it. */
-function callStructure({ tools, toolChoice }: ChatJob): Structure {
+function callStructure({ tools, toolChoice }: ChatJob): Demand {
   const wanted = tools
     .map((tool) => tool.function as JsonObject)
     .filter(({ name }) => typeof toolChoice !== "object" || name === toolChoice.name);
-  const calls = wanted.map(({ name, parameters }) => ({
+  const calls = wanted.map(({ name }, i) => ({
     type: "object",
-    properties: { name: { const: name }, arguments: parameters },
+    properties: { name: { const: name }, arguments: { $ref: `#/$defs/${i}` } },
     required: ["name", "arguments"],
     additionalProperties: false,
   }));
-  return { schema: calls.length === 1 ? calls[0] : { anyOf: calls } };
+  const $defs = Object.fromEntries(wanted.map(({ parameters }, i) => [i, moved(parameters as JsonValue, `/$defs/${i}`)]));
+  return { field: "tools", structure: { schema: { ...(calls.length === 1 ? calls[0] : { anyOf: calls }), $defs } } };
+}
+
+/** A schema that is to lie at a place of another: its references lead there. */
+function moved(schema: JsonValue, place: string): JsonValue {
+  if (Array.isArray(schema)) return schema.map((item) => moved(item, place));
+  if (!isJsonObject(schema)) return schema;
+  return Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => {
+      if (key === "$ref" && typeof value === "string") return [key, value.replace(/^#/, `#${place}`)];
+      return [key, key === "const" || key === "enum" ? value : moved(value, place)];
+    }),
+  );
 }
 
 /** A seed below 0 is a seed too. */

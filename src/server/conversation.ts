@@ -3,7 +3,7 @@
 
 import type { ChatMessage } from "../chat/messages.ts";
 import type { ToolStyle } from "../chat/tool-format.ts";
-import { FormatError, quote } from "../core/errors.ts";
+import { FormatError, quote, show } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from "../core/json.ts";
 import type { Limits } from "./limits.ts";
 import { badField } from "./refusal.ts";
@@ -51,6 +51,7 @@ function readContent(content: MessageBody["content"], field: string, limits: Lim
   const texts = content.map((part, i) => {
     if ((part.type === "text" || part.type === "input_text" || part.type === "output_text") && typeof part.text === "string")
       return part.text;
+    if (part.type === "text") throw badField(`${field}[${i}].text`, show(part.text), "a text", "write it, or leave the part out");
     if (part.type === "refusal") return "";
     const expected = "text: this server reads no images, sounds or files, and fetches no addresses";
     throw badField(`${field}[${i}].type`, `a part of type ${quote(part.type, 40)}`, expected, "leave the part out");

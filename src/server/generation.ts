@@ -66,6 +66,8 @@ const mostUnwritten = 64;
 export class Generation {
   /** Rejects with what stopped the answer. */
   readonly finish: Promise<Finish>;
+  /** Settles with the compiling of its structure, if it has one; what cannot be compiled is a Refusal. */
+  compiled: Promise<unknown> | undefined;
   #served: Served;
   readonly #input: GenerationInput;
   readonly #writer: DeltaWriter;
@@ -189,7 +191,9 @@ export class Generation {
 
   async #submit(request: GenerationRequest): Promise<GenerationResult> {
     const { constrain, signal } = this.#input;
-    const constraint = await constrain?.(this.#served);
+    const compiling = constrain?.(this.#served);
+    this.compiled ??= compiling;
+    const constraint = await compiling;
     try {
       const onToken = (id: number, info: TokenInfo) => this.#onToken(id, info);
       return await this.#served.engine.submit({ ...request, ...(constraint && { constraint }) }, { onToken, signal });

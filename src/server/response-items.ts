@@ -2,6 +2,7 @@
 // before and those of an earlier response as they came. Out: messages, or a Refusal that names the item. Unusual: items in a row of one turn become one message.
 
 import { z } from "zod";
+import { show } from "../core/errors.ts";
 import { badField } from "./refusal.ts";
 import { anyObject } from "./schema-parts.ts";
 import type { MessageBody } from "./schemas.ts";
@@ -31,9 +32,9 @@ export function readItems(items: readonly ResponseItem[]): MessageBody[] {
     if (one.type === "function_call") {
       const made = assistant();
       const call = {
-        id: String(one.call_id ?? ""),
+        id: textIn(one, "call_id", i),
         type: "function" as const,
-        function: { name: String(one.name ?? ""), arguments: String(one.arguments ?? "{}") },
+        function: { name: textIn(one, "name", i), arguments: textIn({ ...one, arguments: one.arguments ?? "{}" }, "arguments", i) },
       };
       made.tool_calls = [...(made.tool_calls ?? []), call];
     } else if (one.type === "reasoning") {
@@ -45,7 +46,7 @@ export function readItems(items: readonly ResponseItem[]): MessageBody[] {
       messages.push({
         role: "tool",
         content: typeof one.output === "string" || Array.isArray(one.output) ? one.output : JSON.stringify(one.output ?? ""),
-        tool_call_id: String(one.call_id ?? ""),
+        tool_call_id: textIn(one, "call_id", i),
       });
     } else if (one.type === undefined || one.type === null || one.type === "message") {
       if (!one.role) throw badField(`input[${i}].role`, "nothing", "user, assistant, system or developer");
@@ -64,4 +65,11 @@ export function readItems(items: readonly ResponseItem[]): MessageBody[] {
       );
   }
   return messages;
+}
+
+/** A text that an item must have. */
+function textIn(item: ResponseItem, key: "call_id" | "name" | "arguments", i: number): string {
+  const value = item[key];
+  if (typeof value !== "string" || (value === "" && key !== "arguments")) throw badField(`input[${i}].${key}`, show(value), "a text");
+  return value;
 }

@@ -2,14 +2,26 @@
 // clients send it. `validate` turns a complaint of zod into a Refusal that names the field as OpenAI does, e.g. `messages[0].content`.
 
 import { z } from "zod";
-import { quote } from "../core/errors.ts";
+import { quote, show } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { type Limits, limitTable } from "./limits.ts";
 import { badField } from "./refusal.ts";
 
-export const integer = (least: number, most: number) => z.int().min(least).max(most);
-export const number = (least: number, most: number) => z.number().min(least).max(most);
-export const fraction = z.number().gt(0).max(1);
+/** Whatever is wrong with a number, its whole range is told. */
+const range = (kind: string, least: number, most: number) => `Invalid input: expected ${kind} from ${least} to ${most}`;
+
+export function integer(least: number, most: number) {
+  const error = range("an integer", least, most);
+  return z.int(error).min(least, error).max(most, error);
+}
+
+export function number(least: number, most: number) {
+  const error = range("a number", least, most);
+  return z.number(error).min(least, error).max(most, error);
+}
+
+const aboveZero = "Invalid input: expected a number above 0, at most 1";
+export const fraction = z.number(aboveZero).gt(0, aboveZero).max(1, aboveZero);
 export const maxTokens = integer(1, 2_147_483_647);
 
 /** A JSON object of any content, e.g. a schema. */
@@ -102,7 +114,7 @@ export function validate<S extends z.ZodType>(schema: S, body: JsonObject): z.ou
     (at, key) => (typeof at === "object" && at !== null ? (at as JsonObject)[String(key)] : undefined),
     body,
   );
-  throw badField(param === "" ? "body" : param, shown(value), expectation(issue));
+  throw badField(param === "" ? "body" : param, show(value), expectation(issue));
 }
 
 type Issue = z.core.$ZodIssue;
@@ -121,11 +133,24 @@ function deepest(issue: Issue, prefix: readonly PropertyKey[] = []): Issue {
 }
 
 function expectation(issue: Issue): string {
-  if (issue.code === "invalid_union") return issue.message === "Invalid input" ? "one of the documented forms" : issue.message;
+  if (issue.code === "invalid_union") return formsOf(issue);
+  if (issue.code === "invalid_key") return expectation(issue.issues[0] as Issue);
   return issue.message
-    .replace(/^(?:Invalid (?:input|option|string|key in record)|Too (?:small|big)|Unrecognized keys?): /, "")
+    .replace(/^(?:Invalid (?:input|option|string)|Too (?:small|big)|Unrecognized keys?): /, "")
     .replace(/^expected /, "") // Refusal says it itself
-    .replace(/, received .*$/, "");
+    .replace(/, received .*$/, "")
+    .replace(/^record$/, "object");
+}
+
+/** What each branch of a union wants. */
+function formsOf({ message, errors }: z.core.$ZodIssueInvalidUnion): string {
+  const forms = errors.flatMap(([first]) => (first ? [expectation(first)] : []));
+  if (forms.length > 0) return [...new Set(forms)].join(", or ");
+  // A kind that nobody knows: "Invalid discriminator value. Expected 'text' | 'json_object'".
+  return `one of ${message
+    .replace(/^.*Expected /, "")
+    .replaceAll("'", '"')
+    .replaceAll(" | ", "|")}`;
 }
 
 export function pathName(path: readonly PropertyKey[]): string {
@@ -137,11 +162,4 @@ export function pathName(path: readonly PropertyKey[]): string {
 function printable(key: PropertyKey): string {
   const text = String(key);
   return /^[\w.-]{1,64}$/.test(text) ? text : quote(text, 64);
-}
-
-function shown(value: unknown): string {
-  if (value === undefined) return "nothing";
-  if (typeof value === "string") return quote(value, 60);
-  if (Array.isArray(value)) return `a list of ${value.length}`;
-  return typeof value === "object" && value !== null ? "an object" : String(value);
 }

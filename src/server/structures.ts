@@ -1,5 +1,5 @@
 // What form an answer must have: `response_format` of OpenAI, or `structured_outputs` as vLLM names it, which has regular expressions, choices and grammars
-// too. In: these fields of a request. Out: a structure for the engine, or undefined; more than one, or one too large, is a Refusal.
+// too. In: these fields of a request. Out: a structure for the engine and the field that asked for it, or undefined; more than one, or one too large, is a Refusal.
 
 import { z } from "zod";
 import type { Structure } from "../chat/grammar.ts";
@@ -33,8 +33,11 @@ type Wishes = {
   readonly structured_outputs?: z.output<typeof structuredOutputs> | null | undefined;
 };
 
+/** `field` asked for it. */
+export type Demand = { readonly field: string; readonly structure: Structure };
+
 /** `most`: characters that it may have, as JSON. */
-export function readStructure({ response_format: format, structured_outputs: outputs }: Wishes, most: number): Structure | undefined {
+export function readStructure({ response_format: format, structured_outputs: outputs }: Wishes, most: number): Demand | undefined {
   const found: (readonly [string, Structure])[] = [];
   if (format?.type === "json_object") found.push(["response_format", { json: true }]);
   if (format?.type === "json_schema") {
@@ -57,5 +60,5 @@ export function readStructure({ response_format: format, structured_outputs: out
   const [field, structure] = first;
   const size = JSON.stringify(structure).length;
   if (size > most) throw badField(field, `${size} characters`, `at most ${most}`, "send something smaller");
-  return structure;
+  return { field, structure };
 }

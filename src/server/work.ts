@@ -32,7 +32,7 @@ export class Work {
   readonly #began: number;
   #isEnded = false;
 
-  /** Throws Refusal (429, 404, 503) and what `prepare` throws; then nothing is held. */
+  /** Throws Refusal (429, 404, 503, 400 for a structure) and what `prepare` throws; then nothing is held. */
   static async start(
     call: Call,
     name: string | null | undefined,
@@ -40,13 +40,25 @@ export class Work {
   ): Promise<Work> {
     const { server, request } = call;
     const loan = await server.shelf.borrow(name, request.signal);
+    let work: Work;
     try {
       call.note({ model: loan.model.name });
-      return new Work(call, loan, await prepare(loan.model));
+      work = new Work(call, loan, await prepare(loan.model));
     } catch (error) {
       loan.giveBack();
       throw error;
     }
+    try {
+      // Before a stream begins: its status can still say what is wrong.
+      for (const { compiled } of work.answers) if (compiled) await compiled;
+    } catch (error) {
+      if (error instanceof Refusal) {
+        await work.end(error);
+        throw error;
+      }
+      // The answer itself tells, or is computed anew on another device.
+    }
+    return work;
   }
 
   private constructor(call: Call, loan: Loan, prepared: readonly Prepared[]) {

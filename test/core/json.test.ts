@@ -3,7 +3,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { FormatError } from "../../src/core/errors.ts";
-import { decodeUtf8, type JsonObject, type JsonOptions, parseJson } from "../../src/core/json.ts";
+import { decodeUtf8, isJsonObject, type JsonObject, type JsonOptions, type JsonValue, parseJson } from "../../src/core/json.ts";
 
 const parse = (text: string, options: Partial<JsonOptions> = {}) => parseJson(text, { source: "test.json", ...options });
 
@@ -76,6 +76,63 @@ test("errors carry line and column, and escape what the file contains", () => {
   expect(() => parse('{\n  "a": 1,\n  "a": 2\n}')).toThrow('"test.json" at line 3, column 3');
   expect(() => parse('["\u001b[31m"]')).toThrow(/control character/);
   expect(() => parse('{"\\u001b[31m":1,"\\u001b[31m":2}')).toThrow('"\\u001b[31m" a second time');
+});
+
+test.each([
+  ['["\\n\\\\\\u00e9\\q"]', 13, '"\\\\q"'],
+  ['["\\u12"]', 3, '"\\\\u12\\"]"'],
+  ['["\\u0041\\u00g0"]', 9, '"\\\\u00g0"'],
+  ['["\\u12345\\ua"]', 10, '"\\\\ua\\"]"'],
+  ['["\\"\\/\\b\\f\\n\\r\\t\\\\\u0001"]', 19, "a control character inside a string"],
+  ['["ab\\t', 7, "the end of the text"],
+  ['["ab\\', 5, '"\\\\"'],
+  ['["\\x41', 3, '"\\\\x"'],
+  ['{"a":1,"\\q":2}', 9, '"\\\\q"'],
+  ["[1.5, 2.0e, 3]", 10, '"e"'],
+  ['["a", -]', 7, '"-"'],
+])("%j is wrong at column %d", (text, column, got) => {
+  expect(() => parse(text)).toThrow(`"test.json" at line 1, column ${column}: got ${got}; expected`);
+});
+
+test("a space is a character of a string like any other", () => {
+  expect(parse('["a b", " ", "\\u0020 "]')).toEqual(["a b", " ", "  "]);
+});
+
+test("depth counts lists and objects alike, and only those that are open", () => {
+  for (const text of ['[{"a":[1]}]', '{"a":[{"b":1}]}', '[[[1]],[[2]],{"a":{}}]']) {
+    expect(parse(text, { depth: 3 })).toEqual(JSON.parse(text));
+    expect(() => parse(text, { depth: 2 })).toThrow(/nested deeper than 2; expected at most 2 levels/);
+  }
+});
+
+test("members of the outermost object alone are handed on, and a name is refused when its taker has it", () => {
+  const taken: [string, JsonValue][] = [];
+  const member = (key: string, value: JsonValue) => taken.push([key, value]) < 3;
+  expect(parse('{"a":{"b":{"c":1}},"b":[{"d":2}]}', { member })).toEqual({});
+  expect(taken).toEqual([
+    ["a", { b: { c: 1 } }],
+    ["b", [{ d: 2 }]],
+  ]);
+  expect(() => parse('{"a":1}', { member })).toThrow('line 1, column 2: got the key "a" a second time');
+  expect(parse('[{"a":1}]', { member })).toEqual([{ a: 1 }]);
+});
+
+test("only an object that is no list is an object", () => {
+  expect([null, [], "a", 1, true, undefined].filter(isJsonObject)).toEqual([]);
+  expect(isJsonObject(parse("{}"))).toBe(true);
+});
+
+test("where integers alone are taken, and where they may be any", () => {
+  for (const bad of ["1.5", "1e2", "1E2", "10.0", "-1.0", "0.0"])
+    expect(() => parse(`[${bad}]`, { numbers: "integers" })).toThrow(`got the number "${bad}"; expected an integer in plain digits`);
+  expect(() => parse("[x]", { numbers: "integers" })).toThrow('got "x"; expected a JSON value');
+  expect(parse("[0, -1, 9007199254740991]", { numbers: "integers" })).toEqual([0, -1, 2 ** 53 - 1]);
+  expect(() => parse("-9007199254740992", { numbers: "integers" })).toThrow(/below 2\^53/);
+  // A fraction or an exponent says that rounding was meant.
+  expect(parse("[9007199254740993.0, 1e300]")).toEqual([2 ** 53, 1e300]);
+  expect(() => parse("[1e400]", { unsafeIntegers: "round" })).toThrow(/expected a finite number/);
+  expect(() => parse("9".repeat(400), { unsafeIntegers: "round" })).toThrow(/expected a finite number/);
+  expect(parse("9007199254740993", { unsafeIntegers: "round" })).toBe(2 ** 53);
 });
 
 test("names of Object.prototype are names like any other", () => {

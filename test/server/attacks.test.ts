@@ -472,6 +472,21 @@ describe("fields of chat completions", () => {
     for (const bad of ["\n", "\u001b", secret]) expect(lines.join("")).not.toContain(bad);
   });
 
+  test("A81: with logTexts the text of a request is in its line, escaped; without it is in none", async () => {
+    const secret = 'hunter2\n"prompt"\u001b[31m';
+    const linesOf = async (logTexts: boolean) => {
+      const { app, lines } = await openApp({ logTexts });
+      await ask(app, { messages: [{ role: "user", content: secret }], max_tokens: 1 });
+      await ask(app, { messages: [{ role: "user", content: secret }], max_tokens: 1, n: 16, stop: [""] });
+      return lines;
+    };
+    const [without, withTexts] = [await linesOf(false), await linesOf(true)];
+    expect([without.length, withTexts.length]).toEqual([2, 2]);
+    expect(without.join("")).not.toContain("hunter2");
+    expect(withTexts[0]).toContain("hunter2");
+    for (const line of withTexts) expect(line).not.toMatch(/\p{Cc}/u);
+  });
+
   test("A91: labels of metrics come from fixed sets", async () => {
     const { app } = await openApp();
     for (let i = 0; i < 300; i++) await ask(app, { messages, model: `m${i}`, user: `u${i}` });

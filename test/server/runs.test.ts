@@ -7,6 +7,7 @@ import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
 import { nodeHost } from "../../src/platform/node.ts";
 import { isRunName } from "../../src/server/runs.ts";
+import { pace, threadTime } from "../pace.ts";
 import { afterThis, openApp } from "./harness.ts";
 
 let folder: string;
@@ -84,18 +85,18 @@ describe("the list", () => {
     ]);
   });
 
-  test("R41: a thousand runs, every tenth damaged: all are listed, within seconds, and more than the limit are counted", async () => {
+  test("R41: a thousand runs, every tenth damaged: all are listed, within seconds of the processor, and more than the limit are counted", async () => {
     for (let i = 0; i < 1000; i++) {
       const name = `run-${String(i).padStart(4, "0")}`;
       const run = makeRun(name, i % 10 === 3 ? { "recipe.json": ["", "{", "[1]", "\0"][(i - 3) % 4] as string } : {});
       if (i % 10 === 7) checkpoint(run, i, { step: i, stage: 1 });
     }
     const { app } = await openApp({ runs: { files: nodeHost().files, path: folder }, limits: { runs: 1000 } });
-    const begun = performance.now();
+    const begun = threadTime();
     const { runs } = (await (await app.fetch(new Request("http://localhost/runs"))).json()) as {
       runs: { id: string; damaged: boolean; step: number }[];
     };
-    expect(performance.now() - begun).toBeLessThan(20_000);
+    expect(threadTime() - begun).toBeLessThan(10_000 * pace());
     expect(runs).toHaveLength(1000);
     expect(runs.filter(({ damaged }) => damaged).map(({ id }) => Number(id.slice(4)) % 10)).toEqual(new Array(100).fill(3));
     expect(runs[17]).toMatchObject({ id: "run-0017", step: 17 });

@@ -90,6 +90,43 @@ describe("answers that must fit", () => {
     60_000,
   );
 
+  test("references of a tool's parameters lead into these parameters, not into what is made around them", async () => {
+    const { client } = await open();
+    const side = { enum: ["left", "right"] };
+    const own = (name: string, parameters: object) => ({ type: "function" as const, function: { name, parameters: { ...parameters } } });
+    const turn = own("turn", {
+      type: "object",
+      properties: { to: { $ref: "#/$defs/side" }, path: { type: "array", items: { $ref: "#/$defs/side" }, maxItems: 2 } },
+      required: ["to", "path"],
+      additionalProperties: false,
+      $defs: { side },
+    });
+    const tree = own("tree", {
+      type: "object",
+      properties: { leaf: { const: "$ref" }, next: { anyOf: [{ type: "null" }, { $ref: "#" }] } },
+      required: ["leaf", "next"],
+      additionalProperties: false,
+    });
+    for (const [tools, wanted] of [
+      [[turn], "turn"],
+      [[turn, tree], "tree"],
+      [[tree, turn], "turn"],
+    ] as const) {
+      // A random model may fill its room with white space; some answer comes to its end.
+      let made: OpenAI.Chat.ChatCompletionMessageToolCall | undefined;
+      for (let seed = 0; seed < 20 && !made; seed++) {
+        const tool_choice = { type: "function" as const, function: { name: wanted } };
+        const asked = { model: "test", messages: user, tools: [...tools], tool_choice, temperature: 1, max_tokens: 300, seed };
+        const [choice] = (await client.chat.completions.create(asked)).choices;
+        if (choice?.finish_reason === "tool_calls") made = choice.message.tool_calls?.[0];
+      }
+      expect(made).toMatchObject({ function: { name: wanted } });
+      const given = JSON.parse(made?.type === "function" ? made.function.arguments : "") as Record<string, unknown>;
+      if (wanted === "tree") expect(Object.keys(given)).toEqual(["leaf", "next"]);
+      else expect([given.to, ...(given.path as unknown[])].every((to) => side.enum.includes(String(to)))).toBe(true);
+    }
+  }, 60_000);
+
   test("the AI SDK's generateObject and streamObject", async () => {
     const { url } = await open();
     const provider = createOpenAICompatible({ name: "gradually", baseURL: `${url}/v1`, supportsStructuredOutputs: true });
