@@ -332,7 +332,7 @@ describe.skipIf(!chromium)("lab", () => {
       () => document.querySelectorAll(".cell").length === 18 && document.querySelectorAll(".cell:disabled").length === 0,
     );
     expect(await page.locator(".line-vote").count()).toBe(6);
-    expect(await page.locator(".line header").nth(4).textContent()).toMatch(/no limit\s*Vote\s*22\s*\d of 3/);
+    expect(await page.locator(".line header").nth(4).textContent()).toMatch(/no limit\s*Vote\s*22\s*· \d of 3/);
     expect(await page.locator(".line header").nth(0).textContent()).toContain("0 tokens on average");
     await page.locator(".line").nth(4).locator(".cell").first().click();
     expect(await page.locator("dialog[open] .thoughts").textContent()).not.toBe("");
