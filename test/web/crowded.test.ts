@@ -167,6 +167,18 @@ describe.skipIf(!chromium)("many conversations", () => {
   });
 });
 
+describe.skipIf(!chromium)("many models", () => {
+  test("with names without end fit a phone", async () => {
+    const { page } = await open("", phone);
+    const data = ["x", longName, `other/${longName}`].map((id) => ({ id, max_model_len: 100 }));
+    await page.route("**/v1/models", (route) => route.fulfill({ json: { object: "list", data } }));
+    await page.reload();
+    await page.getByLabel("Model").selectOption(longName);
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
+    await page.context().close();
+  });
+});
+
 describe.skipIf(!chromium)("an answer", () => {
   test("of one token has no plural; a long thought is shown from its end while it grows", async () => {
     const { page } = await open();

@@ -27,7 +27,7 @@ export function Thinking({ version, isSolver }: Props) {
           {extend > 0 && <span class="tag">{t("waited", { count: extend })}</span>}
         </span>
       </summary>
-      <div class="thoughts" ref={ref}>
+      <div class={isSolver ? "thoughts is-notes" : "thoughts"} ref={ref}>
         {isSolver ? attempts(reasoning) : reasoning.trim()}
       </div>
       {isSolver && <p class="small">{t("solverLegend")}</p>}

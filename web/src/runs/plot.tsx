@@ -84,7 +84,7 @@ function options(chart: Chart, isSmooth: boolean, width: number, stages: () => P
       { ...axis, size: 58, values: (_, ticks) => ticks.map(short) },
     ],
     series: [
-      { label: t("step"), value: (drawing, value) => (value ?? drawing.data[0].at(-1) ?? "–").toLocaleString("en-US") },
+      { label: t("step"), value: (drawing, value) => (value ?? lastOf(drawing.data[0]) ?? "–").toLocaleString("en-US") },
       ...(isSmooth ? chart.lines.map((line) => ({ ...series(line, chart.x.length), class: "is-measured", alpha: 0.3 })) : []),
       ...chart.lines.map((line) => series(line, chart.x.length)),
     ],
@@ -99,9 +99,10 @@ function series({ name, run }: Chart["lines"][number], length: number): uPlot.Se
     width: 1.5,
     spanGaps: true,
     points: { show: length < 30 },
-    value: (drawing, value, index) => {
-      const told = value ?? lastOf(drawing.data[index] ?? []);
-      return told === undefined ? "–" : short(told);
+    // Without a pointer there is no place either.
+    value: (drawing, value, index, at) => {
+      const told = at === null ? lastOf(drawing.data[index] ?? []) : value;
+      return typeof told === "number" ? short(told) : "–";
     },
   };
 }

@@ -111,6 +111,8 @@ export const en = {
   loading: "The model is not ready yet. Try again in a moment.",
   refused: "The server refused this. Change what it names, then try again.",
   broken: "Something went wrong inside. The server’s log says more.",
+  refusedTab: "That cannot be done. Change what is named here, then try again.",
+  brokenTab: "Something went wrong inside. The browser’s console may say more.",
   memory: "There is not enough memory for this model. Close other tabs, or choose a smaller one.",
   tryAgain: "Try again",
   details: "What it said",
