@@ -65,7 +65,9 @@ describe.skipIf(!chromium)("chat", () => {
       await answered(page);
       expect(await page.locator(".verdict.is-right").count(), example).toBe(1);
       expect(await page.locator(".thinking").getAttribute("open")).toBeNull();
-      expect(await page.locator(".thinking summary").textContent()).toMatch(/^Thought for (?:under 0\.1|\d+(?:\.\d)?) s · [1-9]\d* tokens$/);
+      expect(await page.locator(".thinking summary").textContent()).toMatch(
+        /^Thought for (?:under 0\.1|\d+(?:\.\d)?) s · [1-9]\d* tokens$/,
+      );
       expect(await page.locator(".numbers").textContent()).toMatch(/^\d+ tokens · [\d,.]+ tokens\/s$/);
       expect(await page.locator(".conversations .row").count()).toBe(i + 1);
     }
