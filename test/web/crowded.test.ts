@@ -246,29 +246,33 @@ describe.skipIf(!chromium)("runs", () => {
 });
 
 describe.skipIf(!chromium)("fingers and keys", () => {
-  test.each(["", "#/runs", "#/runs/long-log", "#/lab"])("%s: whatever is touched on a phone is 40 pixels high", async (hash) => {
-    const { page } = await open(hash, phone);
-    if (hash === "") await fill(page, 3);
-    await page.locator("main *").first().waitFor();
-    await page.waitForTimeout(500);
-    const small = () =>
-      page.evaluate(() =>
-        [...document.querySelectorAll<HTMLElement>("button, a[href], select, summary, textarea, input:not([type=file]), .choices label")]
-          .filter(
-            (one) =>
-              one.checkVisibility({ visibilityProperty: true }) &&
-              !one.closest(".choices label > *") &&
-              !one.matches(".skip, .choices input"),
-          )
-          .filter((one) => one.getBoundingClientRect().height < 40)
-          .map((one) => one.outerHTML.slice(0, 120)),
-      );
-    expect(await small()).toEqual([]);
-    await page.getByRole("button", { name: "Menu" }).click();
-    await page.locator(".side").waitFor();
-    expect(await small()).toEqual([]);
-    await page.context().close();
-  });
+  test.each(["", "#/runs", "#/runs/long-log", "#/lab"])(
+    "%s: whatever is touched on a phone is 40 pixels high, and nothing is wider than it",
+    async (hash) => {
+      const { page } = await open(hash, phone);
+      if (hash === "") await fill(page, 3);
+      await page.locator("main *").first().waitFor();
+      await page.waitForTimeout(500);
+      const small = () =>
+        page.evaluate(() =>
+          [...document.querySelectorAll<HTMLElement>("button, a[href], select, summary, textarea, input:not([type=file]), .choices label")]
+            .filter(
+              (one) =>
+                one.checkVisibility({ visibilityProperty: true }) &&
+                !one.closest(".choices label > *") &&
+                !one.matches(".skip, .choices input"),
+            )
+            .filter((one) => one.getBoundingClientRect().height < 40)
+            .map((one) => one.outerHTML.slice(0, 120)),
+        );
+      expect(await small()).toEqual([]);
+      expect(await page.locator("main").evaluate((main) => main.scrollWidth - main.clientWidth)).toBe(0);
+      await page.getByRole("button", { name: "Menu" }).click();
+      await page.locator(".side").waitFor();
+      expect(await small()).toEqual([]);
+      await page.context().close();
+    },
+  );
 
   test("the drawer of a phone takes the keyboard, keeps it, and gives it back at Escape", async () => {
     const { page } = await open("", phone);
