@@ -155,21 +155,56 @@ async function summary(runs: RunsFolder, id: string, folder: string, most: numbe
   };
   const recipe = await read("recipe.json");
   const cost = await read("cost.json");
-  const state = await newestState(runs, folder, most);
-  const stages = Array.isArray(recipe?.stages) ? recipe.stages.filter(isJsonObject) : [];
+  const stages = (Array.isArray(recipe?.stages) ? recipe.stages.filter(isJsonObject) : [])
+    .slice(0, 100)
+    .map((stage) => textOf(stage.name) ?? textOf(stage.kind) ?? "?");
+  const { step, stage } = await progress(runs, folder, stages, most);
   return {
     id,
     name: typeof recipe?.name === "string" ? recipe.name.slice(0, 200) : id,
     damaged: recipe === undefined,
-    stages: stages.slice(0, 100).map((stage) => textOf(stage.name) ?? textOf(stage.kind) ?? "?"),
-    step: numberOf(state?.step) ?? 0,
-    stage: numberOf(state?.stage) ?? 0,
-    finished: stages.length > 0 && (numberOf(state?.stage) ?? 0) >= stages.length,
+    stages,
+    step,
+    stage,
+    finished: stages.length > 0 && stage >= stages.length,
     tokens: numberOf(cost?.tokens) ?? null,
     seconds: numberOf(cost?.seconds) ?? null,
     cost_usd: numberOf(cost?.cost_usd) ?? null,
     has_report: (await fileOf(runs, folder, "report.md")) !== undefined,
   };
+}
+
+/** How far a run is: by its newest checkpoint, or by its log where that is further. Only a checkpoint says that it is finished. */
+async function progress(
+  runs: RunsFolder,
+  folder: string,
+  stages: readonly string[],
+  most: number,
+): Promise<{ readonly step: number; readonly stage: number }> {
+  const state = await newestState(runs, folder, most);
+  const kept = { step: numberOf(state?.step) ?? 0, stage: numberOf(state?.stage) ?? 0 };
+  if (stages.length > 0 && kept.stage >= stages.length) return kept;
+  const row = await newestRow(runs, folder);
+  const step = numberOf(row?.step) ?? 0;
+  if (step <= kept.step) return kept;
+  return { step, stage: Math.max(kept.stage, stages.indexOf(textOf(row?.stage) ?? "")) };
+}
+
+/** Lines of metrics are shorter than this. */
+const tailBytes = 65_536;
+
+/** The last whole line of the log of metrics that is an object; undefined where there is none, or while it is written. */
+async function newestRow(runs: RunsFolder, folder: string): Promise<JsonObject | undefined> {
+  const path = await fileOf(runs, folder, "metrics.jsonl");
+  if (path === undefined) return undefined;
+  try {
+    const { size } = await piece(runs.files, path, 0, 0);
+    const { text } = await piece(runs.files, path, Math.max(0, size - tailBytes), tailBytes);
+    const value = parseJson(text.trimEnd().split("\n").at(-1) ?? "", { source: "a log of a run" });
+    return isJsonObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** What the newest checkpoint says of how far the run is. */

@@ -73,6 +73,25 @@ describe("the list", () => {
     ]);
   });
 
+  test("says how far a run is beyond its checkpoints, by the last whole line of its log", async () => {
+    const row = (step: number, stage: string) => `${JSON.stringify({ step, stage, filler: "x".repeat(2000) })}\n`;
+    const log = Array.from({ length: 60 }, (_, i) => row(i + 1, "pretrain")).join("");
+    makeRun("new", { "metrics.jsonl": `${log}{"step":6` });
+    checkpoint(makeRun("older", { "metrics.jsonl": log + row(61, "grpo") }), 50, { step: 50, stage: 0 });
+    checkpoint(makeRun("resumed", { "metrics.jsonl": log }), 70, { step: 70, stage: 1 });
+    checkpoint(makeRun("whole", { "metrics.jsonl": row(99, "grpo") }), 80, { step: 80, stage: 2 });
+    makeRun("odd", { "metrics.jsonl": "rubbish\n" });
+    makeRun("stranger", { "metrics.jsonl": row(3, "elsewhere") });
+    expect((await json("/runs")).runs).toMatchObject([
+      { id: "new", step: 60, stage: 0, finished: false },
+      { id: "odd", step: 0, stage: 0 },
+      { id: "older", step: 61, stage: 1, finished: false },
+      { id: "resumed", step: 70, stage: 1 },
+      { id: "stranger", step: 3, stage: 0 },
+      { id: "whole", step: 80, stage: 2, finished: true },
+    ]);
+  });
+
   test("shows a damaged run as damaged, beside the others", async () => {
     makeRun("bad", { "recipe.json": "{", "cost.json": "[1]" });
     makeRun("good");

@@ -89,6 +89,12 @@ describe.skipIf(!chromium)("the static site", () => {
     await page.getByRole("button", { name: "Fetch and open" }).click();
     await page.getByRole("alert").waitFor({ timeout: 30_000 });
     const rows = page.locator(".tab-models .row");
+    // Nobody is told of a server that there is not, and what is no model is not kept.
+    const before = await rows.allInnerTexts();
+    await page.locator(".tab-models input[type=file]").setInputFiles({ name: "cat.gguf", mimeType: "x/y", buffer: Buffer.from("meow") });
+    await page.getByRole("alert").filter({ hasText: "cat.gguf" }).waitFor({ timeout: 30_000 });
+    expect(await page.getByRole("alert").textContent()).not.toMatch(/server/);
+    expect(await rows.allInnerTexts()).toEqual(before);
     for (let left = await rows.count(); left > 0; left--) {
       await rows.first().getByRole("button", { name: "Delete" }).click();
       await page.locator("dialog[open]").getByRole("button", { name: "Delete" }).click();

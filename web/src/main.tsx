@@ -7,6 +7,7 @@ import "./style/chat.css";
 import "./style/runs.css";
 import "./style/lab.css";
 import "./style/tab.css";
+import "./style/touch.css";
 import { start } from "./state/app.ts";
 import { keepRunning, loadConversations } from "./state/chats.ts";
 import { App } from "./ui/app.tsx";

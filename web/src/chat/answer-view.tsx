@@ -8,6 +8,7 @@ import { CopyButton } from "../ui/copy-button.tsx";
 import { IconButton } from "../ui/icon-button.tsx";
 import { Notice } from "../ui/notice.tsx";
 import { count, t } from "../words/words.ts";
+import { overwriting } from "./overwrite.tsx";
 import { editing } from "./question-view.tsx";
 import { Thinking } from "./thinking.tsx";
 import { VerdictLine } from "./verdict.tsx";
@@ -25,6 +26,7 @@ export const AnswerView = memo(({ message, question, questionId, isSolver, isBus
   const version = chosenVersion(message);
   if (!version) return null;
   const isRunning = version.state === "running";
+  const again = () => overwriting(message.id, 0, () => retry(message.id));
   return (
     <article class="answer" aria-label={t("answer")} aria-busy={isRunning}>
       {version.reasoning !== "" && <Thinking key={message.chosen} version={version} isSolver={isSolver} />}
@@ -38,16 +40,14 @@ export const AnswerView = memo(({ message, question, questionId, isSolver, isBus
         <Notice
           trouble={version.error}
           // What was refused once would be refused again: it wants other words.
-          {...(version.error.code === "refused"
-            ? { label: t("edit"), onRetry: () => (editing.value = questionId) }
-            : { onRetry: () => retry(message.id) })}
+          {...(version.error.code === "refused" ? { label: t("edit"), onRetry: () => (editing.value = questionId) } : { onRetry: again })}
         />
       )}
       {!isRunning && (
         <footer class="answer-tools">
           <Versions message={message} />
           {version.content !== "" && <CopyButton text={version.content.trim()} />}
-          {!version.error && <IconButton icon="retry" label={t("retry")} disabled={isBusy} onClick={() => retry(message.id)} />}
+          {!version.error && <IconButton icon="retry" label={t("retry")} disabled={isBusy} onClick={again} />}
           {version.reasoning !== "" && version.state !== "stopped" && version.state !== "left" && (
             <IconButton
               icon="wait"
@@ -55,7 +55,7 @@ export const AnswerView = memo(({ message, question, questionId, isSolver, isBus
               label={t("thinkOn")}
               title={t("thinkOnTitle")}
               disabled={isBusy}
-              onClick={() => thinkOn(message)}
+              onClick={() => overwriting(message.id, 0, () => thinkOn(message))}
             />
           )}
           <Numbers version={version} />

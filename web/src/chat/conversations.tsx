@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { conversations, current, importConversations, remove, removeAll, running, startNew } from "../state/chats.ts";
-import { type Conversation, titleOf } from "../state/conversation.ts";
+import { type Conversation, hasWords, titleOf } from "../state/conversation.ts";
 import { href } from "../state/route.ts";
 import { isLasting } from "../state/store.ts";
 import { Confirm } from "../ui/confirm.tsx";
@@ -12,22 +12,39 @@ import { saveJson } from "../ui/save-file.ts";
 import { t } from "../words/words.ts";
 
 const isKept = signal(true);
+/** With more than these one searches. */
+const fewEnoughToSee = 8;
 
 export function Conversations() {
   const [doomed, setDoomed] = useState<Conversation | "all" | undefined>(undefined);
+  const [search, setSearch] = useState("");
   useEffect(() => {
     void isLasting().then((is) => {
       isKept.value = is;
     });
   }, []);
   const list = conversations.value;
+  const words = search.trim().toLowerCase();
+  const found = words === "" ? list : list.filter((one) => hasWords(one, words));
   return (
     <section aria-label={t("conversations")} class="conversations">
-      <IconButton icon="plus" isWide class="new-chat" label={t("newChat")} onClick={startNew} />
+      <div class="side-head">
+        <IconButton icon="plus" isWide class="new-chat" label={t("newChat")} onClick={startNew} />
+        {list.length > fewEnoughToSee && (
+          <input
+            type="search"
+            aria-label={t("search")}
+            placeholder={t("search")}
+            value={search}
+            onInput={(event) => setSearch(event.currentTarget.value)}
+          />
+        )}
+      </div>
       {!isKept.value && <p class="small">{t("notKept")}</p>}
       {list.length === 0 && <p class="small">{t("noConversations")}</p>}
+      {list.length > 0 && found.length === 0 && <p class="small">{t("nothingFound")}</p>}
       <ul class="rows">
-        {list.map((one) => (
+        {found.map((one) => (
           <Row key={one.id} conversation={one} onDelete={() => setDoomed(one)} />
         ))}
       </ul>
@@ -47,11 +64,12 @@ export function Conversations() {
 
 function Row({ conversation, onDelete }: { readonly conversation: Conversation; readonly onDelete: () => void }) {
   const isShown = conversation.id === current.value.id;
+  const title = titleOf(conversation) || t("untitled");
   return (
     <li class={isShown ? "row is-shown" : "row"}>
-      <a href={href("chat", conversation.id)} {...(isShown && { "aria-current": "true" })}>
+      <a href={href("chat", conversation.id)} title={title} {...(isShown && { "aria-current": "true" })}>
         {running.value.has(conversation.id) && <span class="dot" aria-hidden="true" />}
-        {titleOf(conversation) || t("untitled")}
+        {title}
       </a>
       <IconButton
         icon="out"

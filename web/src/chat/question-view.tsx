@@ -8,6 +8,7 @@ import { CopyButton } from "../ui/copy-button.tsx";
 import { IconButton } from "../ui/icon-button.tsx";
 import { t } from "../words/words.ts";
 import { isSending } from "./keys.ts";
+import { overwriting } from "./overwrite.tsx";
 
 /** The id of the message that is being edited. */
 export const editing = signal<string | undefined>(undefined);
@@ -45,8 +46,11 @@ function Editor({ message }: { readonly message: UserMessage }) {
   };
   const save = () => {
     if (text.trim() === "") return;
-    end();
-    send(text.trim(), message.id);
+    // Its own answer goes with the question.
+    overwriting(message.id, 1, () => {
+      end();
+      send(text.trim(), message.id);
+    });
   };
   return (
     <form

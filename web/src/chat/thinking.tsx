@@ -1,6 +1,6 @@
 // The thinking above an answer: open while it goes on, folded when it is done, unless the reader decided otherwise.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Version } from "../state/conversation.ts";
 import { attempts } from "../text/solver.ts";
 import { count, seconds, t } from "../words/words.ts";
@@ -12,6 +12,7 @@ export function Thinking({ version, isSolver }: Props) {
   const isThinking = version.state === "running" && thoughtSeconds === undefined && version.content === "";
   const [wish, setWish] = useState<boolean | undefined>(undefined);
   const isOpen = wish ?? isThinking;
+  const ref = useFollowing(reasoning, isThinking);
   return (
     <details
       class="thinking"
@@ -26,10 +27,25 @@ export function Thinking({ version, isSolver }: Props) {
           {extend > 0 && <span class="tag">{t("waited", { count: extend })}</span>}
         </span>
       </summary>
-      <div class="thoughts">{isSolver ? attempts(reasoning) : reasoning.trim()}</div>
+      <div class={isSolver ? "thoughts is-notes" : "thoughts"} ref={ref}>
+        {isSolver ? attempts(reasoning) : reasoning.trim()}
+      </div>
       {isSolver && <p class="small">{t("solverLegend")}</p>}
     </details>
   );
+}
+
+/** A long thought is shown from its end while it grows, unless the reader went back in it. */
+function useFollowing(text: string, isGrowing: boolean) {
+  const ref = useRef<HTMLDivElement>(null);
+  const height = useRef(0);
+  useLayoutEffect(() => {
+    const place = ref.current;
+    if (!place || !isGrowing) return;
+    if (height.current - place.scrollTop - place.clientHeight < 60) place.scrollTop = place.scrollHeight;
+    height.current = place.scrollHeight;
+  }, [text, isGrowing]);
+  return ref;
 }
 
 function headline(time: number, tokens: number | undefined): string {

@@ -91,7 +91,9 @@ function CellDialog({ cell, onClose }: { readonly cell: Cell; readonly onClose: 
   return (
     <Dialog title={t("answer")} onClose={onClose}>
       {cell.trouble && <Notice trouble={cell.trouble} />}
-      {cell.reasoning !== "" && <div class="thoughts">{cell.verdict ? attempts(cell.reasoning) : cell.reasoning.trim()}</div>}
+      {cell.reasoning !== "" && (
+        <div class={cell.verdict ? "thoughts is-notes" : "thoughts"}>{cell.verdict ? attempts(cell.reasoning) : cell.reasoning.trim()}</div>
+      )}
       {cell.verdict ? <p class="expression">{cell.content}</p> : <Prose text={cell.content} />}
     </Dialog>
   );

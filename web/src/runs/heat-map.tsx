@@ -2,8 +2,8 @@
 // In: one layer's table. Out: a canvas that tells the number under the pointer.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { isDark } from "../ui/theme.ts";
-import { t } from "../words/words.ts";
+import { colour, isDark } from "../ui/theme.ts";
+import { count, t } from "../words/words.ts";
 import { type LoadTable, short } from "./series.ts";
 
 export function HeatMap({ table }: { readonly table: LoadTable }) {
@@ -20,7 +20,7 @@ export function HeatMap({ table }: { readonly table: LoadTable }) {
     const column = Math.floor(((event.clientX - box.left) / box.width) * table.steps.length);
     const expert = Math.floor(((event.clientY - box.top) / box.height) * experts);
     const share = table.shares[column]?.[expert];
-    setTold(share === undefined ? "" : t("expertCell", { step: table.steps[column] ?? 0, expert, share: short(share) }));
+    setTold(share === undefined ? "" : t("expertCell", { step: count(table.steps[column] ?? 0), expert, share: short(share) }));
   };
   return (
     <figure class="card">
@@ -36,7 +36,11 @@ export function HeatMap({ table }: { readonly table: LoadTable }) {
         onPointerMove={tell}
         onPointerLeave={() => setTold("")}
       />
-      <p class="small heat-told">{told || `${t("step")} ${table.steps[0] ?? 0} – ${table.steps.at(-1) ?? 0}`}</p>
+      <p class="small heat-scale" aria-hidden="true">
+        <span>{t("loadIdle")}</span>
+        <span>{t("loadTwice")}</span>
+      </p>
+      <p class="small heat-told">{told || `${t("step")} ${count(table.steps[0] ?? 0)} – ${count(table.steps.at(-1) ?? 0)}`}</p>
     </figure>
   );
 }
@@ -46,17 +50,7 @@ function draw(canvas: HTMLCanvasElement, { shares }: LoadTable, experts: number)
   const context = canvas.getContext("2d");
   if (!context || experts === 0) return;
   const image = context.createImageData(shares.length, experts);
-  const [cool, even, warm] = isDark.value
-    ? [
-        [22, 48, 88],
-        [64, 70, 76],
-        [240, 150, 60],
-      ]
-    : [
-        [52, 103, 178],
-        [238, 236, 230],
-        [214, 92, 28],
-      ];
+  const [cool, even, warm] = ["heat-cool", "heat-even", "heat-warm"].map(parts);
   for (const [column, row] of shares.entries()) {
     for (let expert = 0; expert < experts; expert++) {
       const share = Math.min(2, row[expert] ?? 0);
@@ -67,6 +61,12 @@ function draw(canvas: HTMLCanvasElement, { shares }: LoadTable, experts: number)
     }
   }
   context.putImageData(image, 0, 0);
+}
+
+/** Red, green and blue of one of the style sheet's colours, which are written as #rrggbb. */
+function parts(name: string): number[] {
+  const digits = colour(name);
+  return [1, 3, 5].map((at) => Number.parseInt(digits.slice(at, at + 2), 16));
 }
 
 function summary({ layer, shares }: LoadTable): string {

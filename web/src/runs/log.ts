@@ -5,8 +5,12 @@ import type { LogName, RunsClient } from "../client/client.ts";
 
 export type Row = Readonly<Record<string, unknown>> & { readonly step: number; readonly stage: string };
 
-/** The logs of one run; isLive: rows came within the last seconds. */
-export type RunRows = Readonly<Record<LogName, readonly Row[]>> & { readonly id: string; readonly isLive: boolean };
+/** The logs of one run; isLive: rows came within the last seconds; damaged: lines that are no rows. */
+export type RunRows = Readonly<Record<LogName, readonly Row[]>> & {
+  readonly id: string;
+  readonly isLive: boolean;
+  readonly damaged: number;
+};
 
 /** A page with more rows than this would be slow; the oldest of a long run then come from every n-th row. */
 const mostRows = 200_000;
@@ -30,7 +34,10 @@ export class Log {
     let isNew = false;
     for (;;) {
       const { from, next, size, text } = await this.#runs.log(this.#id, this.#name, this.#next, signal);
-      if (from < this.#next) this.rows = [];
+      if (from < this.#next) {
+        this.rows = [];
+        this.damagedLines = 0;
+      }
       const rows = this.#parse(text);
       if (rows.length > 0 || from < this.#next) isNew = true;
       if (rows.length > 0) this.rows = thin([...this.rows, ...rows]);

@@ -3,6 +3,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Run } from "../client/client.ts";
 import { client, type Trouble, troubleOf } from "../state/app.ts";
+import { href } from "../state/route.ts";
 import { Empty } from "../ui/empty.tsx";
 import { Notice } from "../ui/notice.tsx";
 import { t, type WordName } from "../words/words.ts";
@@ -23,10 +24,17 @@ export function RunView({ id }: { readonly id: string }) {
   const [others, setOthers] = useState<readonly string[]>([]);
   const { run, trouble, reload } = useRun(id);
   const followed = useRows([id, ...others]);
-  if (trouble) return <Notice trouble={trouble} onRetry={reload} />;
+  if (trouble && runs.value?.every((one) => one.id !== id))
+    return (
+      <Empty title={t("noSuchRun", { name: id })} text={t("noSuchRunText")}>
+        <a href={href("runs")}>{t("allRuns")}</a>
+      </Empty>
+    );
+  if (trouble && !run) return <Notice trouble={trouble} onRetry={reload} />;
   if (!run) return null;
   const rows = followed.runs;
   const mine = rows.find((one) => one.id === id);
+  const last = mine?.metrics.at(-1);
   return (
     <section class="run">
       <header class="run-head">
@@ -38,13 +46,16 @@ export function RunView({ id }: { readonly id: string }) {
               {t("live")}
             </span>
           )}
-          <span class={run.finished ? "tag is-right" : "tag"}>{stateOf({ ...run, step: mine?.metrics.at(-1)?.step ?? run.step })}</span>
+          <span class={run.finished ? "tag is-right" : "tag"}>
+            {stateOf(last ? { ...run, step: last.step, stage: Math.max(0, run.stages.indexOf(last.stage)) } : run)}
+          </span>
           <span class="small">{run.stages.join(" → ")}</span>
         </p>
         <CostLine cost={run.cost} />
       </header>
       {followed.trouble && <Notice trouble={followed.trouble} />}
-      <div class="tabs" role="tablist">
+      {mine !== undefined && mine.damaged > 0 && <p class="small">{t("damagedLines", { count: mine.damaged })}</p>}
+      <div class="tabs" role="tablist" onKeyDown={(event) => goAlong(event, tab, setTab)}>
         {tabs.map((name) => (
           <button
             key={name}
@@ -53,6 +64,7 @@ export function RunView({ id }: { readonly id: string }) {
             id={`tab-${name}`}
             aria-selected={tab === name}
             aria-controls="run-panel"
+            tabIndex={tab === name ? 0 : -1}
             onClick={() => setTab(name)}
           >
             {t(name)}
@@ -72,6 +84,16 @@ export function RunView({ id }: { readonly id: string }) {
       </div>
     </section>
   );
+}
+
+/** Arrows go from tab to tab, as in every row of tabs. */
+function goAlong(event: KeyboardEvent, tab: Tab, choose: (tab: Tab) => void): void {
+  const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const next = way === undefined ? undefined : tabs[(tabs.indexOf(tab) + way + tabs.length) % tabs.length];
+  if (!next) return;
+  event.preventDefault();
+  choose(next);
+  document.getElementById(`tab-${next}`)?.focus();
 }
 
 /** Asked for again when the list says that the run went on. */
@@ -119,7 +141,7 @@ function Comparison({ id, chosen, onChange }: ComparisonProps) {
             disabled={isFull && !chosen.includes(run.id)}
             onChange={(event) => onChange(event.currentTarget.checked ? [...chosen, run.id] : chosen.filter((one) => one !== run.id))}
           />
-          <span>{run.id}</span>
+          <span title={run.id}>{run.id}</span>
         </label>
       ))}
     </fieldset>

@@ -1,12 +1,13 @@
 // The Runs view: one run, or what to do when there is none.
 
 import { useEffect } from "preact/hooks";
+import { formatCount, formatUsd } from "../../../src/core/human.ts";
 import { client } from "../state/app.ts";
 import { href, route } from "../state/route.ts";
 import { CopyButton } from "../ui/copy-button.tsx";
 import { Empty } from "../ui/empty.tsx";
 import { Notice } from "../ui/notice.tsx";
-import { t } from "../words/words.ts";
+import { seconds, t } from "../words/words.ts";
 import { RunView } from "./run-view.tsx";
 import { stateOf } from "./runs-list.tsx";
 import { folder, refreshRuns, runs, runsTrouble, watchRuns } from "./runs-state.ts";
@@ -47,6 +48,11 @@ function Overview() {
               <b>{run.id}</b>
               <span class="small">{run.stages.join(" → ")}</span>
               <span class={run.finished ? "tag is-right" : "tag"}>{stateOf(run)}</span>
+              {run.tokens !== null && run.seconds !== null && run.cost_usd !== null && (
+                <span class="small">
+                  {t("costShort", { tokens: formatCount(run.tokens), time: seconds(run.seconds), usd: formatUsd(run.cost_usd) })}
+                </span>
+              )}
             </a>
           </li>
         ))}

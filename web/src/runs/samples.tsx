@@ -2,7 +2,7 @@
 
 import { useMemo, useState } from "preact/hooks";
 import { Empty } from "../ui/empty.tsx";
-import { t, type WordName } from "../words/words.ts";
+import { count, t, type WordName } from "../words/words.ts";
 import type { Row } from "./log.ts";
 import { short } from "./series.ts";
 
@@ -59,7 +59,7 @@ function Sample({ row }: { readonly row: Row }) {
       <p class="sample-head">
         <span class={reward >= 1 ? "tag is-right" : "tag"}>{t("sampleReward", { reward: short(reward) })}</span>
         <span class="small">
-          {row.stage} · {t("sampleStep", { step: row.step })}
+          {row.stage} · {t("sampleStep", { step: count(row.step) })}
         </span>
       </p>
       <p class="trace">

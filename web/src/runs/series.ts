@@ -9,7 +9,8 @@ export type ChartKind = {
   readonly log: "metrics" | "timing";
   /** The first is the main one: it alone is compared between runs. */
   readonly metrics: readonly string[];
-  readonly isLogarithmic?: boolean;
+  /** A setting and no measurement: there is nothing to smooth. */
+  readonly isSet?: boolean;
 };
 
 export const chartKinds: readonly ChartKind[] = [
@@ -20,7 +21,7 @@ export const chartKinds: readonly ChartKind[] = [
   { name: "length", log: "metrics", metrics: ["completions/mean_length", "completions/max_length"] },
   { name: "tokensPerSecond", log: "timing", metrics: ["tokens_per_second"] },
   { name: "gradNorm", log: "metrics", metrics: ["grad_norm"] },
-  { name: "learningRate", log: "metrics", metrics: ["learning_rate"] },
+  { name: "learningRate", log: "metrics", metrics: ["learning_rate"], isSet: true },
 ];
 
 export type Chart = {
@@ -61,6 +62,20 @@ function pointsOf(rows: readonly Row[], metric: string): Map<number, number> {
   return points;
 }
 
+/**
+ * Exponential moving average without a bias to its first value (divided by the weight that was given out so far, as TensorBoard does). In: values,
+ * null where there is none; weight of the past, 0 to below 1. Out: as many; null where there was none.
+ */
+export function smoothed(values: readonly (number | null)[], weight: number): (number | null)[] {
+  let [sum, given] = [0, 0];
+  return values.map((value) => {
+    if (value === null) return null;
+    sum = weight * sum + (1 - weight) * value;
+    given = weight * given + (1 - weight);
+    return sum / given;
+  });
+}
+
 /** Steps at which another stage begins, with its name. */
 export function stagesOf(rows: readonly Row[]): { readonly step: number; readonly name: string }[] {
   const stages: { step: number; name: string }[] = [];
@@ -89,7 +104,21 @@ export function loadTables(rows: readonly Row[]): LoadTable[] {
       table.shares.push((counts as number[]).map((one) => (one * counts.length) / total));
     }
   }
-  return [...tables].map(([layer, table]) => ({ layer, ...table })).sort((a, b) => Number(a.layer) - Number(b.layer));
+  return [...tables].map(([layer, table]) => narrow({ layer, ...table })).sort((a, b) => Number(a.layer) - Number(b.layer));
+}
+
+/** More columns than a screen has pixels would be drawn over each other, and no canvas is as wide as a long run: neighbours share one, by their mean. */
+const mostColumns = 600;
+
+function narrow(table: LoadTable): LoadTable {
+  const width = Math.ceil(table.steps.length / mostColumns);
+  if (width <= 1) return table;
+  const steps = table.steps.filter((_, i) => i % width === 0);
+  const shares = steps.map((_, column) => {
+    const part = table.shares.slice(column * width, (column + 1) * width);
+    return (part[0] ?? []).map((_share, expert) => part.reduce((sum, row) => sum + (row[expert] ?? 0), 0) / part.length);
+  });
+  return { ...table, steps, shares };
 }
 
 /** Two to four digits that matter. */

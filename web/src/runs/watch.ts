@@ -67,5 +67,6 @@ export function useRows(ids: readonly string[]): { readonly runs: readonly RunRo
 
 function snapshot(at: RunsClient, id: string, isLive: boolean): RunRows {
   const { metrics, timing, samples } = logsOf(at, id);
-  return { id, isLive, metrics: metrics.rows, timing: timing.rows, samples: samples.rows };
+  const damaged = metrics.damagedLines + timing.damagedLines + samples.damagedLines;
+  return { id, isLive, damaged, metrics: metrics.rows, timing: timing.rows, samples: samples.rows };
 }

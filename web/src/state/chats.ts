@@ -68,12 +68,10 @@ export async function importConversations(text: string): Promise<number> {
   const value: unknown = JSON.parse(text);
   const list = typeof value === "object" && value !== null && "conversations" in value ? value.conversations : undefined;
   const found = (Array.isArray(list) ? list : []).map(readConversation).filter((one) => one !== undefined);
-  for (const one of found) {
-    const fresh = { ...one, id: newId() };
-    conversations.value = [fresh, ...conversations.value];
-    await keepConversation(fresh);
-  }
-  return found.length;
+  const fresh = found.map((one) => ({ ...one, id: newId() }));
+  conversations.value = [...fresh, ...conversations.value].sort((a, b) => b.updated - a.updated);
+  for (const one of fresh) await keepConversation(one);
+  return fresh.length;
 }
 
 export function stop(): void {
@@ -107,10 +105,12 @@ export function chooseVersion(answerId: string, index: number): void {
 
 function update(conversation: Conversation): void {
   if (current.value.id === conversation.id) current.value = conversation;
-  const isKnown = conversations.value.some(({ id }) => id === conversation.id);
-  conversations.value = isKnown
-    ? conversations.value.map((one) => (one.id === conversation.id ? conversation : one))
-    : [conversation, ...conversations.value];
+  const before = conversations.value.find(({ id }) => id === conversation.id);
+  // What was asked last comes first.
+  conversations.value =
+    before?.updated === conversation.updated
+      ? conversations.value.map((one) => (one === before ? conversation : one))
+      : [conversation, ...conversations.value.filter((one) => one !== before)];
 }
 
 function answer(conversationId: string, answerId: string, extend: number, before?: Version): void {

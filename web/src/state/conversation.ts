@@ -49,6 +49,13 @@ export function titleOf({ messages }: Conversation): string {
   return (first?.text ?? "").trim().replace(/\s+/g, " ").slice(0, 80);
 }
 
+/** Whether the title, a question or a chosen answer has these words, in small letters. */
+export function hasWords({ messages }: Conversation, words: string): boolean {
+  return messages.some((message) =>
+    (message.role === "user" ? message.text : (chosenVersion(message)?.content ?? "")).toLowerCase().includes(words),
+  );
+}
+
 export function chosenVersion({ versions, chosen }: AssistantMessage): Version | undefined {
   return versions[chosen];
 }

@@ -19,6 +19,8 @@ export const modelName = stored<string>("model", "", (value) => typeof value ===
 export const generation = stored<Generation>("generation", {}, isGeneration);
 /** Steps of the slider of budget.ts; the last: no limit. */
 export const budgetStep = stored<number>("budget", 99, (value) => Number.isInteger(value));
+/** Weight of the past in the lines of charts; 0: every value as it is. */
+export const smoothing = stored<number>("smoothing", 0.6, (value) => typeof value === "number" && value >= 0 && value <= 0.99);
 
 function stored<T>(name: string, initial: T, isRight: (value: unknown) => boolean): Signal<T> {
   const key = `gradually-${name}`;

@@ -53,6 +53,7 @@ export async function open(source: BrowserSource, what: string): Promise<void> {
   tabTrouble.value = undefined;
   warning.value = undefined;
   let trouble: Trouble | undefined;
+  const before = new Set(stored.value.map(({ name }) => name));
   try {
     await opened.value?.close();
     opened.value = undefined;
@@ -67,12 +68,19 @@ export async function open(source: BrowserSource, what: string): Promise<void> {
     });
   } catch (error) {
     trouble = troubleOf((await import("../client/tab-client.ts")).explain(error));
+    if (typeof source !== "string") await forgetNew(before);
   }
   if (opening.value?.stop === stop) opening.value = undefined;
   await refreshModels();
   await refreshStored();
   // Last, so that whoever reads it sees a list in which what was broken off already stands.
   if (trouble && !stop.signal.aborted) tabTrouble.value = trouble;
+}
+
+/** A file that is no model is not worth keeping; of a download that broke off the rest is fetched later. */
+async function forgetNew(before: ReadonlySet<string>): Promise<void> {
+  await refreshStored();
+  for (const { name } of stored.value) if (!before.has(name)) await deleteModel(name).catch(() => {});
 }
 
 export async function forget(name: string): Promise<void> {

@@ -7,6 +7,7 @@ import { client } from "../state/app.ts";
 import { show } from "../state/chats.ts";
 import { route } from "../state/route.ts";
 import { t } from "../words/words.ts";
+import { useDrawer } from "./drawer.ts";
 import { IconButton } from "./icon-button.tsx";
 import { later } from "./later.tsx";
 import { ModelPicker } from "./model-picker.tsx";
@@ -24,7 +25,7 @@ export function App() {
   const [isHelpOpen, setHelpOpen] = useState(false);
   const { view, item } = route.value;
   useShortcuts(() => setHelpOpen(true));
-  useLinks(() => setMenuOpen(false));
+  const side = useDrawer(isMenuOpen, () => setMenuOpen(false));
   // the address decides what is on show
   useEffect(() => {
     if (view === "chat") show(item);
@@ -38,7 +39,7 @@ export function App() {
       <button type="button" class="skip" onClick={() => document.getElementById("content")?.focus()}>
         {t("skip")}
       </button>
-      <aside class="side">
+      <aside class="side" ref={side}>
         <div class="brand">
           <span class="brand-name">gradually</span>
           <IconButton icon="close" class="only-phone" label={t("close")} onClick={() => setMenuOpen(false)} />
@@ -51,7 +52,7 @@ export function App() {
         <Preferences onHelp={() => setHelpOpen(true)} />
       </aside>
       {isMenuOpen && <button type="button" class="veil" aria-label={t("close")} onClick={() => setMenuOpen(false)} />}
-      <div class="body">
+      <div class="body" inert={isMenuOpen}>
         <header class="top">
           <IconButton icon="menu" class="only-phone" label={t("menu")} onClick={() => setMenuOpen(true)} />
           <span class="top-title">{t(view)}</span>
@@ -67,15 +68,4 @@ export function App() {
       {isHelpOpen && <ShortcutsDialog onClose={() => setHelpOpen(false)} />}
     </div>
   );
-}
-
-/** A link to where one is changes no address, so the drawer closes by the click. */
-function useLinks(onFollow: () => void): void {
-  useEffect(() => {
-    const click = (event: MouseEvent) => {
-      if (event.target instanceof Element && event.target.closest(".side a")) onFollow();
-    };
-    addEventListener("click", click);
-    return () => removeEventListener("click", click);
-  });
 }

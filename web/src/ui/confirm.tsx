@@ -3,11 +3,17 @@
 import { t } from "../words/words.ts";
 import { Dialog } from "./dialog.tsx";
 
-type Props = { readonly question: string; readonly onYes: () => void; readonly onClose: () => void };
+type Props = {
+  readonly question: string;
+  /** What is to be done, on the button too. */
+  readonly title?: string;
+  readonly onYes: () => void;
+  readonly onClose: () => void;
+};
 
-export function Confirm({ question, onYes, onClose }: Props) {
+export function Confirm({ question, title = t("delete"), onYes, onClose }: Props) {
   return (
-    <Dialog title={t("delete")} onClose={onClose}>
+    <Dialog title={title} onClose={onClose}>
       <p>{question}</p>
       <div class="dialog-actions">
         <button type="button" class="button" onClick={onClose}>
@@ -21,7 +27,7 @@ export function Confirm({ question, onYes, onClose }: Props) {
             onClose();
           }}
         >
-          {t("delete")}
+          {title}
         </button>
       </div>
     </Dialog>

@@ -3,7 +3,7 @@
 
 import { useState } from "preact/hooks";
 import { rememberKey } from "../client/http.ts";
-import { refreshModels, start, type Trouble } from "../state/app.ts";
+import { client, refreshModels, start, type Trouble } from "../state/app.ts";
 import { t, type WordName } from "../words/words.ts";
 
 type Props = {
@@ -15,7 +15,9 @@ type Props = {
 const codes: ReadonlySet<string> = new Set<Trouble["code"]>(["unreachable", "key", "busy", "loading", "refused", "broken", "memory"]);
 
 export function Notice({ trouble, onRetry, label = t("tryAgain") }: Props) {
-  const name = (codes.has(trouble.code) ? trouble.code : "broken") as WordName;
+  const code = codes.has(trouble.code) ? trouble.code : "broken";
+  // Where everything runs in the tab nobody should look for a server.
+  const name = (client.value?.place === "tab" && (code === "refused" || code === "broken") ? `${code}Tab` : code) as WordName;
   return (
     <div class="notice" role="alert">
       <p>{t(name)}</p>

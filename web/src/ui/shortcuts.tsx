@@ -33,7 +33,7 @@ export function useShortcuts(onHelp: () => void): void {
       if (view) go(view);
       else if (event.key === "?") onHelp();
       else if (event.key === "n" || event.key === "N") startNew();
-      else if (event.key === "/") document.getElementById("composer")?.focus();
+      else if (event.key === "/") document.querySelector<HTMLElement>("#composer, .lab-question textarea")?.focus();
       else return;
       event.preventDefault();
     };

@@ -9,8 +9,10 @@ import { zhHant } from "./zh-hant.ts";
 export const dictionaries: Readonly<Record<Language, Words>> = { en, "zh-Hant": zhHant };
 export type WordName = keyof Words;
 
+/** A word with a bar says one thing for a count of 1 and the other for the rest. */
 export function t(name: WordName, values: Readonly<Record<string, string | number>> = {}): string {
-  return dictionaries[language.value][name].replace(/\{(\w+)\}/g, (whole, key: string) => String(values[key] ?? whole));
+  const [one = "", many = one] = dictionaries[language.value][name].split("|");
+  return (String(values.count) === "1" ? one : many).replace(/\{(\w+)\}/g, (whole, key: string) => String(values[key] ?? whole));
 }
 
 /** Digits in groups, as the language writes them. */
@@ -18,9 +20,10 @@ export function count(value: number): string {
   return Math.round(value).toLocaleString(language.value);
 }
 
-/** 0.4 s, 12 s, 3 min 5 s; the units of both languages. */
+/** under 0.1 s, 0.4 s, 12 s, 3 min 5 s; the units of both languages. */
 export function seconds(value: number): string {
   const chinese = language.value === "zh-Hant";
+  if (value < 0.05) return chinese ? "不到 0.1 秒" : "under 0.1 s";
   if (value < 9.95) return `${value.toFixed(1)}${chinese ? " 秒" : " s"}`;
   const whole = Math.round(value);
   if (whole < 60) return `${whole}${chinese ? " 秒" : " s"}`;
