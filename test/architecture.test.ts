@@ -10,7 +10,7 @@ import { describe, expect, test } from "vitest";
 const ranks: readonly (readonly string[])[] = [
   ["core/"],
   ["formats/", "text/", "backend/backend.ts", "backend/packed-samples.ts"],
-  ["backend/reference/", "backend/wasm/", "backend/self-test-trials.ts", "backend/self-test-results.ts", "tensor/"],
+  ["backend/reference/", "backend/wasm/", "backend/webgpu/", "backend/self-test-trials.ts", "backend/self-test-results.ts", "tensor/"],
   ["backend/open.ts", "backend/self-test.ts", "ops/"],
   ["models/", "tasks/"],
   ["data/", "engine/"],
@@ -137,7 +137,7 @@ function importComplaints(path: string, text: string): string[] {
     const below = rankOf(target);
     const allowed = below < rank || (below === rank && unitOf(target) === unitOf(path));
     if (below < 0 || !allowed) complaints.push(`${path} (rank ${rank}) imports ${target} (rank ${below})`);
-    const concrete = ["backend/reference", "backend/wasm"].includes(unitOf(target)) && unitOf(target) !== unitOf(path);
+    const concrete = ["backend/reference", "backend/wasm", "backend/webgpu"].includes(unitOf(target)) && unitOf(target) !== unitOf(path);
     if (concrete && unitOf(path) !== "backend" && !backendUsers[path])
       complaints.push(`${path} names the backend ${target}: use backend/open.ts`);
   }
