@@ -2,9 +2,11 @@
 
 import { DeviceError } from "../../core/errors.ts";
 import type { KernelName, Kernels } from "../backend.ts";
+import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
 import { binary } from "./binary.ts";
 import { clamp, clampBackward } from "./clamp.ts";
+import { clipFactor } from "./clip-factor.ts";
 import { copy } from "./copy.ts";
 import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
@@ -65,7 +67,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     expertCombineWeightGrad: missing("expertCombineWeightGrad"),
     expertLoad: missing("expertLoad"),
     balanceBias: missing("balanceBias"),
-    clipFactor: missing("clipFactor"),
-    adamw: missing("adamw"),
+    clipFactor: clipFactor(recorder),
+    adamw: adamw(recorder),
   };
 }

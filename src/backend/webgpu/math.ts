@@ -1,6 +1,7 @@
 // WGSL functions that every kernel may use. The language leaves exp, log and tanh loose, lets a compiler believe that there are no NaNs and infinities, and has
-// no test for them: these are made of multiply-adds and of the numbers' bits. Accuracy: exp, log, sigmoid, tanh within 4e-7 of their size (where division
-// and square root are rounded as IEEE 754 says; the specification allows 2.5 units in the last place more).
+// no test for them: these are made of multiply-adds and of the numbers' bits. Accuracy: exp, log, sigmoid, tanh within 4e-7 of their size where division is
+// rounded as IEEE 754 says (the specification allows 2.5 units in the last place). Subnormal numbers may be flushed to 0, fma may round twice: SwiftShader
+// does both, and rounds division and square root exactly. What must be summed in double precision is summed in pairs of floats (Dekker 1971; Knuth's TwoSum).
 
 export const mathText = `
 /** x, in a way that no compiler sees through: sums of two numbers stay as they are written. */
@@ -100,5 +101,29 @@ fn silu_slope(x: f32) -> f32 {
 fn tanh_slope(x: f32) -> f32 {
   let t = tanh_of(x);
   return 1.0 - t * t;
+}
+
+/** A number as a pair (value, rest), |rest| at most half a unit in the last place of the value: 48 bits. a + b, without error. */
+fn two_sum(a: f32, b: f32) -> vec2f {
+  let s = opaque(a + b);
+  let t = opaque(s - a);
+  return vec2f(s, (a - opaque(s - t)) + (b - t));
+}
+/** a·b without error, by halves of 12 bits; for |a|, |b| below 2^115 and a product that is 0 or not below 2^-100. */
+fn two_product(a: f32, b: f32) -> vec2f {
+  let product = opaque(a * b);
+  let a_high = opaque(opaque(4097.0 * a) - opaque(opaque(4097.0 * a) - a));
+  let b_high = opaque(opaque(4097.0 * b) - opaque(opaque(4097.0 * b) - b));
+  let a_low = a - a_high;
+  let b_low = b - b_high;
+  let rest = opaque(opaque(opaque(a_high * b_high) - product) + opaque(a_high * b_low)) + opaque(a_low * b_high);
+  return vec2f(product, rest + opaque(a_low * b_low));
+}
+/** The sum of two pairs, within 2^-45 of |a| + |b|. An infinity or NaN of the values stays one. */
+fn add_pairs(a: vec2f, b: vec2f) -> vec2f {
+  let s = two_sum(a.x, b.x);
+  if (!is_finite(s.x)) { return vec2f(s.x, 0.0); }
+  let value = opaque(s.x + (s.y + (a.y + b.y)));
+  return vec2f(value, (s.x - value) + (s.y + (a.y + b.y)));
 }
 `;
