@@ -4,14 +4,20 @@ import { DeviceError } from "../../core/errors.ts";
 import type { KernelName, Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
+import { balanceBias } from "./balance-bias.ts";
 import { binary } from "./binary.ts";
 import { clamp, clampBackward } from "./clamp.ts";
 import { clipFactor } from "./clip-factor.ts";
 import { copy } from "./copy.ts";
+import { dispatch } from "./dispatch.ts";
+import { expertCombine, expertCombineWeightGrad } from "./expert-combine.ts";
+import { expertGather } from "./expert-gather.ts";
+import { expertLoad } from "./expert-load.ts";
 import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
 import { matmul } from "./matmul.ts";
 import type { Recorder } from "./recorder.ts";
+import { route, routeBackward } from "./route.ts";
 import { scatterRows } from "./scatter-rows.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
 import { unary, unaryBackward } from "./unary.ts";
@@ -59,14 +65,14 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     softmaxBackward: missing("softmaxBackward"),
     attention: missing("attention"),
     attentionBackward: missing("attentionBackward"),
-    route: missing("route"),
-    routeBackward: missing("routeBackward"),
-    dispatch: missing("dispatch"),
-    expertGather: missing("expertGather"),
-    expertCombine: missing("expertCombine"),
-    expertCombineWeightGrad: missing("expertCombineWeightGrad"),
-    expertLoad: missing("expertLoad"),
-    balanceBias: missing("balanceBias"),
+    route: route(recorder),
+    routeBackward: routeBackward(recorder),
+    dispatch: dispatch(recorder),
+    expertGather: expertGather(recorder),
+    expertCombine: expertCombine(recorder),
+    expertCombineWeightGrad: expertCombineWeightGrad(recorder),
+    expertLoad: expertLoad(recorder),
+    balanceBias: balanceBias(recorder),
     clipFactor: clipFactor(recorder),
     adamw: adamw(recorder),
   };
