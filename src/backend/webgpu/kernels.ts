@@ -5,6 +5,7 @@ import type { KernelName, Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
 import { binary } from "./binary.ts";
+import { cacheWrite } from "./cache-write.ts";
 import { clamp, clampBackward } from "./clamp.ts";
 import { clipFactor } from "./clip-factor.ts";
 import { copy } from "./copy.ts";
@@ -12,6 +13,7 @@ import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
 import { matmul } from "./matmul.ts";
 import type { Recorder } from "./recorder.ts";
+import { rope } from "./rope.ts";
 import { scatterRows } from "./scatter-rows.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
 import { unary, unaryBackward } from "./unary.ts";
@@ -30,7 +32,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     copy: copy(recorder),
     gatherRows: gatherRows(recorder),
     scatterRows: scatterRows(recorder),
-    cacheWrite: missing("cacheWrite"),
+    cacheWrite: cacheWrite(recorder),
     binary: binary(recorder),
     unary: unary(recorder),
     unaryBackward: unaryBackward(recorder),
@@ -49,7 +51,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     packedEmbedding: missing("packedEmbedding"),
     rmsNorm: missing("rmsNorm"),
     rmsNormBackward: missing("rmsNormBackward"),
-    rope: missing("rope"),
+    rope: rope(recorder),
     embedding: missing("embedding"),
     embeddingBackward: missing("embeddingBackward"),
     crossEntropy: missing("crossEntropy"),
