@@ -4,6 +4,7 @@ import { DeviceError } from "../../core/errors.ts";
 import type { KernelName, Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
+import { attention } from "./attention.ts";
 import { binary } from "./binary.ts";
 import { cacheWrite } from "./cache-write.ts";
 import { clamp, clampBackward } from "./clamp.ts";
@@ -59,7 +60,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     entropy: missing("entropy"),
     softmax: missing("softmax"),
     softmaxBackward: missing("softmaxBackward"),
-    attention: missing("attention"),
+    attention: attention(recorder),
     attentionBackward: missing("attentionBackward"),
     route: missing("route"),
     routeBackward: missing("routeBackward"),
