@@ -4,8 +4,10 @@ import { DeviceError } from "../../core/errors.ts";
 import type { KernelName, Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
+import { attention } from "./attention.ts";
 import { balanceBias } from "./balance-bias.ts";
 import { binary } from "./binary.ts";
+import { cacheWrite } from "./cache-write.ts";
 import { clamp, clampBackward } from "./clamp.ts";
 import { clipFactor } from "./clip-factor.ts";
 import { copy } from "./copy.ts";
@@ -17,6 +19,7 @@ import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
 import { matmul } from "./matmul.ts";
 import type { Recorder } from "./recorder.ts";
+import { rope } from "./rope.ts";
 import { route, routeBackward } from "./route.ts";
 import { scatterRows } from "./scatter-rows.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
@@ -36,7 +39,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     copy: copy(recorder),
     gatherRows: gatherRows(recorder),
     scatterRows: scatterRows(recorder),
-    cacheWrite: missing("cacheWrite"),
+    cacheWrite: cacheWrite(recorder),
     binary: binary(recorder),
     unary: unary(recorder),
     unaryBackward: unaryBackward(recorder),
@@ -55,7 +58,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     packedEmbedding: missing("packedEmbedding"),
     rmsNorm: missing("rmsNorm"),
     rmsNormBackward: missing("rmsNormBackward"),
-    rope: missing("rope"),
+    rope: rope(recorder),
     embedding: missing("embedding"),
     embeddingBackward: missing("embeddingBackward"),
     crossEntropy: missing("crossEntropy"),
@@ -63,7 +66,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     entropy: missing("entropy"),
     softmax: missing("softmax"),
     softmaxBackward: missing("softmaxBackward"),
-    attention: missing("attention"),
+    attention: attention(recorder),
     attentionBackward: missing("attentionBackward"),
     route: route(recorder),
     routeBackward: routeBackward(recorder),
