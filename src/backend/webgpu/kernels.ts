@@ -11,6 +11,9 @@ import { copy } from "./copy.ts";
 import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
 import { matmul } from "./matmul.ts";
+import { packedEmbedding } from "./packed-embedding.ts";
+import { packedGroupedMatmul } from "./packed-grouped-matmul.ts";
+import { packedMatmul } from "./packed-matmul.ts";
 import type { Recorder } from "./recorder.ts";
 import { scatterRows } from "./scatter-rows.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
@@ -44,9 +47,9 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     matmul: matmul(recorder),
     groupedMatmul: missing("groupedMatmul"),
     groupedMatmulWeightGrad: missing("groupedMatmulWeightGrad"),
-    packedMatmul: missing("packedMatmul"),
-    packedGroupedMatmul: missing("packedGroupedMatmul"),
-    packedEmbedding: missing("packedEmbedding"),
+    packedMatmul: packedMatmul(recorder),
+    packedGroupedMatmul: packedGroupedMatmul(recorder),
+    packedEmbedding: packedEmbedding(recorder),
     rmsNorm: missing("rmsNorm"),
     rmsNormBackward: missing("rmsNormBackward"),
     rope: missing("rope"),

@@ -10,6 +10,8 @@ export type WebGpuOptions = {
   readonly memoryLimit?: number;
   /** Limits below the adapter's, for tests; what is absent is as large as the adapter has it. */
   readonly limits?: Readonly<Partial<Record<WebGpuLimit, number>>>;
+  /** False: do without the language's sums of products of bytes, for tests. */
+  readonly dot?: boolean;
 };
 
 const limitNames = [
@@ -23,7 +25,7 @@ type WebGpuLimit = (typeof limitNames)[number];
 
 /** Throws DeviceError where there is no adapter, or none that lends a device. */
 export async function openWebGpu(gpu: GPU, options: WebGpuOptions = {}): Promise<WebGpuDevice> {
-  const { powerPreference = "high-performance", memoryLimit = Number.POSITIVE_INFINITY, limits } = options;
+  const { powerPreference = "high-performance", memoryLimit = Number.POSITIVE_INFINITY, limits, dot = true } = options;
   const adapter = await gpu.requestAdapter({ powerPreference });
   if (!adapter) throw refusal("no adapter");
   const requiredLimits: Record<string, number> = {};
@@ -34,7 +36,9 @@ export async function openWebGpu(gpu: GPU, options: WebGpuOptions = {}): Promise
   } catch (error) {
     throw refusal(`an adapter that lends no device: ${String(error)}`, error);
   }
-  return new WebGpuDevice(device, describe(adapter.info), memoryLimit);
+  // Older browsers have no list of features.
+  const hasDot = dot && gpu.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") === true;
+  return new WebGpuDevice(device, describe(adapter.info), memoryLimit, hasDot);
 }
 
 function refusal(got: string, cause?: unknown): DeviceError {
