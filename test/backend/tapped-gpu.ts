@@ -13,7 +13,7 @@ export function tappedGpu(gpu: GPU, onDevice: (device: GPUDevice) => void): GPU 
     };
     return { info: adapter.info, limits: adapter.limits, features: adapter.features, requestDevice } as GPUAdapter;
   };
-  return { requestAdapter } as GPU;
+  return { requestAdapter, wgslLanguageFeatures: gpu.wgslLanguageFeatures } as GPU;
 }
 
 /** A GPU object with one adapter, which lends no device. */

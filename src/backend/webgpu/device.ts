@@ -1,13 +1,14 @@
 // The WebGPU device: buffers in the GPU's memory, kernels in WGSL recorded into passes (recorder.ts). Nothing here knows where the GPU object came from. Unusual:
 // errors come late (failure.ts), so every read waits for their news, and once something failed nothing can be read any more.
 
-import { type DType, type HostArray, type PackedType, packedTypes } from "../../core/dtype.ts";
+import type { DType, HostArray, PackedType } from "../../core/dtype.ts";
 import { DeviceError, ShapeError } from "../../core/errors.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
 import { Failure } from "./failure.ts";
 import { bufferUsage, mapRead } from "./flags.ts";
 import { webGpuKernels } from "./kernels.ts";
 import { Memory, sizeClass } from "./memory.ts";
+import { allocatePacked, packedTypeSet, writePacked } from "./packed-weights.ts";
 import { type GpuBuffer, Recorder } from "./recorder.ts";
 
 /** Buffers for reading, of one size, that wait for the next read. */
@@ -18,19 +19,19 @@ const largestStagingKept = 2 ** 22;
 export class WebGpuDevice implements Device {
   readonly info: DeviceInfo;
   readonly kernels: Kernels;
-  readonly packedTypes: ReadonlySet<PackedType> = new Set();
+  readonly packedTypes = packedTypeSet;
   readonly #device: GPUDevice;
   readonly #failure: Failure;
   readonly #memory: Memory;
   readonly #recorder: Recorder;
   readonly #staging = new Map<number, GPUBuffer[]>();
 
-  /** `build`: what the adapter says of itself. `memoryLimit`: bytes that may be reserved. */
-  constructor(device: GPUDevice, build: string, memoryLimit: number) {
+  /** `build`: what the adapter says of itself. `memoryLimit`: bytes that may be reserved. `hasDot`: WGSL has dot4I8Packed. */
+  constructor(device: GPUDevice, build: string, memoryLimit: number, hasDot: boolean) {
     this.#device = device;
     this.#failure = new Failure(device);
     this.#memory = new Memory(device, this.#failure, memoryLimit);
-    this.#recorder = new Recorder(device, this.#memory, this.#failure);
+    this.#recorder = new Recorder(device, this.#memory, this.#failure, hasDot);
     this.kernels = webGpuKernels(this.#recorder);
     this.info = { name: "webgpu", build, threads: 1 };
   }
@@ -52,17 +53,12 @@ export class WebGpuDevice implements Device {
     return buffer;
   }
 
-  allocatePacked(type: PackedType, _matrices: number, _rows: number, width: number): DeviceBuffer {
-    throw new DeviceError({
-      operation: "allocate packed",
-      got: `rows of ${width} weights of ${type} (blocks of ${packedTypes[type].weights})`,
-      expected: "f32: this device holds no packed weights yet",
-      cure: "decode this tensor to f32",
-    });
+  allocatePacked(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
+    return allocatePacked(this.#memory, type, matrices, rows, width);
   }
 
-  writePacked(buffer: DeviceBuffer): void {
-    throw new DeviceError({ operation: "write packed", got: `a buffer of ${buffer.dtype}`, expected: "none", cure: "write f32" });
+  writePacked(buffer: DeviceBuffer, firstRow: number, bytes: Uint8Array): void {
+    writePacked(this.#recorder, buffer, firstRow, bytes);
   }
 
   release(given: DeviceBuffer): void {

@@ -18,6 +18,9 @@ import { expertLoad } from "./expert-load.ts";
 import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
 import { matmul } from "./matmul.ts";
+import { packedEmbedding } from "./packed-embedding.ts";
+import { packedGroupedMatmul } from "./packed-grouped-matmul.ts";
+import { packedMatmul } from "./packed-matmul.ts";
 import type { Recorder } from "./recorder.ts";
 import { rope } from "./rope.ts";
 import { route, routeBackward } from "./route.ts";
@@ -53,9 +56,9 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     matmul: matmul(recorder),
     groupedMatmul: missing("groupedMatmul"),
     groupedMatmulWeightGrad: missing("groupedMatmulWeightGrad"),
-    packedMatmul: missing("packedMatmul"),
-    packedGroupedMatmul: missing("packedGroupedMatmul"),
-    packedEmbedding: missing("packedEmbedding"),
+    packedMatmul: packedMatmul(recorder),
+    packedGroupedMatmul: packedGroupedMatmul(recorder),
+    packedEmbedding: packedEmbedding(recorder),
     rmsNorm: missing("rmsNorm"),
     rmsNormBackward: missing("rmsNormBackward"),
     rope: rope(recorder),

@@ -49,9 +49,14 @@ export class Memory {
     return this.#used + this.#freeBytes;
   }
 
-  allocate(bytes: number): Block {
+  /** Bytes of the largest buffer that a shader can bind whole. */
+  get largest(): number {
     const { maxBufferSize, maxStorageBufferBindingSize } = this.#device.limits;
-    const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    return Math.min(maxBufferSize, maxStorageBufferBindingSize);
+  }
+
+  allocate(bytes: number): Block {
+    const most = this.largest;
     if (!(bytes <= most)) throw this.#refusal(bytes, `at most ${most} in one buffer on this GPU`);
     const size = Math.min(sizeClass(bytes), most - (most % 4));
     // Last in, first out: what was written last may still lie in a cache.

@@ -12,6 +12,8 @@ export type WebGpuOptions = {
   readonly hostMemory?: number;
   /** Limits below the adapter's, for tests; what is absent is as large as the adapter has it. */
   readonly limits?: Readonly<Partial<Record<WebGpuLimit, number>>>;
+  /** False: do without the language's sums of products of bytes, for tests. */
+  readonly dot?: boolean;
 };
 
 const limitNames = [
@@ -44,7 +46,9 @@ export async function openWebGpu(gpu: GPU, options: WebGpuOptions = {}): Promise
   } catch (error) {
     throw refusal(`an adapter that lends no device: ${String(error)}`, error);
   }
-  return new WebGpuDevice(device, name, memoryLimit);
+  // Older browsers have no list of features.
+  const hasDot = options.dot !== false && gpu.wgslLanguageFeatures?.has("packed_4x8_integer_dot_product") === true;
+  return new WebGpuDevice(device, name, memoryLimit, hasDot);
 }
 
 /** What the adapter says of itself that openWebGpu would take. Throws DeviceError where there is none. */

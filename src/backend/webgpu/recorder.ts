@@ -26,6 +26,8 @@ type Pipeline = { readonly layout: Layout; readonly pipeline: GPUComputePipeline
 
 export class Recorder {
   readonly device: GPUDevice;
+  /** Whether WGSL has dot4I8Packed here. */
+  readonly hasDot: boolean;
   readonly #memory: Memory;
   readonly #failure: Failure;
   readonly #parameters: GPUBuffer;
@@ -41,8 +43,9 @@ export class Recorder {
   /** Number of the submit that is being recorded. */
   #submit = 1;
 
-  constructor(device: GPUDevice, memory: Memory, failure: Failure) {
+  constructor(device: GPUDevice, memory: Memory, failure: Failure, hasDot: boolean) {
     this.device = device;
+    this.hasDot = hasDot;
     this.#memory = memory;
     this.#failure = failure;
     this.#parameters = device.createBuffer({ size: slots * slotBytes, usage: bufferUsage.uniform | bufferUsage.copyDestination });
