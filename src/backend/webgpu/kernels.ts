@@ -10,9 +10,12 @@ import { clipFactor } from "./clip-factor.ts";
 import { copy } from "./copy.ts";
 import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
+import { groupedMatmul, groupedMatmulWeightGrad } from "./grouped-matmul.ts";
 import { matmul } from "./matmul.ts";
 import type { Recorder } from "./recorder.ts";
 import { scatterRows } from "./scatter-rows.ts";
+import { sumAxis } from "./sum-axis.ts";
+import { sumSquares } from "./sum-squares.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
 import { unary, unaryBackward } from "./unary.ts";
 
@@ -39,11 +42,11 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     clampBackward: clampBackward(recorder),
     swiglu: swiglu(recorder),
     swigluBackward: swigluBackward(recorder),
-    sumAxis: missing("sumAxis"),
-    sumSquares: missing("sumSquares"),
+    sumAxis: sumAxis(recorder),
+    sumSquares: sumSquares(recorder),
     matmul: matmul(recorder),
-    groupedMatmul: missing("groupedMatmul"),
-    groupedMatmulWeightGrad: missing("groupedMatmulWeightGrad"),
+    groupedMatmul: groupedMatmul(recorder),
+    groupedMatmulWeightGrad: groupedMatmulWeightGrad(recorder),
     packedMatmul: missing("packedMatmul"),
     packedGroupedMatmul: missing("packedGroupedMatmul"),
     packedEmbedding: missing("packedEmbedding"),
