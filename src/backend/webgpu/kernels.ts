@@ -8,12 +8,17 @@ import { binary } from "./binary.ts";
 import { clamp, clampBackward } from "./clamp.ts";
 import { clipFactor } from "./clip-factor.ts";
 import { copy } from "./copy.ts";
+import { crossEntropy, crossEntropyBackward } from "./cross-entropy.ts";
+import { embedding, embeddingBackward } from "./embedding.ts";
+import { entropy } from "./entropy.ts";
 import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
 import { groupedMatmul, groupedMatmulWeightGrad } from "./grouped-matmul.ts";
 import { matmul } from "./matmul.ts";
 import type { Recorder } from "./recorder.ts";
+import { rmsNorm, rmsNormBackward } from "./rms-norm.ts";
 import { scatterRows } from "./scatter-rows.ts";
+import { softmax, softmaxBackward } from "./softmax.ts";
 import { sumAxis } from "./sum-axis.ts";
 import { sumSquares } from "./sum-squares.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
@@ -50,16 +55,16 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     packedMatmul: missing("packedMatmul"),
     packedGroupedMatmul: missing("packedGroupedMatmul"),
     packedEmbedding: missing("packedEmbedding"),
-    rmsNorm: missing("rmsNorm"),
-    rmsNormBackward: missing("rmsNormBackward"),
+    rmsNorm: rmsNorm(recorder),
+    rmsNormBackward: rmsNormBackward(recorder),
     rope: missing("rope"),
-    embedding: missing("embedding"),
-    embeddingBackward: missing("embeddingBackward"),
-    crossEntropy: missing("crossEntropy"),
-    crossEntropyBackward: missing("crossEntropyBackward"),
-    entropy: missing("entropy"),
-    softmax: missing("softmax"),
-    softmaxBackward: missing("softmaxBackward"),
+    embedding: embedding(recorder),
+    embeddingBackward: embeddingBackward(recorder),
+    crossEntropy: crossEntropy(recorder),
+    crossEntropyBackward: crossEntropyBackward(recorder),
+    entropy: entropy(recorder),
+    softmax: softmax(recorder),
+    softmaxBackward: softmaxBackward(recorder),
     attention: missing("attention"),
     attentionBackward: missing("attentionBackward"),
     route: missing("route"),
