@@ -11,20 +11,28 @@ import { cacheWrite } from "./cache-write.ts";
 import { clamp, clampBackward } from "./clamp.ts";
 import { clipFactor } from "./clip-factor.ts";
 import { copy } from "./copy.ts";
+import { crossEntropy, crossEntropyBackward } from "./cross-entropy.ts";
 import { dispatch } from "./dispatch.ts";
+import { embedding, embeddingBackward } from "./embedding.ts";
+import { entropy } from "./entropy.ts";
 import { expertCombine, expertCombineWeightGrad } from "./expert-combine.ts";
 import { expertGather } from "./expert-gather.ts";
 import { expertLoad } from "./expert-load.ts";
 import { fill } from "./fill.ts";
 import { gatherRows } from "./gather-rows.ts";
+import { groupedMatmul, groupedMatmulWeightGrad } from "./grouped-matmul.ts";
 import { matmul } from "./matmul.ts";
 import { packedEmbedding } from "./packed-embedding.ts";
 import { packedGroupedMatmul } from "./packed-grouped-matmul.ts";
 import { packedMatmul } from "./packed-matmul.ts";
 import type { Recorder } from "./recorder.ts";
+import { rmsNorm, rmsNormBackward } from "./rms-norm.ts";
 import { rope } from "./rope.ts";
 import { route, routeBackward } from "./route.ts";
 import { scatterRows } from "./scatter-rows.ts";
+import { softmax, softmaxBackward } from "./softmax.ts";
+import { sumAxis } from "./sum-axis.ts";
+import { sumSquares } from "./sum-squares.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
 import { unary, unaryBackward } from "./unary.ts";
 
@@ -51,24 +59,24 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     clampBackward: clampBackward(recorder),
     swiglu: swiglu(recorder),
     swigluBackward: swigluBackward(recorder),
-    sumAxis: missing("sumAxis"),
-    sumSquares: missing("sumSquares"),
+    sumAxis: sumAxis(recorder),
+    sumSquares: sumSquares(recorder),
     matmul: matmul(recorder),
-    groupedMatmul: missing("groupedMatmul"),
-    groupedMatmulWeightGrad: missing("groupedMatmulWeightGrad"),
+    groupedMatmul: groupedMatmul(recorder),
+    groupedMatmulWeightGrad: groupedMatmulWeightGrad(recorder),
     packedMatmul: packedMatmul(recorder),
     packedGroupedMatmul: packedGroupedMatmul(recorder),
     packedEmbedding: packedEmbedding(recorder),
-    rmsNorm: missing("rmsNorm"),
-    rmsNormBackward: missing("rmsNormBackward"),
+    rmsNorm: rmsNorm(recorder),
+    rmsNormBackward: rmsNormBackward(recorder),
     rope: rope(recorder),
-    embedding: missing("embedding"),
-    embeddingBackward: missing("embeddingBackward"),
-    crossEntropy: missing("crossEntropy"),
-    crossEntropyBackward: missing("crossEntropyBackward"),
-    entropy: missing("entropy"),
-    softmax: missing("softmax"),
-    softmaxBackward: missing("softmaxBackward"),
+    embedding: embedding(recorder),
+    embeddingBackward: embeddingBackward(recorder),
+    crossEntropy: crossEntropy(recorder),
+    crossEntropyBackward: crossEntropyBackward(recorder),
+    entropy: entropy(recorder),
+    softmax: softmax(recorder),
+    softmaxBackward: softmaxBackward(recorder),
     attention: attention(recorder),
     attentionBackward: missing("attentionBackward"),
     route: route(recorder),
