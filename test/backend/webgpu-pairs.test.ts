@@ -61,9 +61,9 @@ describe.skipIf(!testGpu)("pairs of floats on webgpu", () => {
   beforeAll(async () => {
     const adapter = await (testGpu as GPU).requestAdapter();
     const lent = await (adapter as GPUAdapter).requestDevice();
-    device = new WebGpuDevice(lent, "test", Number.POSITIVE_INFINITY);
+    device = new WebGpuDevice(lent, "test", Number.POSITIVE_INFINITY, false);
     const failure = new Failure(lent);
-    recorder = new Recorder(lent, new Memory(lent, failure, Number.POSITIVE_INFINITY), failure);
+    recorder = new Recorder(lent, new Memory(lent, failure, Number.POSITIVE_INFINITY), failure, false);
   });
   afterAll(() => device.close());
 
