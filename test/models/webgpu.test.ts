@@ -9,5 +9,5 @@ const gpu = testGpu;
 if (gpu) {
   familySuite("llama", "webgpu", () => openWebGpu(gpu), ["llama-gqa"]);
   familySuite("qwen", "webgpu", () => openWebGpu(gpu), ["qwen3-moe"]);
-  familySuite("deepseek", "webgpu", () => openWebGpu(gpu), ["deepseek-groups", "deepseek-mtp"]);
+  familySuite("deepseek", "webgpu", () => openWebGpu(gpu), ["deepseek-mtp"]);
 } else test.skip("webgpu: no package or no driver", () => {});
