@@ -5,6 +5,7 @@ import type { KernelName, Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
 import { attention } from "./attention.ts";
+import { attentionBackward } from "./attention-backward.ts";
 import { binary } from "./binary.ts";
 import { cacheWrite } from "./cache-write.ts";
 import { clamp, clampBackward } from "./clamp.ts";
@@ -61,7 +62,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     softmax: missing("softmax"),
     softmaxBackward: missing("softmaxBackward"),
     attention: attention(recorder),
-    attentionBackward: missing("attentionBackward"),
+    attentionBackward: attentionBackward(recorder),
     route: missing("route"),
     routeBackward: missing("routeBackward"),
     dispatch: missing("dispatch"),
