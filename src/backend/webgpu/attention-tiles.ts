@@ -24,8 +24,16 @@ export const tileDeclarations = (own: Own) => `
 var<workgroup> other_tile: array<vec4f, ${(others * depth) / 4}>;
 var<workgroup> own_tile: array<vec4f, ${(own * depth) / 4}>;
 fn lanes(v: vec4f) -> f32 { return (v.x + v.y) + (v.z + v.w); }
-fn larger4(a: vec4f, b: vec4f) -> vec4f { return vec4f(larger(a.x, b.x), larger(a.y, b.y), larger(a.z, b.z), larger(a.w, b.w)); }
-fn exp4(v: vec4f) -> vec4f { return vec4f(exp_of(v.x), exp_of(v.y), exp_of(v.z), exp_of(v.w)); }`;
+fn larger4(a: vec4f, b: vec4f) -> vec4f {
+  var v = a;
+  for (var k = 0; k < 4; k++) { v[k] = larger(a[k], b[k]); }
+  return v;
+}
+fn exp4(a: vec4f) -> vec4f {
+  var v = a;
+  for (var k = 0; k < 4; k++) { v[k] = exp_of(a[k]); }
+  return v;
+}`;
 
 export const tilePlaces = (own: Own) => `
   let x = local % ${spread(own)};

@@ -4,17 +4,21 @@
 // Queries of a group that begin at different keys, or in different page tables, are taken one run after the other.
 
 import type { Kernels, View } from "../backend.ts";
-import {
-  integersText,
-  numberText,
-  queryBlocks,
-  readCache,
-  roundedQueryLength,
-  roundQueries,
-  vectorText,
-} from "./attention-cache.ts";
+import { integersText, numberText, queryBlocks, readCache, roundedQueryLength, roundQueries, vectorText } from "./attention-cache.ts";
 import { findRanges, mostKeys, rangeWords } from "./attention-ranges.ts";
-import { columns, dots, each, groupSize, mix, type Own, others, scaleDeclarations, spread, tileDeclarations, tilePlaces } from "./attention-tiles.ts";
+import {
+  columns,
+  dots,
+  each,
+  groupSize,
+  mix,
+  type Own,
+  others,
+  scaleDeclarations,
+  spread,
+  tileDeclarations,
+  tilePlaces,
+} from "./attention-tiles.ts";
 import { type Accessor, read, write } from "./program.ts";
 import type { Recorder } from "./recorder.ts";
 
@@ -328,7 +332,8 @@ ${mix({
   value: "value_number(row_of[o], value_head + d)",
   isSeen: (v) => `vec4u(base + o) < keys_${v}`,
 })}
-${each(own, (r) => `    put(${r}, d, mix_${r >> 2}[${r % 4}], base, ${chunk});`)}
+    let mixes = array<vec4f, ${vectors}>(${Array.from({ length: vectors }, (_, v) => `mix_${v}`).join(", ")});
+    for (var r = 0u; r < ${own}; r++) { put(r, d, mixes[r / 4][r % 4], base, ${chunk}); }
   }`;
 }
 

@@ -5,6 +5,7 @@ import type { KernelName, Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
 import { attention } from "./attention.ts";
+import { attentionBackward } from "./attention-backward.ts";
 import { balanceBias } from "./balance-bias.ts";
 import { binary } from "./binary.ts";
 import { cacheWrite } from "./cache-write.ts";
@@ -78,7 +79,7 @@ export function webGpuKernels(recorder: Recorder): Kernels {
     softmax: softmax(recorder),
     softmaxBackward: softmaxBackward(recorder),
     attention: attention(recorder),
-    attentionBackward: missing("attentionBackward"),
+    attentionBackward: attentionBackward(recorder),
     route: route(recorder),
     routeBackward: routeBackward(recorder),
     dispatch: dispatch(recorder),
