@@ -6,5 +6,5 @@ import { runKernelSuite } from "./kernel-cases.ts";
 import { testGpu } from "./webgpu-adapter.ts";
 
 const gpu = testGpu;
-if (gpu) runKernelSuite("webgpu", () => openWebGpu(gpu));
+if (gpu) runKernelSuite("webgpu", () => openWebGpu(gpu), { timeout: 300_000 });
 else test.skip("webgpu: no package or no driver", () => {});

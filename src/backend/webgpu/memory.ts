@@ -55,10 +55,12 @@ export class Memory {
     return Math.min(maxBufferSize, maxStorageBufferBindingSize);
   }
 
-  allocate(bytes: number): Block {
+  /** `lasting`: for memory that is held long, no more than it needs. */
+  allocate(bytes: number, lasting = false): Block {
     const most = this.largest;
     if (!(bytes <= most)) throw this.#refusal(bytes, `at most ${most} in one buffer on this GPU`);
-    const size = Math.min(sizeClass(bytes), most - (most % 4));
+    const wanted = lasting ? Math.max(smallestBlock, Math.ceil(bytes / 32) * 32) : sizeClass(bytes);
+    const size = Math.min(wanted, most - (most % 4));
     // Last in, first out: what was written last may still lie in a cache.
     const found = this.#free.get(size)?.pop();
     if (found) {

@@ -150,9 +150,9 @@ export function codesOf(type: Exclude<PackedType, "f16" | "bf16">): Codes {
 const halfValue = `
 fn half_value(word: u32) -> f32 {
   let bits = word & 0x7fffu;
-  var magnitude = (bits << 13u) + 0x38000000u;
-  if (bits >= 0x7c00u) { magnitude = (bits << 13u) | 0x7f800000u; }
-  if (bits < 0x0400u) { magnitude = bitcast<u32>(f32(bits) * 5.9604644775390625e-8); }
+  let normal = (bits << 13u) + 0x38000000u;
+  let tiny = bitcast<u32>(f32(bits) * 5.9604644775390625e-8);
+  let magnitude = select(select(normal, (bits << 13u) | 0x7f800000u, bits >= 0x7c00u), tiny, bits < 0x0400u);
   return bitcast<f32>(magnitude | ((word & 0x8000u) << 16u));
 }`;
 

@@ -9,17 +9,31 @@ import type { Recorder } from "./recorder.ts";
 
 const groupSize = 64;
 
-/** Weight rows of a group, and blocks of each between two barriers. One more in memory, or the chains would wait for one bank. */
-const [blockRows, blocksAtOnce] = [4, 64];
+/** Weight rows of a group, invocations for each, and most words of workgroup memory for a row: filling it with zeros takes its time too. */
+const blockRows = 4;
 const lanes = groupSize / blockRows;
-const blockStride = blocksAtOnce + 1;
+const rowWords = 128;
 
 export function fewBlocks(recorder: Recorder, { kernel, type, S, N, K, operands, integers }: Ready): void {
   if (isHalf(type)) return;
   const codes = codesOf(type);
   const { halves, minimum } = codes;
-  const runs = [...Array(halves).keys()];
-  const fields = minimum ? ["integers", "run_scales", "minimums", "row_sums"] : ["integers", "run_scales"];
+  /** Blocks of a row between two barriers; one more in memory, or the chains would wait for one bank. */
+  const blocksAtOnce = rowWords / (halves * (minimum ? 4 : 2));
+  const blockStride = blocksAtOnce + 1;
+  const size = blockRows * blockStride * halves;
+  const field = (number: number) => (run: string) => `terms[${number * size}u + at + ${run}]`;
+  const term = { integers: field(0), scale: field(1), minimum: field(2), rowSum: field(3) };
+  /** What run `run` of a block brings to the chain. */
+  const store = (run: string, sum: string) => `
+        ${term.integers(run)} = f32(${runSum(codes, "products", sum)});
+        ${term.scale(run)} = scales[${run}] * x_scale;${
+          minimum
+            ? `
+        ${term.minimum(run)} = scales[2u + ${run}];
+        ${term.rowSum(run)} = x_scale * f32(${sum});`
+            : ""
+        }`;
   recorder.run({
     kernel,
     variant: `few ${type}`,
@@ -30,7 +44,8 @@ export function fewBlocks(recorder: Recorder, { kernel, type, S, N, K, operands,
     work: S * N * K,
     text: ({ out, rows, w, w4, offsets }) => ({
       declarations: `${weightText(type, { w, w4 })}${dotText(recorder.hasDot)}${expertText(offsets, 1)}
-${fields.map((name) => `var<workgroup> ${name}: array<f32, ${blockRows * blockStride * halves}>;`).join("\n")}`,
+
+var<workgroup> terms: array<f32, ${size * (minimum ? 4 : 2)}>;`,
       body: `
   let s = block % p.S;
   let n = block / p.S * ${blockRows} + local / ${lanes};
@@ -47,26 +62,23 @@ ${fields.map((name) => `var<workgroup> ${name}: array<f32, ${blockRows * blockSt
       let x_scale = bitcast<f32>(last.x);
       let x_sums = bitcast<vec2i>(last.yz);
       let scales = scales_of(row, b);
-      let first = dot16(codes_of(row, b, 0u), ${rows("x")});
-      let second = dot16(codes_of(row, b, 1u), ${rows("x + 1u")});
       let at = (local / ${lanes} * ${blockStride} + t) * ${halves};
-${runs
-  .map((run) => {
-    const [products, rowSum] =
-      halves === 2 ? [["first", "second"][run] as string, `x_sums[${run}]`] : ["(first + second)", "(x_sums.x + x_sums.y)"];
-    const least = `
-      minimums[at + ${run}] = scales[${2 + run}];
-      row_sums[at + ${run}] = x_scale * f32(${rowSum});`;
-    return `      integers[at + ${run}] = f32(${runSum(codes, products, rowSum)});
-      run_scales[at + ${run}] = scales[${run}] * x_scale;${minimum ? least : ""}`;
-  })
-  .join("\n")}
+      ${
+        halves === 1
+          ? `var products = 0;
+      for (var half = 0u; half < 2u; half++) { products += dot16(codes_of(row, b, half), ${rows("x + half")}); }
+      ${store("0u", "(x_sums.x + x_sums.y)")}`
+          : `for (var half = 0u; half < 2u; half++) {
+        let products = dot16(codes_of(row, b, half), ${rows("x + half")});
+        ${store("half", "x_sums[half]")}
+      }`
+      }
     }
     workgroupBarrier();
     if (lane == 0u) {
       let first = local / ${lanes} * ${blockStride * halves};
       for (var at = first; at < first + end * ${halves}; at++) {
-        ${joinChain(codes, "sum", { integers: "integers[at]", scale: "run_scales[at]", minimum: "minimums[at]", rowSum: "row_sums[at]" })}
+        ${joinChain(codes, "sum", { integers: term.integers("0u"), scale: term.scale("0u"), minimum: term.minimum("0u"), rowSum: term.rowSum("0u") })}
       }
     }
     workgroupBarrier();
@@ -77,7 +89,7 @@ ${runs
 }
 
 /** Weight rows of a group, and numbers of each between two barriers. */
-const [halfRows, halfDepth] = [16, 128];
+const [halfRows, halfDepth] = [16, groupSize];
 const halfStride = halfDepth + 1;
 
 export function fewHalves(recorder: Recorder, { kernel, type, S, N, K, operands, integers }: Ready): void {
@@ -100,11 +112,11 @@ var<workgroup> w_part: array<f32, ${halfRows * halfStride}>;`,
   var sum = 0.0;
   for (var k0 = 0u; k0 < p.K; k0 += ${halfDepth}u) {
     let end = min(${halfDepth}u, p.K - k0);
-    for (var k = local; k < end; k += ${groupSize}u) { x_part[k] = ${rows("s * p.K + k0 + k")}; }
-    for (var i = local; i < ${halfRows * halfDepth}u; i += ${groupSize}u) {
-      let r = i / ${halfDepth}u;
-      let k = i % ${halfDepth}u;
-      if (k < end) { w_part[r * ${halfStride}u + k] = bitcast<f32>(half_bits(e * p.N + min(n0 + r, p.N - 1u), k0 + k)); }
+    if (local < end) {
+      x_part[local] = ${rows("s * p.K + k0 + local")};
+      for (var r = 0u; r < ${halfRows}u; r++) {
+        w_part[r * ${halfStride}u + local] = bitcast<f32>(half_bits(e * p.N + min(n0 + r, p.N - 1u), k0 + local));
+      }
     }
     workgroupBarrier();
     if (local < ${halfRows}u) {

@@ -41,7 +41,7 @@ export function allocatePacked(memory: Memory, type: PackedType, matrices: numbe
   const buffer: PackedBuffer = {
     dtype: type,
     length: matrices * rows * width,
-    block: memory.allocate(bytes),
+    block: memory.allocate(bytes, true),
     released: false,
     shape: { matrices, rows, width },
     planes,
