@@ -4,20 +4,17 @@
 
 export const tileGroupSize = 64;
 
-/** Invocations of a group over rows and columns, rows and columns of each, and how much of k a tile holds. */
-export type Tiling = {
-  readonly down: number;
-  readonly across: number;
-  readonly rows: number;
-  readonly columns: number;
-  readonly depth: number;
-};
+/** How much of k a tile holds. SwiftShader compiles a kernel the longer the more workgroup memory it has: half a second for 8 KiB. */
+const depth = 16;
 
-const square: Tiling = { down: 8, across: 8, rows: 4, columns: 4, depth: 16 };
+/** Invocations of a group over rows and columns, and rows and columns of each. */
+export type Tiling = { readonly down: number; readonly across: number; readonly rows: number; readonly columns: number };
+
+const square: Tiling = { down: 8, across: 8, rows: 4, columns: 4 };
 
 /** `rows`: of A, or how many are to be expected. */
 export function tilingFor(rows: number): Tiling {
-  return rows > 4 ? square : { down: 1, across: tileGroupSize, rows: rows > 1 ? 4 : 1, columns: 1, depth: 32 };
+  return rows > 4 ? square : { down: 1, across: tileGroupSize, rows: rows > 1 ? 4 : 1, columns: 1 };
 }
 
 /** Rows and columns of the result that a group computes. */
@@ -41,7 +38,7 @@ export type Product = {
 
 /** Expects `row0` and `column0`, the first of the tile; all invocations of the group must come here. */
 export function tileText(tiling: Tiling, product: Product): { readonly declarations: string; readonly body: string } {
-  const { across, rows, columns, depth } = tiling;
+  const { across, rows, columns } = tiling;
   const { height, width } = tileSize(tiling);
   const { rowEnd, columnEnd, kEnd, a, b, transposeA, transposeB, store } = product;
   const all = (count: number, line: (i: number) => string) => Array.from({ length: count }, (_, i) => line(i)).join("\n");
