@@ -1,7 +1,6 @@
 // The kernels of the contract on the WebGPU device, one file each.
 
-import { DeviceError } from "../../core/errors.ts";
-import type { KernelName, Kernels } from "../backend.ts";
+import type { Kernels } from "../backend.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
 import { attention } from "./attention.ts";
@@ -36,14 +35,6 @@ import { sumAxis } from "./sum-axis.ts";
 import { sumSquares } from "./sum-squares.ts";
 import { swiglu, swigluBackward } from "./swiglu.ts";
 import { unary, unaryBackward } from "./unary.ts";
-
-/** Not written yet; tests skip it. */
-function missing(kernel: KernelName): (() => never) & { readonly isMissing: true } {
-  const refuse = (): never => {
-    throw new DeviceError({ operation: kernel, got: "the webgpu device", expected: "a device that has this kernel", cure: "use the cpu" });
-  };
-  return Object.assign(refuse, { isMissing: true as const });
-}
 
 export function webGpuKernels(recorder: Recorder): Kernels {
   return {
