@@ -14,6 +14,8 @@ if (gpu) {
       ["llama, q8_0", tinyLlama, { cacheType: "q8_0" }],
       ["deepseek, absorbed", tinyDeepseek, { absorbed: true }],
     ],
+    // One scenario, for time: six slots, pages of 2, a cache as small as it may be, answers that are preempted.
     1,
+    81,
   );
 } else test.skip("webgpu: no package or no driver", () => {});
