@@ -34,7 +34,7 @@ const backendUsers: Readonly<Record<string, string>> = {
 const sharedKernelFiles: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   // Grouped products run the same packing and register blocks as plain ones, for equal bits.
   "backend/wasm/assembly/": { groupedMatmul: "matmul", groupedMatmulWeightGrad: "matmul", packedGroupedMatmul: "packed-matmul" },
-  // Four kernels of the GPU, with little in common with the forward pass.
+  // It takes as many lines as the forward pass.
   "backend/webgpu/": { attentionBackward: "attention-backward" },
 };
 
