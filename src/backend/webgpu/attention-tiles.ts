@@ -24,16 +24,9 @@ export const tileDeclarations = (own: Own) => `
 var<workgroup> other_tile: array<vec4f, ${(others * depth) / 4}>;
 var<workgroup> own_tile: array<vec4f, ${(own * depth) / 4}>;
 fn lanes(v: vec4f) -> f32 { return (v.x + v.y) + (v.z + v.w); }
-fn larger4(a: vec4f, b: vec4f) -> vec4f {
-  var v = a;
-  for (var k = 0; k < 4; k++) { v[k] = larger(a[k], b[k]); }
-  return v;
-}
-fn exp4(a: vec4f) -> vec4f {
-  var v = a;
-  for (var k = 0; k < 4; k++) { v[k] = exp_of(a[k]); }
-  return v;
-}`;
+fn is_nan4(v: vec4f) -> vec4<bool> { return (bitcast<vec4u>(v) & vec4u(0x7fffffff)) > vec4u(0x7f800000); }
+fn larger4(a: vec4f, b: vec4f) -> vec4f { return select(select(b, a, (a > b) | is_nan4(a)), b, is_nan4(b)); }
+fn exp4(v: vec4f) -> vec4f { return vec4f(exp_of(v.x), exp_of(v.y), exp_of(v.z), exp_of(v.w)); }`;
 
 export const tilePlaces = (own: Own) => `
   let x = local % ${spread(own)};

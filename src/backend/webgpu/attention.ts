@@ -105,7 +105,8 @@ function attend(recorder: Recorder, args: AttentionArgs, { q, ranges, own, tiles
       k: readCache(args.k, cacheType),
       v: readCache(args.v, cacheType),
       ranges: read(ranges, "i32"),
-      pages: read(pages ?? ranges, "i32"),
+      // Without pages some buffer of its own stands in, so that both ways share a text.
+      pages: read(pages ?? args.first, "i32"),
     },
     integers: {
       ...{ queries: (R * H) / G, H, perGroup: H / G, D, Dv, tiles, chunks, queryBlocks: queryBlocks(D) },
