@@ -1,7 +1,8 @@
-// What a device promises of the memory of packed weights: little more than the file takes, the same whatever pieces the rows arrive in, and clear errors.
+// What a device promises of the memory of packed weights: little more than the file takes, the same whatever pieces the rows arrive in, and clear errors; and that rows of x which
+// it keeps ready for the next product are never old ones.
 
 import { expect, test } from "vitest";
-import type { Device } from "../../src/backend/backend.ts";
+import type { Device, DeviceBuffer } from "../../src/backend/backend.ts";
 import { packedSamples } from "../../src/backend/packed-samples.ts";
 import { type PackedType, packedRowBytes, packedTypes } from "../../src/core/dtype.ts";
 import { ShapeError } from "../../src/core/errors.ts";
@@ -62,5 +63,53 @@ export function packedMemoryTests(open: () => Device, compact: readonly PackedTy
     expect(() => device.kernels.packedMatmul({ out: at(f), x: at(f), w: at(f), M: 1, N: 3, K: 64 })).toThrow(/allocatePacked/);
     device.release(w);
     device.release(f);
+  });
+
+  test("rows made ready for one product serve the next only while they are what x holds", async () => {
+    const device = open();
+    const [rows, N, K] = [3, 9, 256];
+    const random = new Random(6);
+    const w = { buffer: device.allocatePacked("q4_0", 1, N, K), offset: 0 };
+    device.writePacked(w.buffer, 0, packedSamples(random, "q4_0", N * K));
+    const draw = () => Float32Array.from({ length: 2 * rows * K }, () => random.uniform() - 0.5);
+    const product = (x: { buffer: DeviceBuffer; offset: number }) => {
+      const out = device.allocate("f32", rows * N);
+      device.kernels.packedMatmul({ out: { buffer: out, offset: 0 }, x, w, M: rows, N, K });
+      return out;
+    };
+    /** Of a buffer that no product has seen. */
+    const fresh = (data: Float32Array) => {
+      const buffer = device.allocate("f32", data.length);
+      device.write(buffer, 0, data);
+      const out = product({ buffer, offset: 0 });
+      device.release(buffer);
+      return out;
+    };
+    const [first, second] = [draw(), draw()];
+    const buffer = device.allocate("f32", first.length);
+    device.write(buffer, 0, first);
+    // All is recorded before anything is read.
+    const again = [0, 0, rows * K, rows * K, 0].map((offset) => product({ buffer, offset }));
+    device.write(buffer, 0, second);
+    const written = product({ buffer, offset: 0 });
+    device.kernels.fill({ out: { buffer, offset: 0 }, n: first.length, value: 0.5 });
+    const filled = product({ buffer, offset: 0 });
+    const freshFirst = fresh(first);
+    const freshRest = fresh(first.slice(rows * K));
+    const wanted = [
+      freshFirst,
+      freshFirst,
+      freshRest,
+      freshRest,
+      freshFirst,
+      fresh(second),
+      fresh(new Float32Array(first.length).fill(0.5)),
+    ];
+    for (const [i, out] of [...again, written, filled].entries()) {
+      const [got, want] = [await device.read(out, 0, rows * N), await device.read(wanted[i] as DeviceBuffer, 0, rows * N)];
+      expect(got, `product ${i}`).toEqual(want);
+    }
+    for (const out of [...again, written, filled, ...wanted]) device.release(out);
+    for (const each of [buffer, w.buffer]) device.release(each);
   });
 }

@@ -3,7 +3,6 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Device } from "../../src/backend/backend.ts";
-import { packedSamples } from "../../src/backend/packed-samples.ts";
 import { availableBuilds, hasRelaxedSimd } from "../../src/backend/wasm/compile.ts";
 import type { WasmDevice } from "../../src/backend/wasm/device.ts";
 import { openWasm } from "../../src/backend/wasm/open.ts";
@@ -45,38 +44,6 @@ test("for x on the 8-bit grid a packed product is the product with decoded weigh
     const size = Math.sqrt(want.reduce((sum, x) => sum + x * x, 0) / want.length);
     for (const [i, value] of got.entries()) expect(Math.abs(value - (want[i] as number)), `${type} ${i}`).toBeLessThan(1e-6 * size);
   }
-});
-
-test("rows made ready for one product serve the next only while they are what x holds", async () => {
-  const device = await openWasm(host, { threads: 2 });
-  const [rows, N, K] = [3, 9, 256];
-  const random = new Random(6);
-  const w = { buffer: device.allocatePacked("q4_0", 1, N, K), offset: 0 };
-  device.writePacked(w.buffer, 0, packedSamples(random, "q4_0", N * K));
-  const draw = () => Float32Array.from({ length: 2 * rows * K }, () => random.uniform() - 0.5);
-  const product = async (x: { buffer: ReturnType<Device["allocate"]>; offset: number }) => {
-    const out = device.allocate("f32", rows * N);
-    device.kernels.packedMatmul({ out: { buffer: out, offset: 0 }, x, w, M: rows, N, K });
-    return [...(await device.read(out, 0, rows * N))];
-  };
-  /** Of a buffer that no product has seen. */
-  const fresh = (data: Float32Array) => {
-    const buffer = device.allocate("f32", data.length);
-    device.write(buffer, 0, data);
-    return product({ buffer, offset: 0 });
-  };
-  const [first, second] = [draw(), draw()];
-  const buffer = device.allocate("f32", first.length);
-  device.write(buffer, 0, first);
-  const before = await product({ buffer, offset: 0 });
-  expect(await product({ buffer, offset: 0 })).toEqual(before);
-  expect(await product({ buffer, offset: rows * K })).toEqual(await fresh(first.slice(rows * K)));
-  expect(await product({ buffer, offset: 0 })).toEqual(before);
-  device.write(buffer, 0, second);
-  expect(await product({ buffer, offset: 0 })).toEqual(await fresh(second));
-  device.kernels.fill({ out: { buffer, offset: 0 }, n: first.length, value: 0.5 });
-  expect(await product({ buffer, offset: 0 })).toEqual(await fresh(new Float32Array(first.length).fill(0.5)));
-  await device.close();
 });
 
 describe("packed memory", () => {

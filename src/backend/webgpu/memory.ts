@@ -7,8 +7,17 @@ import { noMemory } from "../backend.ts";
 import type { Failure } from "./failure.ts";
 import { bufferUsage } from "./flags.ts";
 
-/** `lastUse`: number of the submit whose commands read or write it last. `freed`: when it was released, counted in releases. */
-export type Block = { readonly id: number; readonly buffer: GPUBuffer; readonly bytes: number; lastUse: number; freed: number };
+export type Block = {
+  readonly id: number;
+  readonly buffer: GPUBuffer;
+  readonly bytes: number;
+  /** Number of the submit whose commands read or write it last. */
+  lastUse: number;
+  /** Commands that have written it. */
+  version: number;
+  /** When it was released, counted in releases. */
+  freed: number;
+};
 
 const smallestBlock = 256;
 /** Free memory beyond this and beyond half of what is used goes back to the system, what was free longest first. */
@@ -73,7 +82,7 @@ export class Memory {
     const usage = bufferUsage.storage | bufferUsage.copySource | bufferUsage.copyDestination;
     const buffer = this.#failure.watch(noMemory, ["validation", "out-of-memory"], () => this.#device.createBuffer({ size, usage }));
     this.#used += size;
-    return { id: this.#nextId++, buffer, bytes: size, lastUse: 0, freed: 0 };
+    return { id: this.#nextId++, buffer, bytes: size, lastUse: 0, version: 0, freed: 0 };
   }
 
   release(block: Block): void {

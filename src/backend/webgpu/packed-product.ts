@@ -55,13 +55,8 @@ export function packedProduct(recorder: Recorder, { kernel, out, x, w, offsets, 
   if (S === 0 || N === 0 || E === 0) return;
   if (isHalf(type)) product(read(x), fewHalves, tiledHalves);
   else {
-    recorder.withScratch(
-      ((S * K) / 32) * rowBlockWords,
-      (ready) => {
-        roundRows(recorder, x, S, K, ready);
-        product(read(ready, "vec4u"), fewBlocks, tiledBlocks);
-      },
-      "i32",
-    );
+    // As q, k and v share x, and gate and up.
+    const ready = recorder.madeFrom(x, `rows ${S} ${K}`, ((S * K) / 32) * rowBlockWords, (made) => roundRows(recorder, x, S, K, made));
+    product(read(ready, "vec4u"), fewBlocks, tiledBlocks);
   }
 }

@@ -38,6 +38,7 @@ export class Recorder {
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
+  #made: { readonly key: string; readonly buffer: GpuBuffer } | undefined;
   #used = 0;
   #work = 0;
   /** Number of the submit that is being recorded. */
@@ -50,7 +51,7 @@ export class Recorder {
     this.#failure = failure;
     this.#parameters = device.createBuffer({ size: slots * slotBytes, usage: bufferUsage.uniform | bufferUsage.copyDestination });
     memory.beforeDestroy = () => {
-      this.submit();
+      this.#flush();
       this.#bindGroups.clear();
     };
   }
@@ -97,13 +98,16 @@ export class Recorder {
     const work = Math.max(program.work ?? 0, blocks * groupSize);
     const pieces = Math.min(blocks, Math.ceil(work / submittedWork));
     for (let piece = 0; piece < pieces; piece++) {
-      if (this.#used === slots || (this.#work > 0 && this.#work + work / pieces > submittedWork)) this.submit();
+      if (this.#used === slots || (this.#work > 0 && this.#work + work / pieces > submittedWork)) this.#flush();
       const first = Math.floor((blocks * piece) / pieces);
       const end = Math.floor((blocks * (piece + 1)) / pieces);
       this.#dispatch(pipeline, this.#bindGroupOf(layout, blocksOf), program, offsets, first, end - first);
       this.#work += work / pieces;
     }
-    for (const block of blocksOf) block.lastUse = this.#submit;
+    for (const [i, block] of blocksOf.entries()) {
+      block.lastUse = this.#submit;
+      if (bindings[i]?.isWritten) block.version++;
+    }
   }
 
   /** Runs `body` with uninitialised memory of `length` elements, freed for the commands after it. */
@@ -115,9 +119,25 @@ export class Recorder {
     this.#memory.release(block);
   }
 
+  /**
+   * Memory of `length` elements that holds what `make` records from `source`: made now, or what was made last, where that was from the same numbers under the same
+   * `name` and the host has asked for no results since. For the command that is recorded next.
+   */
+  madeFrom(source: View, name: string, length: number, make: (made: View) => void): View {
+    const { block, released } = source.buffer as GpuBuffer;
+    const key = `${name} of ${block.id} at ${source.offset}, ${block.version}`;
+    if (this.#made?.key === key && !released) return { buffer: this.#made.buffer, offset: 0 };
+    this.#forget();
+    const buffer: GpuBuffer = { dtype: "i32", length, block: this.#memory.allocate(length * 4), released: false };
+    make({ buffer, offset: 0 });
+    this.#made = { key, buffer };
+    return { buffer, offset: 0 };
+  }
+
   /** Ordered with the commands: what is recorded and uses the block is submitted before. */
   write(block: Block, byteOffset: number, data: Float32Array | Int32Array | Uint32Array | Uint8Array): void {
-    if (block.lastUse === this.#submit) this.submit();
+    block.version++;
+    if (block.lastUse === this.#submit) this.#flush();
     this.#failure.watch("write to the webgpu device", ["validation", "out-of-memory"], () =>
       this.device.queue.writeBuffer(block.buffer, byteOffset, data as Uint8Array<ArrayBuffer>),
     );
@@ -133,6 +153,11 @@ export class Recorder {
 
   /** Starts what is recorded. */
   submit(): void {
+    this.#flush();
+    this.#forget();
+  }
+
+  #flush(): void {
     this.#endPass();
     const encoder = this.#encoder;
     if (!encoder) return;
@@ -144,6 +169,13 @@ export class Recorder {
     this.#used = 0;
     this.#work = 0;
     this.#submit++;
+  }
+
+  #forget(): void {
+    const made = this.#made;
+    this.#made = undefined;
+    // Whoever gets the memory comes after the commands that read it.
+    if (made) this.#memory.release(made.buffer.block);
   }
 
   #endPass(): void {
