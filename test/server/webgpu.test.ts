@@ -1,8 +1,11 @@
-// A server on the WebGPU device whose GPU is lost under running answers: it is opened anew, and every answer has the bits that it has alone.
+// Models on the WebGPU device, as they are loaded and served, when the GPU fails: a full one is told while the model is loaded; one that is lost under running answers is
+// opened anew, and every answer has the bits that it has alone.
 
 import * as path from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Device } from "../../src/backend/backend.ts";
+import { DeviceError } from "../../src/core/errors.ts";
+import { loadPath } from "../../src/platform/load.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import { servedModel } from "../../src/platform/served-models.ts";
 import type { App } from "../../src/server/app.ts";
@@ -29,6 +32,19 @@ async function answer(app: App, seed: number): Promise<unknown> {
 }
 
 describe.skipIf(!testGpu)("served from webgpu", { timeout: 120_000 }, () => {
+  test("a GPU whose memory the weights do not fit is told when the model is loaded", async () => {
+    const gpu = tappedGpu(testGpu as GPU, (device) => {
+      const pop = device.popErrorScope.bind(device);
+      device.popErrorScope = async () => {
+        await pop();
+        return { message: "no more" } as GPUError;
+      };
+    });
+    const loading = loadPath({ ...nodeHost(), gpu: async () => gpu }, bundled, { device: "webgpu" });
+    await expect(loading).rejects.toThrow(DeviceError);
+    await expect(loading).rejects.toThrow(/allocate on the device: got no more; .*use a smaller batch, context or model/);
+  });
+
   test("a GPU that is lost under running answers is opened anew, and they are computed again", async () => {
     const lent: GPUDevice[] = [];
     let onStep = () => {};
