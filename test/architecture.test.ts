@@ -10,7 +10,7 @@ import { describe, expect, test } from "vitest";
 const ranks: readonly (readonly string[])[] = [
   ["core/"],
   ["formats/", "text/", "backend/backend.ts", "backend/packed-samples.ts"],
-  ["backend/reference/", "backend/wasm/", "backend/self-test-trials.ts", "backend/self-test-results.ts", "tensor/"],
+  ["backend/reference/", "backend/wasm/", "backend/webgpu/", "backend/self-test-trials.ts", "backend/self-test-results.ts", "tensor/"],
   ["backend/open.ts", "backend/self-test.ts", "ops/"],
   ["models/", "tasks/"],
   ["data/", "engine/"],
@@ -34,6 +34,8 @@ const backendUsers: Readonly<Record<string, string>> = {
 const sharedKernelFiles: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   // Grouped products run the same packing and register blocks as plain ones, for equal bits.
   "backend/wasm/assembly/": { groupedMatmul: "matmul", groupedMatmulWeightGrad: "matmul", packedGroupedMatmul: "packed-matmul" },
+  // It takes as many lines as the forward pass.
+  "backend/webgpu/": { attentionBackward: "attention-backward" },
 };
 
 type Files = ReadonlyMap<string, string>;
@@ -137,7 +139,7 @@ function importComplaints(path: string, text: string): string[] {
     const below = rankOf(target);
     const allowed = below < rank || (below === rank && unitOf(target) === unitOf(path));
     if (below < 0 || !allowed) complaints.push(`${path} (rank ${rank}) imports ${target} (rank ${below})`);
-    const concrete = ["backend/reference", "backend/wasm"].includes(unitOf(target)) && unitOf(target) !== unitOf(path);
+    const concrete = ["backend/reference", "backend/wasm", "backend/webgpu"].includes(unitOf(target)) && unitOf(target) !== unitOf(path);
     if (concrete && unitOf(path) !== "backend" && !backendUsers[path])
       complaints.push(`${path} names the backend ${target}: use backend/open.ts`);
   }
@@ -220,7 +222,7 @@ function fileNameOf(kernel: string): string {
 function kernelComplaints(files: Files, cases: string): string[] {
   const complaints: string[] = [];
   for (const kernel of kernelNames(files.get("backend/backend.ts") ?? "")) {
-    for (const folder of ["backend/reference/", "backend/wasm/assembly/"]) {
+    for (const folder of ["backend/reference/", "backend/wasm/assembly/", "backend/webgpu/"]) {
       const path = `${folder}${sharedKernelFiles[folder]?.[kernel] ?? fileNameOf(kernel)}.ts`;
       const defined = new RegExp(`^export (?:const|function) ${kernel}\\b`, "m").test(files.get(path) ?? "");
       if (!defined) complaints.push(`${kernel} is not exported by ${path}`);
@@ -246,7 +248,7 @@ describe("src", () => {
   test("has no run-time import cycle", () => expect(findCycle(sources)).toBeUndefined());
   test("touches node and the page only in platform, cli and web", () => expect(all(systemComplaints)).toEqual([]));
   test("has no any and no default export", () => expect(all(styleComplaints)).toEqual([]));
-  test("has every kernel of the contract in reference, in wasm and in the cases", () => {
+  test("has every kernel of the contract in reference, in wasm, in webgpu and in the cases", () => {
     expect(kernelNames(sources.get("backend/backend.ts") ?? "").length).toBeGreaterThan(30);
     expect(kernelComplaints(sources, cases)).toEqual([]);
   });
@@ -315,6 +317,7 @@ describe("the rules complain about", () => {
     expect(empty).toEqual([
       "newKernel is not exported by backend/reference/new-kernel.ts",
       "newKernel is not exported by backend/wasm/assembly/new-kernel.ts",
+      "newKernel is not exported by backend/webgpu/new-kernel.ts",
       "newKernel has no cases in test/backend/kernel-cases.ts",
     ]);
     const text = "export const newKernel = 1;";
@@ -322,6 +325,7 @@ describe("the rules complain about", () => {
       ["backend/backend.ts", contract],
       ["backend/reference/new-kernel.ts", text],
       ["backend/wasm/assembly/new-kernel.ts", text],
+      ["backend/webgpu/new-kernel.ts", text],
     ]);
     expect(kernelComplaints(complete, "const cases = {\n  newKernel: f,\n};")).toEqual([]);
   });

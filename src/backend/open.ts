@@ -1,18 +1,22 @@
 // Chooses a device. The only file that names concrete backends, by dynamic import, so a program loads no more than it uses.
-// "cpu" is WebAssembly; GRADUALLY_WASM names a build where the caller did not.
+// "cpu" is WebAssembly; GRADUALLY_WASM names a build where the caller did not. "webgpu" is the GPU that the host finds.
 
 import type { PackedType } from "../core/dtype.ts";
 import { ConfigError, DeviceError } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import type { Device } from "./backend.ts";
 import type { WasmOptions } from "./wasm/open.ts";
+import type { GpuFacts } from "./webgpu/open.ts";
+
+export const deviceNames = ["cpu", "webgpu", "reference"] as const;
+export type DeviceName = (typeof deviceNames)[number];
 
 const builds = ["wide", "relaxed", "simd128"] as const;
 export type WasmBuild = (typeof builds)[number];
 
 export type DeviceOptions = {
-  /** Default "cpu". "reference" is plain loops: slow, for comparison. */
-  readonly device?: "cpu" | "reference";
+  /** Default "cpu". "webgpu" is a GPU; in Node it needs the package `webgpu`. "reference" is plain loops: slow, for comparison. */
+  readonly device?: DeviceName;
   /** Default: host.parallelism. */
   readonly threads?: number;
   /** Default: the fastest build that this engine runs and that passes its self-test. */
@@ -47,13 +51,17 @@ export async function openDevice(host: Host, options: DeviceOptions = {}): Promi
   switch (device) {
     case "reference":
       return (await import("./reference/open.ts")).openReference({ precision: "f32" });
+    case "webgpu": {
+      const [gpu, { openWebGpu }] = await findGpu(host);
+      return await openWebGpu(gpu, { hostMemory: host.memoryBytes });
+    }
     case "cpu":
       return await openTrusted(host, { threads, build, packed });
     default:
       throw new ConfigError({
         operation: "open device",
         got: `device ${JSON.stringify(device)}`,
-        expected: "cpu or reference",
+        expected: deviceNames.join(", "),
         cure: "name one of them",
       });
   }
@@ -85,6 +93,24 @@ export async function openTrusted(
     });
   }
   return await openTrusted(host, { ...given, build: "relaxed", packed });
+}
+
+/** What the GPU says of itself that openDevice would open. Throws DeviceError where there is none, with the cure. */
+export async function gpuFacts(host: Host): Promise<GpuFacts> {
+  const [gpu, { describeGpu }] = await findGpu(host);
+  return await describeGpu(gpu);
+}
+
+async function findGpu(host: Host): Promise<[GPU, typeof import("./webgpu/open.ts")]> {
+  if (!host.gpu) {
+    throw new DeviceError({
+      operation: "open the webgpu device",
+      got: `a ${host.name} host without WebGPU`,
+      expected: "one that has it",
+      cure: "use the cpu",
+    });
+  }
+  return await Promise.all([host.gpu(), import("./webgpu/open.ts")]);
 }
 
 /** WebAssembly builds that this engine can run, fastest first. */

@@ -1,7 +1,7 @@
 // `gradually bench MODEL`, `gradually bench kernels` and `gradually bench train`: how fast this machine is with this program, beside its limits.
 
 import type { Command } from "commander";
-import { openDevice } from "../backend/open.ts";
+import { type DeviceName, openDevice } from "../backend/open.ts";
 import { ConfigError } from "../core/errors.ts";
 import { modelHelp } from "../platform/find-model.ts";
 import { nodeHost } from "../platform/node.ts";
@@ -15,12 +15,13 @@ import {
   addSpeculationFlags,
   type ModelFlags as CommonFlags,
   cacheTypeOption,
+  deviceOption,
   type SpeculationFlags,
   speculationOf,
 } from "./model-flags.ts";
 import { formatBytes, progressLine, say, writeJson } from "./output.ts";
 
-type Common = { readonly threads?: string; readonly build?: string; readonly json: boolean };
+type Common = { readonly device?: DeviceName; readonly threads?: string; readonly build?: string; readonly json: boolean };
 
 export function benchCommand(program: Command): void {
   const bench = program.command("bench").description("measure a model, the kernels or training on this machine").enablePositionalOptions();
@@ -71,13 +72,16 @@ export function benchCommand(program: Command): void {
       }
     });
 
-  withCommon(bench.command("train"))
+  withCommon(bench.command("train").addOption(deviceOption()))
     .description("tokens/s of a full training step (forward, backward, AdamW) of a Llama shape")
     .option("--shape <shape>", "width, layers, feed-forward, heads (kv heads), vocabulary", "d128,l4,ff384,h4,v256")
     .option("--batch <n>", "sequences in a step", "16")
     .option("--seq <n>", "tokens in a sequence", "128")
     .option("--steps <n>", "timed steps", "15")
-    .addHelpText("after", "\nExamples:\n  gradually bench train --shape d128,l4,ff384,h4,v256 --batch 16 --seq 128 --json\n")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  gradually bench train --shape d128,l4,ff384,h4,v256 --batch 16 --seq 128 --json\n  gradually bench train --device webgpu\n",
+    )
     .action(async (options: Common & { shape: string; batch: string; seq: string; steps: string }) => {
       const config = llamaShape(options.shape);
       const [B, T, steps] = [
@@ -153,7 +157,7 @@ function whole(flag: string, text: string, max: number): number {
   });
 }
 
-function open({ threads, build }: Common) {
+function open({ device, threads, build }: Common) {
   const wanted = threads === undefined ? {} : { threads: whole("--threads", threads, 256) };
-  return openDevice(nodeHost(), { ...wanted, ...(build !== undefined && { build: build as "wide" }) });
+  return openDevice(nodeHost(), { ...wanted, ...(device && { device }), ...(build !== undefined && { build: build as "wide" }) });
 }

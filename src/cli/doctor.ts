@@ -6,7 +6,10 @@ import { access } from "node:fs/promises";
 import { cpus, freemem, tmpdir } from "node:os";
 import type { Command } from "commander";
 import type { Device } from "../backend/backend.ts";
-import { availableWasmBuilds, openDevice } from "../backend/open.ts";
+import { availableWasmBuilds, gpuFacts, openDevice } from "../backend/open.ts";
+import { selfTest } from "../backend/self-test.ts";
+import type { PackedType } from "../core/dtype.ts";
+import { GraduallyError } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 import { matmul } from "../ops/matmul.ts";
 import { nodeHost } from "../platform/node.ts";
@@ -21,7 +24,7 @@ export type Check = { readonly name: string; readonly status: "ok" | "warn"; rea
 export function doctorCommand(program: Command): void {
   program
     .command("doctor")
-    .description("Check this machine: Node, processor, kernel builds, speed, memory, folders.")
+    .description("Check this machine: Node, processor, kernel builds, speed, memory, GPU, folders.")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
@@ -35,7 +38,8 @@ async function doctor(flags: { readonly json?: boolean }): Promise<void> {
   const checks: Check[] = [checkNode(), checkProcessor(host)];
   const available = await availableWasmBuilds(host);
   const { checks: deviceChecks, measured } = await checkDevice(host, available);
-  checks.push(...deviceChecks, checkMemory(), checkWebGpu(), ...(await checkFolders()), await checkModel(host));
+  const { check: gpuCheck, gpu } = await checkGpu(host);
+  checks.push(...deviceChecks, checkMemory(), gpuCheck, ...(await checkFolders()), await checkModel(host));
   if (flags.json) {
     writeJson({
       ok: checks.every(({ status }) => status === "ok"),
@@ -46,7 +50,7 @@ async function doctor(flags: { readonly json?: boolean }): Promise<void> {
       builds: { available, chosen: measured?.build ?? null },
       gflop_s: measured?.gflops ?? null,
       memory: { total: memoryLimit(), free: Math.min(freemem(), memoryLimit()) },
-      webgpu: false,
+      webgpu: gpu ?? null,
       checks,
     });
     return;
@@ -145,8 +149,59 @@ function checkMemory(): Check {
   return { name: "memory", status: "warn", detail, cure: "close other programs" };
 }
 
-function checkWebGpu(): Check {
-  return { name: "webgpu", status: "ok", detail: "not used by this version, and not needed: the CPU does it all" };
+type Gpu = {
+  readonly name: string;
+  readonly software: boolean;
+  /** Bytes. */
+  readonly largest_buffer: number;
+  readonly workgroup_memory: number;
+  readonly workgroup_size: number;
+};
+
+/** No GPU is no fault: the CPU does it all. One that computes wrongly is. */
+async function checkGpu(host: Host): Promise<{ check: Check; gpu?: Gpu }> {
+  const name = "webgpu";
+  let facts: Awaited<ReturnType<typeof gpuFacts>>;
+  try {
+    facts = await gpuFacts(host);
+  } catch (thrown) {
+    const why = thrown instanceof GraduallyError ? `${thrown.complaint.got}; for a GPU: ${thrown.complaint.cure}` : String(thrown);
+    return { check: { name, status: "ok", detail: `none, and none is needed: the CPU does it all (${oneLine(why)})` } };
+  }
+  const { limits, isSoftware } = facts;
+  const gpu: Gpu = {
+    name: facts.name,
+    software: isSoftware,
+    largest_buffer: Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize),
+    workgroup_memory: limits.maxComputeWorkgroupStorageSize,
+    workgroup_size: limits.maxComputeInvocationsPerWorkgroup,
+  };
+  const { largest_buffer, workgroup_memory, workgroup_size } = gpu;
+  const detail = `${gpu.name}, buffers up to ${formatBytes(largest_buffer)}, groups of ${workgroup_size} with ${formatBytes(workgroup_memory)}`;
+  // A software one takes long to compile the many kernels of packed weights, and nobody runs models on it.
+  const wrong = await tryGpu(host, isSoftware ? [] : undefined);
+  if (wrong === undefined)
+    return { check: { name, status: "ok", detail: `${detail}; ${isSoftware ? "the cpu is faster" : "to use it: --device webgpu"}` }, gpu };
+  return { check: { name, status: "warn", detail: `${detail}: ${wrong}`, cure: "update the GPU's driver, or stay on the cpu" }, gpu };
+}
+
+/** What is wrong with the GPU; undefined where every kernel agrees with the reference. `types`: packed weights that are tried; default all. */
+async function tryGpu(host: Host, types: readonly PackedType[] | undefined): Promise<string | undefined> {
+  try {
+    const device = await openDevice(host, { device: "webgpu" });
+    try {
+      const failed = await selfTest(device, types);
+      return failed.length > 0 ? `other results than the reference in ${failed.join(", ")}` : undefined;
+    } finally {
+      await device.close();
+    }
+  } catch (thrown) {
+    return oneLine(thrown instanceof Error ? thrown.message : String(thrown));
+  }
+}
+
+function oneLine(text: string): string {
+  return text.replaceAll(/\s*\n\s*/g, " ");
 }
 
 async function checkFolders(): Promise<Check[]> {

@@ -7,6 +7,8 @@ import { enableCompileCache } from "node:module";
 /** Verbs whose first word waits for a model. */
 const loadsModel = new Set(["run", "chat"]);
 const helpFlags = new Set(["--help", "-h"]);
+/** A GPU compiles its own. As a word of a prompt it costs nothing but time. */
+const otherDevice = /^(?:--device=)?webgpu$/;
 
 // `gradually … | head` closes our output early: that is not a failure. A terminal that was closed is none either: its signal ends the work in order, and
 // until then nobody hears what is said. What stands beside the result may be lost; the result may not.
@@ -21,7 +23,7 @@ process.stderr.on("error", () => {});
 // Compiled code of all modules below is kept between runs: half of what starting takes.
 enableCompileCache();
 const args = process.argv.slice(2);
-if (loadsModel.has(args[0] ?? "") && !args.some((arg) => helpFlags.has(arg))) {
+if (loadsModel.has(args[0] ?? "") && !args.some((arg) => helpFlags.has(arg) || otherDevice.test(arg))) {
   await (await import("../platform/early-kernels.ts")).compileEarly();
 }
 // Not process.exit: what is still on its way to a pipe would be lost.

@@ -1,6 +1,7 @@
 // Flags of the verbs that open a device or a model, and what they mean.
 
 import { type Command, Option } from "commander";
+import { type DeviceName, deviceNames } from "../backend/open.ts";
 import { type CacheType, cacheTypes } from "../core/dtype.ts";
 import type { SpeculationKind, SpeculationOptions } from "../engine/speculation.ts";
 import { integer } from "./flags.ts";
@@ -13,14 +14,17 @@ export function cacheTypeOption(): Option {
   ).choices([...cacheTypes]);
 }
 
-export type DeviceFlags = { readonly device: "cpu" | "reference"; readonly threads?: number };
+export type DeviceFlags = { readonly device: DeviceName; readonly threads?: number };
+
+/** --device. */
+export function deviceOption(): Option {
+  return new Option("--device <name>", "cpu (WebAssembly), webgpu (a GPU: npm install webgpu) or reference (plain loops, slow)")
+    .choices([...deviceNames])
+    .default("cpu");
+}
 
 export function addDeviceFlags(command: Command): Command {
-  return command
-    .addOption(
-      new Option("--device <name>", "cpu (WebAssembly) or reference (plain loops, slow)").choices(["cpu", "reference"]).default("cpu"),
-    )
-    .option("-t, --threads <n>", "threads (default: all cores)", integer(1, 256));
+  return command.addOption(deviceOption()).option("-t, --threads <n>", "threads of the cpu (default: all cores)", integer(1, 256));
 }
 
 export type SpeculationFlags = { readonly speculate?: SpeculationKind; readonly draftTokens?: number };

@@ -17,7 +17,7 @@ import { loadModel } from "../models/load.ts";
 import type { Model } from "../models/model.ts";
 import type { ModelFiles } from "../models/model-files.ts";
 import { packedWeights } from "../models/weights.ts";
-import { checkFits } from "../platform/memory-needs.ts";
+import { checkFits, withMemoryOf } from "../platform/memory-needs.ts";
 import { nodeHost } from "../platform/node.ts";
 import { bytesInMemory } from "../platform/open-model.ts";
 import type { TemplateSet } from "../text/template-set.ts";
@@ -86,7 +86,7 @@ export async function withWeights<T>(reference: string | undefined, flags: Model
   try {
     for (const warning of opened.warnings) note(`note: ${warning}`);
     const cacheType = flags.cacheType ?? defaultCacheType(opened.tensors.values());
-    const contextLength = chooseContext(opened, path, flags.ctxSize, cacheType);
+    const contextLength = chooseContext(opened, path, flags, cacheType);
     return await withDevice({ ...flags, packed: packedWeights(opened.tensors.values()) }, async (device, host) => {
       const model = await loadModel(device, opened, { weights: "stored", contextLength });
       try {
@@ -108,9 +108,14 @@ const smallestDefault = 4096;
  * The context that the model has, but no longer than a cache of 1 GiB holds, or the memory beside the weights; or what --ctx-size asks for. Throws DeviceError when
  * that does not fit.
  */
-function chooseContext({ config, tensors }: ModelFiles, path: string, wanted: number | undefined, cacheType: CacheType): number {
+function chooseContext(
+  { config, tensors }: ModelFiles,
+  path: string,
+  { device, ctxSize: wanted }: ModelFlags,
+  cacheType: CacheType,
+): number {
   const { contextLength: longest, cacheShape } = describeConfig(config, {}, new Set(tensors.keys()));
-  const host = nodeHost();
+  const host = withMemoryOf(device, nodeHost());
   const perToken = cachedBytes(cacheShape, cacheType);
   const weightBytes = bytesInMemory(tensors.values());
   const room = Math.min(cacheBytes, (host.memoryBytes ?? cacheBytes + weightBytes) - weightBytes);

@@ -80,6 +80,8 @@ export interface Host {
    * when it has run for a while, and a self-test would try the slow one.
    */
   compileFast?(fused: boolean, compile: () => Promise<WebAssembly.Module>): Promise<WebAssembly.Module>;
+  /** The GPU object of WebGPU. Throws DeviceError where there is none, with the cure. Absent where no host of the kind has one. */
+  gpu?(): Promise<GPU>;
   /** An environment variable, or undefined. */
   env(name: string): string | undefined;
 }

@@ -1,6 +1,6 @@
 // `load`: from a name to a model that answers, in Node: finds the path, and says who opens the device there.
 
-import { openDevice, prepareDevice } from "../backend/open.ts";
+import { type DeviceName, openDevice, prepareDevice } from "../backend/open.ts";
 import type { ChatModel } from "../chat/model.ts";
 import type { ThinkTags } from "../chat/think-tags.ts";
 import type { CacheType } from "../core/dtype.ts";
@@ -11,14 +11,14 @@ import { openFolderFiles } from "../models/folder-files.ts";
 import { isGgufFile, type ModelFiles } from "../models/model-files.ts";
 import { findModelPath } from "./find-model.ts";
 import type { PullReport } from "./hub/pull.ts";
-import { checkFits } from "./memory-needs.ts";
+import { checkFits, withMemoryOf } from "./memory-needs.ts";
 import { nodeHost } from "./node.ts";
 import { openChatModel } from "./open-model.ts";
 
 export type LoadOptions = {
-  /** "cpu" (default): WebAssembly; "reference": plain loops, slow. */
-  readonly device?: "cpu" | "reference";
-  /** Default: all cores. */
+  /** "cpu" (default): WebAssembly; "webgpu": a GPU, through the package `webgpu`; "reference": plain loops, slow. */
+  readonly device?: DeviceName;
+  /** Default: all cores. Of the cpu alone. */
   readonly threads?: number;
   /** Tokens that prompt and completion may have together; default: the model's context, as far as 1 GiB of cache for all parallel answers goes. */
   readonly contextLength?: number;
@@ -69,8 +69,9 @@ const cacheBytes = 2 ** 30;
 export async function loadPath(host: Host, path: string, options: LoadOptions = {}): Promise<ChatModel> {
   const { device = "cpu", threads, parallel = 4 } = options;
   if (device === "cpu") void prepareDevice(host);
+  const place = withMemoryOf(device, host);
   return await openChatModel(
-    host,
+    place,
     path,
     { ...options, parallel },
     {
@@ -79,7 +80,7 @@ export async function loadPath(host: Host, path: string, options: LoadOptions = 
       openChat: async (...text) => (await import("../chat/prompt.ts")).openChat(...text),
       openPlainChat: async (...text) => (await import("../chat/plain-chat.ts")).openPlainChat(...text),
       openDevice: (needs) => {
-        checkFits(host, path, needs);
+        checkFits(place, path, needs);
         return openDevice(host, { device, threads, packed: needs.packed });
       },
       openGrammars: async (...vocabulary) => (await import("./grammar-threads.ts")).openGrammarThreads(...vocabulary, options),

@@ -1,6 +1,7 @@
 // What a model takes in memory, and what to say when that is too much: what would fit. In: bytes of weights and cache, and what there is. Out: a DeviceError, or
 // nothing. The same words in Node and in browsers.
 
+import type { DeviceName } from "../backend/open.ts";
 import { DeviceError, quote } from "../core/errors.ts";
 import type { Host } from "../core/host.ts";
 
@@ -49,6 +50,11 @@ export function tooLarge(name: string, needs: MemoryNeeds, { place, most, close 
     },
     { cause },
   );
+}
+
+/** The host, with the memory that a model on `device` may take: a GPU has its own, and nobody says how much until it is full. */
+export function withMemoryOf(device: DeviceName, host: Host): Host {
+  return device === "webgpu" ? { ...host, memoryBytes: undefined } : host;
 }
 
 /** Throws DeviceError when weights and cache surely do not fit what the host may take. Nothing is read or allocated before. */

@@ -7,6 +7,7 @@ import { setFlagsFromString } from "node:v8";
 import type { Worker } from "node:worker_threads";
 import type { Host, WorkerHandle } from "../core/host.ts";
 import { nodeFiles } from "./node-files.ts";
+import { nodeGpu } from "./node-gpu.ts";
 import { deviceMemory } from "./node-memory.ts";
 
 function spawnWasmWorker(): WorkerHandle {
@@ -92,6 +93,7 @@ export function nodeHost(): Host {
     ...(mayHaveThreads() && { spawnWasmWorker }),
     canFuseSimd: canFuseSimd(),
     compileFast,
+    gpu: nodeGpu,
     env: (name) => process.env[name],
   };
 }

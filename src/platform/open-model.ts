@@ -94,6 +94,8 @@ export async function openChatModel(host: Host, path: string, options: OpenOptio
     cleanups.push(() => device.close());
     const model = await loadModel(device, opened, { weights: "stored", contextLength });
     cleanups.push(() => model.dispose());
+    // A GPU says late that its memory is full; else the first answer would say so.
+    if (device.info.name === "webgpu") await device.finish();
     const defaults = soundDefaults(opened.generationConfig, model.vocabSize);
     for (const warning of defaults.warnings) options.onWarning?.(warning);
     const tags = chat?.thinkTags ?? (tokenizer.idOf(r1Tags.close) === undefined ? undefined : r1Tags);

@@ -86,6 +86,8 @@ export type SuiteOptions = {
   /** Opens a device whose results must have the same bits: the same build with another number of threads. */
   readonly twin?: () => Device | Promise<Device>;
   readonly seed?: number;
+  /** Milliseconds for one kernel, where compiling it for all its variants takes long. */
+  readonly timeout?: number;
 };
 
 /** Declares the tests of one device; complaints of a kernel are gathered and shown together, at most ten. */
@@ -102,13 +104,18 @@ export function runKernelSuite(name: string, openDevice: () => Device | Promise<
       await twin?.close();
     });
     for (const kernel of Object.keys(kernelCases) as KernelName[]) {
-      test(kernel, async () => {
-        const complaints: string[] = [];
-        for (const c of casesOf(kernel, options.seed ?? 1)) {
-          if (isRunnable(device, c)) complaints.push(...(await checkCase(device, c, twin)));
-        }
-        expect(complaints.slice(0, 10), `${complaints.length} complaints`).toEqual([]);
-      });
+      test(
+        kernel,
+        async () => {
+          if (device.isLost) device = await openDevice(); // by the kernel before
+          const complaints: string[] = [];
+          for (const c of casesOf(kernel, options.seed ?? 1)) {
+            if (isRunnable(device, c)) complaints.push(...(await checkCase(device, c, twin)));
+          }
+          expect(complaints.slice(0, 10), `${complaints.length} complaints`).toEqual([]);
+        },
+        options.timeout,
+      );
     }
     deviceTests(() => device);
   });

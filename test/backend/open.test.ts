@@ -53,7 +53,7 @@ describe("openDevice", () => {
   });
 
   test.each<[string, DeviceOptions, Record<string, string>, RegExp]>([
-    ["an unknown device", { device: "tpu" as "cpu" }, {}, /device "tpu"; expected cpu or reference/],
+    ["an unknown device", { device: "tpu" as "cpu" }, {}, /device "tpu"; expected cpu, webgpu, reference/],
     ["no threads", { threads: 0 }, {}, /0 threads/],
     ["half a thread", { threads: 1.5 }, {}, /1.5 threads/],
     ["an unknown build", { build: "avx" as "wide" }, {}, /build "avx"; expected wide, relaxed, simd128/],

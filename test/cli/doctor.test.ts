@@ -3,7 +3,9 @@ import { cli, json } from "./cli.ts";
 
 test("doctor: facts of this machine, and advice with a cure", async () => {
   const report = await json(["doctor"]);
-  expect(report).toMatchObject({ node: process.versions.node, webgpu: false });
+  expect(report).toMatchObject({ node: process.versions.node });
+  // Which GPU there is, if any, is the machine's affair; cli/webgpu.test.ts has one of its own.
+  expect(report.webgpu === null || typeof (report.webgpu as { name: string }).name === "string").toBe(true);
   expect(report.gflop_s).toBeGreaterThan(0.1);
   const { available, chosen } = report.builds as { available: string[]; chosen: string };
   expect(available).toContain(chosen);

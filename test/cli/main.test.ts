@@ -57,7 +57,7 @@ test("usage errors: exit 2, one line, nothing on standard output", async () => {
     expectUsage(["run", "x", "y", "--temperature", "-1"], "a number from 0 to 100"),
     expectUsage(["run", "x", "y", "--top-p", "0"], "above 0"),
     expectUsage(["run", "x", "y", "--threads", "1e3"], "an integer from 1 to 256"),
-    expectUsage(["run", "x", "y", "--device", "cuda"], "cpu, reference"),
+    expectUsage(["run", "x", "y", "--device", "cuda"], "cpu, webgpu, reference"),
     expectUsage(["run", "x", "y", "z"], "too many arguments"),
     expectUsage(["eval", "x", "--task", "chess"], "countdown, arithmetic"),
   ]);

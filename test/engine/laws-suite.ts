@@ -47,7 +47,13 @@ function answerOf({ cachedTokens: _, seed: __, ...answer }: GenerationResult): u
   return answer;
 }
 
-export function lawsSuite(label: string, open: () => Device[] | Promise<Device[]>, models: readonly LawModel[], numRuns: number): void {
+export function lawsSuite(
+  label: string,
+  open: () => Device[] | Promise<Device[]>,
+  models: readonly LawModel[],
+  numRuns: number,
+  seed = 5,
+): void {
   describe.each(models)(`the laws on ${label}: %s`, (_, make, form) => {
     let devices: Device[] = [];
     beforeAll(async () => {
@@ -91,7 +97,7 @@ export function lawsSuite(label: string, open: () => Device[] | Promise<Device[]
           await engine.dispose();
           expect(liveStorageCount()).toBe(before);
         }),
-        { seed: 5, numRuns },
+        { seed, numRuns },
       );
       // The scenarios did what they are for.
       expect(reasons.preemptions).toBeGreaterThan(0);

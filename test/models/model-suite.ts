@@ -49,9 +49,17 @@ type Form = { readonly expanded?: boolean; readonly absorbed?: boolean; readonly
 
 const inPages: readonly Form[] = [{ pageSize: 1 }, { pageSize: 4 }];
 
-export function familySuite(family: keyof typeof fixtures, label: string, open: () => Device | Promise<Device>): void {
+type Family = keyof typeof fixtures;
+
+/** `names`: those of the family's fixtures that are tried; default all. */
+export function familySuite<F extends Family>(
+  family: F,
+  label: string,
+  open: () => Device | Promise<Device>,
+  names: readonly (typeof fixtures)[F][number][] = fixtures[family],
+): void {
   const isLatent = family === "deepseek";
-  for (const name of fixtures[family]) {
+  for (const name of names) {
     describe(`${name} on ${label}`, () => {
       const opened = commonTests(
         name,

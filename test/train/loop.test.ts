@@ -6,76 +6,9 @@ import { add } from "../../src/ops/binary.ts";
 import { sum } from "../../src/ops/sum-axis.ts";
 import { sqrt } from "../../src/ops/unary.ts";
 import { liveStorageCount, read, type Tensor, write } from "../../src/tensor/tensor.ts";
-import { DivergenceWatch } from "../../src/train/divergence.ts";
-import { type StepReport, trainStage } from "../../src/train/loop.ts";
-import { recordTokenLoss, totalsOf } from "../../src/train/objective.ts";
-import { AdamW, adamwFields } from "../../src/train/optimizer.ts";
-import { resolveOptions } from "../../src/train/options.ts";
-import { scheduleFields } from "../../src/train/schedule.ts";
-import type { StageRunner, StepWork } from "../../src/train/stage.ts";
-import { deepseekConfig, documents, llamaConfig, pack, tinyModel, weightsOf } from "./tiny.ts";
-
-type Sabotage = (step: number, work: StepWork) => StepWork;
-
-/** One batch again and again, in `parts` microbatches. */
-function stageOf(
-  model: Model,
-  steps: number,
-  options: { learningRate?: number; biasRate?: number; sabotage?: Sabotage } = {},
-): StageRunner {
-  const batches = [pack(documents(4, true), 3, 16), pack(documents(3, true, 8), 3, 16)];
-  const totals = totalsOf(batches);
-  const { learningRate = 0.02, biasRate = 0, sabotage } = options;
-  return {
-    steps,
-    schedule: resolveOptions("test", scheduleFields, { learningRate, schedule: "constant" }),
-    adamw: resolveOptions("test", adamwFields, { weightDecay: 0 }),
-    smaller: "less",
-    biasRate,
-    trained: model.parameters,
-    async prepare(step, detail) {
-      const work = {
-        microbatches: batches.map((batch) => () => recordTokenLoss(model, batch, totals, { mtpWeight: 0.3, balanceWeight: 1e-3 }, detail)),
-        tokens: batches.reduce((n, batch) => n + batch.used, 0),
-        processed: 0,
-        metrics: { extra: step },
-      };
-      return sabotage?.(step, work) ?? work;
-    },
-    state: () => null,
-    dispose() {},
-  };
-}
-
-async function run(
-  model: Model,
-  stage: StageRunner,
-  each: (report: StepReport) => void | Promise<void> = () => {},
-  maxSkipped = 3,
-): Promise<StepReport[]> {
-  const optimizer = new AdamW(model.device, stage.trained, stage.adamw);
-  const from = { step: 0, tokens: 0, skipped: 0, consecutiveSkips: 0 };
-  const reports: StepReport[] = [];
-  try {
-    for await (const report of trainStage({
-      name: "test",
-      device: model.device,
-      stage,
-      optimizer,
-      from,
-      detailEvery: 5,
-      maxSkipped,
-      watch: new DivergenceWatch(3),
-      lastCheckpoint: () => "runs/x/checkpoint-7",
-    })) {
-      reports.push(report);
-      await each(report);
-    }
-  } finally {
-    optimizer.dispose();
-  }
-  return reports;
-}
+import type { StepReport } from "../../src/train/loop.ts";
+import type { StepWork } from "../../src/train/stage.ts";
+import { deepseekConfig, llamaConfig, runStage, type Sabotage, stageOf, tinyModel, weightsOf } from "./tiny.ts";
 
 describe.each([
   ["llama", llamaConfig],
@@ -84,7 +17,7 @@ describe.each([
   test("overfits one batch", async () => {
     const model = tinyModel(config);
     const before = liveStorageCount();
-    const reports = await run(model, stageOf(model, 60, { biasRate: 1e-3 }));
+    const reports = await runStage(model, stageOf(model, 60, { biasRate: 1e-3 }));
     const losses = reports.map((report) => report.metrics.loss as number);
     expect(losses[0]).toBeGreaterThan(2);
     expect(losses.at(-1)).toBeLessThan(0.1);
@@ -99,7 +32,7 @@ describe.each([
   test("two runs are the same, bit for bit", async () => {
     const [a, b] = [tinyModel(config), tinyModel(config)];
     const rows = await Promise.all(
-      [a, b].map(async (model) => (await run(model, stageOf(model, 6, { biasRate: 1e-2 }))).map(({ metrics }) => metrics)),
+      [a, b].map(async (model) => (await runStage(model, stageOf(model, 6, { biasRate: 1e-2 }))).map(({ metrics }) => metrics)),
     );
     expect(rows[0]).toEqual(rows[1]);
     expect(await weightsOf(a)).toEqual(await weightsOf(b));
@@ -125,7 +58,7 @@ describe.each([
     const sabotage: Sabotage = (step, work) =>
       step === 2 || step === 4 || step === 5 ? { ...work, microbatches: [...work.microbatches, poison(model)] } : work;
     const states: number[][] = [];
-    const reports = await run(model, stageOf(model, 8, { biasRate: 0.01, sabotage }), async () => {
+    const reports = await runStage(model, stageOf(model, 8, { biasRate: 0.01, sabotage }), async () => {
       states.push(await weightsOf(model));
     });
     expect(reports.map(({ applied }) => applied)).toEqual([true, true, false, true, false, false, true, true]);
@@ -144,7 +77,7 @@ describe.each([
     const sabotage: Sabotage = (step, work) => (step >= 3 ? { ...work, microbatches: [...work.microbatches, poison(model)] } : work);
     let before: number[] = [];
     const seen: StepReport[] = [];
-    const attempt = run(model, stageOf(model, 20, { sabotage }), async (report) => {
+    const attempt = runStage(model, stageOf(model, 20, { sabotage }), async (report) => {
       seen.push(report);
       if (report.position.step === 3) before = await weightsOf(model);
     });
@@ -161,7 +94,7 @@ test("NaN in a weight is found by name", async () => {
   const numbers = Array.from(await read(weight));
   write(weight, numbers.with(5, Number.NaN));
   const reports: StepReport[] = [];
-  await expect(run(model, stageOf(model, 9), (report) => void reports.push(report))).rejects.toThrow(DeviceError);
+  await expect(runStage(model, stageOf(model, 9), (report) => void reports.push(report))).rejects.toThrow(DeviceError);
   expect(reports).toHaveLength(3);
   expect(reports[0]?.nonFinite[0]).toBe("model.layers.1.mlp.up_proj.weight");
   expect(reports[0]?.metrics.loss).toBeNull();
@@ -170,7 +103,7 @@ test("NaN in a weight is found by name", async () => {
 test("a step without microbatches is a step with zero gradients", async () => {
   const model = tinyModel(llamaConfig);
   const before = await weightsOf(model);
-  const reports = await run(model, stageOf(model, 2, { sabotage: (_step, work) => ({ ...work, microbatches: [] }) }));
+  const reports = await runStage(model, stageOf(model, 2, { sabotage: (_step, work) => ({ ...work, microbatches: [] }) }));
   expect(reports.map(({ metrics }) => [metrics.loss, metrics.grad_norm])).toEqual([
     [0, 0],
     [0, 0],
@@ -185,8 +118,8 @@ test("a spike of the gradient is held by the clip", async () => {
     step === 10
       ? { ...work, microbatches: work.microbatches.map((record) => () => ({ ...record(), loss: affine(record().loss, 100) })) }
       : work;
-  const a = await run(calm, stageOf(calm, 60));
-  const b = await run(hit, stageOf(hit, 60, { sabotage: spike }));
+  const a = await runStage(calm, stageOf(calm, 60));
+  const b = await runStage(hit, stageOf(hit, 60, { sabotage: spike }));
   expect(b[10]?.metrics.grad_norm as number).toBeGreaterThan(50 * (a[10]?.metrics.grad_norm as number));
   expect(Math.abs((b.at(-1)?.metrics.loss as number) - (a.at(-1)?.metrics.loss as number))).toBeLessThan(0.02);
 });

@@ -9,6 +9,13 @@ import { createModel } from "../../src/models/load.ts";
 import type { Model } from "../../src/models/model.ts";
 import { nodeHost } from "../../src/platform/node.ts";
 import { read } from "../../src/tensor/tensor.ts";
+import { DivergenceWatch } from "../../src/train/divergence.ts";
+import { type StepReport, trainStage } from "../../src/train/loop.ts";
+import { recordTokenLoss, totalsOf } from "../../src/train/objective.ts";
+import { AdamW, adamwFields } from "../../src/train/optimizer.ts";
+import { resolveOptions } from "../../src/train/options.ts";
+import { scheduleFields } from "../../src/train/schedule.ts";
+import type { StageRunner, StepWork } from "../../src/train/stage.ts";
 
 export const llamaConfig = {
   model_type: "llama",
@@ -65,4 +72,67 @@ export async function gradientsOf(model: Model): Promise<Map<string, number[]>> 
 export function hostWith(files: Partial<Files>): Host {
   const host = nodeHost();
   return { ...host, files: { ...host.files, ...files } };
+}
+
+export type Sabotage = (step: number, work: StepWork) => StepWork;
+
+/** Two microbatches again and again. `sabotage` may replace what a step does. */
+export function stageOf(
+  model: Model,
+  steps: number,
+  options: { learningRate?: number; biasRate?: number; eps?: number; sabotage?: Sabotage } = {},
+): StageRunner {
+  const batches = [pack(documents(4, true), 3, 16), pack(documents(3, true, 8), 3, 16)];
+  const totals = totalsOf(batches);
+  const { learningRate = 0.02, biasRate = 0, eps = 1e-8, sabotage } = options;
+  return {
+    steps,
+    schedule: resolveOptions("test", scheduleFields, { learningRate, schedule: "constant" }),
+    adamw: resolveOptions("test", adamwFields, { weightDecay: 0, eps }),
+    smaller: "less",
+    biasRate,
+    trained: model.parameters,
+    async prepare(step, detail) {
+      const work = {
+        microbatches: batches.map((batch) => () => recordTokenLoss(model, batch, totals, { mtpWeight: 0.3, balanceWeight: 1e-3 }, detail)),
+        tokens: batches.reduce((n, batch) => n + batch.used, 0),
+        processed: 0,
+        metrics: { extra: step },
+      };
+      return sabotage?.(step, work) ?? work;
+    },
+    state: () => null,
+    dispose() {},
+  };
+}
+
+/** Runs a stage to its end. */
+export async function runStage(
+  model: Model,
+  stage: StageRunner,
+  each: (report: StepReport) => void | Promise<void> = () => {},
+  maxSkipped = 3,
+): Promise<StepReport[]> {
+  const optimizer = new AdamW(model.device, stage.trained, stage.adamw);
+  const from = { step: 0, tokens: 0, skipped: 0, consecutiveSkips: 0 };
+  const reports: StepReport[] = [];
+  try {
+    for await (const report of trainStage({
+      name: "test",
+      device: model.device,
+      stage,
+      optimizer,
+      from,
+      detailEvery: 5,
+      maxSkipped,
+      watch: new DivergenceWatch(3),
+      lastCheckpoint: () => "runs/x/checkpoint-7",
+    })) {
+      reports.push(report);
+      await each(report);
+    }
+  } finally {
+    optimizer.dispose();
+  }
+  return reports;
 }

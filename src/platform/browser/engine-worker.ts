@@ -91,7 +91,7 @@ class EngineWorker {
         contextLength: model.contextLength,
         hasTemplate: model.hasTemplate,
         ...(model.thinkTags && { thinkTags: model.thinkTags }),
-        build: device.info.build ?? device.info.name,
+        build: device.info.name === "webgpu" ? `webgpu ${device.info.build}` : device.info.build,
         threads: device.info.threads,
         weightBytes,
       };
@@ -152,7 +152,7 @@ async function openModel(
         openChat,
         openPlainChat,
         openDevice: async (needs) => {
-          checkMemory(name, needs);
+          if (options.device !== "webgpu") checkMemory(name, needs);
           const device = await openBrowserDevice(host, options, needs.packed);
           opened = { device, needs };
           return device;

@@ -4,7 +4,8 @@
 
 import type { Device } from "../../backend/backend.ts";
 import { farMemoriesFor, openWasm } from "../../backend/wasm/open.ts";
-import { ConfigError } from "../../core/errors.ts";
+import { openWebGpu } from "../../backend/webgpu/open.ts";
+import { ConfigError, DeviceError } from "../../core/errors.ts";
 import type { Files, Host, WorkerHandle } from "../../core/host.ts";
 import type { ModelNeeds } from "../open-model.ts";
 import type { PlainLoadOptions } from "./options.ts";
@@ -22,8 +23,21 @@ export function browserHost(files: Files): Host {
     sharesMemory,
     startsThreadsLate: true,
     ...(sharesMemory && { spawnWasmWorker: () => handleOf(new Worker(new URL("./thread.js", import.meta.url), { type: "module" })) }),
+    gpu: browserGpu,
     env: () => undefined,
   };
+}
+
+async function browserGpu(): Promise<GPU> {
+  // Types take it for granted; many browsers do not have it, and none has it for pages that came over plain http.
+  const gpu = navigator.gpu as GPU | undefined;
+  if (gpu) return gpu;
+  throw new DeviceError({
+    operation: "open the webgpu device",
+    got: isSecureContext ? "a browser without WebGPU" : "a page that came over plain http",
+    expected: "a browser with WebGPU, and a page from https or localhost",
+    cure: 'update the browser, or leave device: "webgpu" out',
+  });
 }
 
 export function handleOf(worker: Worker): WorkerHandle {
@@ -39,7 +53,16 @@ export function handleOf(worker: Worker): WorkerHandle {
   };
 }
 
-export async function openBrowserDevice(host: Host, { threads, build }: PlainLoadOptions, packed: ModelNeeds["packed"]): Promise<Device> {
+export async function openBrowserDevice(
+  host: Host,
+  { device = "cpu", threads, build }: PlainLoadOptions,
+  packed: ModelNeeds["packed"],
+): Promise<Device> {
+  if (device === "webgpu") return await openWebGpu(await browserGpu());
+  if (device !== "cpu") {
+    const got = `device ${JSON.stringify(device)}`;
+    throw new ConfigError({ operation: "open device", got, expected: "cpu, webgpu", cure: "name one of them" });
+  }
   if (threads !== undefined && (!Number.isSafeInteger(threads) || threads < 1)) {
     const got = `${threads} threads`;
     throw new ConfigError({ operation: "open device", got, expected: "an integer of 1 or more", cure: "leave threads out to use all" });

@@ -19,6 +19,8 @@ export type LoadProgress = {
 
 /** What can be sent to the worker as it is. */
 export type PlainLoadOptions = {
+  /** "cpu" (default): WebAssembly; "webgpu": the GPU, where the browser gives one. */
+  readonly device?: "cpu" | "webgpu";
   /** Default: all cores (at most 8) where the page is cross-origin isolated; else 1, whatever is asked for. */
   readonly threads?: number;
   /** Default: relaxed where the browser has relaxed SIMD, else simd128. */

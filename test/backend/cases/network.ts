@@ -18,7 +18,7 @@ import {
 } from "../kernel-case.ts";
 
 const rowCounts = [0, 1, 3, 17, 129];
-const widths = [1, 3, 17, 129, 1024];
+const widths = [1, 3, 17, 129, 1024, 2051];
 const { NEGATIVE_INFINITY: minusInfinity, NaN: nan } = Number;
 
 /** A few rows of a call: the first, one in the middle, the last. */
@@ -60,7 +60,7 @@ export const rmsNormCases: Cases = (random) => {
 export const rmsNormBackwardCases: Cases = (random) => {
   const cases: KernelCase[] = [];
   for (const rows of [0, 1, 3, 63, 64, 65, 200]) {
-    for (const width of [1, 3, 17, 129]) {
+    for (const width of rows === 3 ? [1, 3, 17, 129, 2051] : [1, 3, 7, 8, 17, 129]) {
       for (const weighted of [true, false]) {
         const operands = {
           dx: output(rows * width, { bound: summed }),

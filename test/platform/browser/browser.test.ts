@@ -69,7 +69,7 @@ describe.skipIf(!chromium)("in Chromium", { timeout: 120_000 }, () => {
   }
 
   /** Loads and answers in the page. */
-  async function inPage(source: string, text: string, options: Door.BrowserLoadOptions = {}) {
+  async function inPage(source: string, text: string, options: Door.BrowserLoadOptions = {}, maxTokens = greedy.maxTokens) {
     return await page.evaluate(
       async ({ source, text, options, greedy }) => {
         const model = await door.load(source, options);
@@ -78,7 +78,7 @@ describe.skipIf(!chromium)("in Chromium", { timeout: 120_000 }, () => {
         await model.close();
         return { ids, threads, build, name, isStored, isolated: crossOriginIsolated };
       },
-      { source, text, options, greedy },
+      { source, text, options, greedy: { ...greedy, maxTokens } },
     );
   }
 
@@ -134,6 +134,25 @@ describe.skipIf(!chromium)("in Chromium", { timeout: 120_000 }, () => {
         expect((await inPage(source, "Once upon a time", { threads: 2, ...(build && { build }) })).ids).toEqual(expected);
       }
     });
+  });
+
+  test("on webgpu: Node's tokens where the browser has a GPU, and why not where it has none", async () => {
+    await open();
+    const refused = await refusal("/models/countdown-reasoner", { device: "webgpu" });
+    expect(refused).toMatchObject({
+      kind: "DeviceError",
+      message: expect.stringMatching(/open the webgpu device: got (?:no adapter|a browser without)/),
+    });
+    const withGpu = await launch(["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]);
+    try {
+      page = await withGpu.newPage();
+      await open();
+      const got = await inPage("/models/countdown-reasoner", problem, { device: "webgpu" }, 12);
+      expect(got.build).toBe("webgpu google swiftshader (software)");
+      expect(got.ids).toEqual(await inNode(reasoner, problem, 12));
+    } finally {
+      await withGpu.close();
+    }
   });
 
   test("answers stream, side by side; leaving the loop and a signal stop them", async () => {
