@@ -181,6 +181,8 @@ export const attentionCases: Cases = (random) => {
   add({ R: 5, S: 130, H: 6, G: 3, D: 17, Dv: 9 }, randomRanges(random, 5, 130), "random ranges");
   add({ R: 3, S: 700, H: 4, G: 2, D: 8, Dv: 8 }, { first: [0, 1, 699], last: [699, 650, 699] }, "long");
   add({ R: 17, S: 17, H: 2, G: 1, D: 8, Dv: 8 }, causal(17), "sharp", 12);
+  // So many rows that a device may go through keys in another way than for one row.
+  add({ R: 256, S: 300, H: 8, G: 4, D: 4, Dv: 4 }, causal(256), "many rows");
   add({ R: 9, S: 40, H: 2, G: 2, D: 16, Dv: 32 }, ragged, "one first key, ragged ends");
   add({ R: 0, S: 5, H: 2, G: 1, D: 4, Dv: 4 }, { first: [], last: [] }, "no rows");
   return [...cases, ...edgeCases(random), ...cacheCases(random), ...pagedCases(random)];
