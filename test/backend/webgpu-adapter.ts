@@ -29,7 +29,8 @@ async function load(): Promise<GPU | undefined> {
   try {
     const name: string = "webgpu"; // so that types do not ask for the package
     const { create } = (await import(name)) as Binding;
-    return create([]);
+    // Without this switch SwiftShader compiles a store for every element of workgroup memory, seconds for a kernel; with it, it gets a loop of zeros.
+    return create(["disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension"]);
   } catch (error) {
     skip(`the package webgpu cannot be loaded (${String(error)})`);
     return undefined;

@@ -181,6 +181,8 @@ export const attentionCases: Cases = (random) => {
   add({ R: 5, S: 130, H: 6, G: 3, D: 17, Dv: 9 }, randomRanges(random, 5, 130), "random ranges");
   add({ R: 3, S: 700, H: 4, G: 2, D: 8, Dv: 8 }, { first: [0, 1, 699], last: [699, 650, 699] }, "long");
   add({ R: 17, S: 17, H: 2, G: 1, D: 8, Dv: 8 }, causal(17), "sharp", 12);
+  // So many rows that a device may go through keys in another way than for one row.
+  add({ R: 256, S: 300, H: 8, G: 4, D: 4, Dv: 4 }, causal(256), "many rows");
   add({ R: 9, S: 40, H: 2, G: 2, D: 16, Dv: 32 }, ragged, "one first key, ragged ends");
   add({ R: 0, S: 5, H: 2, G: 1, D: 4, Dv: 4 }, { first: [], last: [] }, "no rows");
   return [...cases, ...edgeCases(random), ...cacheCases(random), ...pagedCases(random)];
@@ -305,13 +307,22 @@ function hideRows(x: Float32Array, rowStride: number, seen: (row: number) => boo
 
 export const attentionBackwardCases: Cases = (random) => {
   const cases: KernelCase[] = [];
-  const add = (sizes: Sizes, ranges: Ranges, batch: number, label: string, padding = 0, scale = 1 / Math.sqrt(sizes.D)) => {
+  const add = (
+    sizes: Sizes,
+    ranges: Ranges,
+    batch: number,
+    label: string,
+    padding = 0,
+    scale = 1 / Math.sqrt(sizes.D),
+    broken?: number,
+  ) => {
     const { R, S, H, G, D, Dv } = sizes;
     const strides = { kRowStride: G * D + padding, kHeadStride: D, vRowStride: G * Dv + 2 * padding, vHeadStride: Dv };
     const gradients = { dkRowStride: G * (D + padding), dkHeadStride: D + padding, dvRowStride: G * Dv + padding, dvHeadStride: Dv };
     const q = normals(random, R * H * D);
     const k = normals(random, spanned(S, G, D, strides.kRowStride, strides.kHeadStride));
     const v = normals(random, spanned(S, G, Dv, strides.vRowStride, strides.vHeadStride));
+    if (broken !== undefined) q[broken * H * D] = k[broken * strides.kRowStride] = Number.NaN;
     const forward = referenceResult(make(sizes, ranges, strides, { q, k, v }, scale, "forward"));
     const given = (name: string): Operand => input(Float32Array.from(forward[name] as Float64Array));
     const operands = {
@@ -341,6 +352,7 @@ export const attentionBackwardCases: Cases = (random) => {
   add({ R: 6, S: 6, H: 2, G: 1, D: 8, Dv: 8 }, causal(6, 2), 2, "strided", 5);
   add({ R: 17, S: 17, H: 2, G: 2, D: 8, Dv: 8 }, causal(17), 1, "sharp", 0, 6);
   add({ R: 4, S: 5, H: 2, G: 1, D: 4, Dv: 4 }, { first: [3, 0, -7, 4], last: [2, -1, 1, 90] }, 1, "empty and clamped ranges");
+  add({ R: 12, S: 12, H: 2, G: 1, D: 4, Dv: 4 }, causal(12, 3), 1, "NaN in one sequence", 0, 0.5, 6);
   add({ R: 0, S: 3, H: 2, G: 1, D: 4, Dv: 4 }, { first: [], last: [] }, 1, "no rows");
   add({ R: 2, S: 0, H: 2, G: 1, D: 4, Dv: 4 }, { first: [0, 0], last: [0, 1] }, 1, "no keys");
   return cases;
