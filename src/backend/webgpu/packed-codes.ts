@@ -23,7 +23,10 @@ type Text = Codes & {
   readonly scales: (access: WeightAccess) => string;
 };
 
-export function isHalf(type: PackedType): type is "f16" | "bf16" {
+export type HalfType = "f16" | "bf16";
+export type BlockType = Exclude<PackedType, HalfType>;
+
+export function isHalf(type: PackedType): type is HalfType {
   return type === "f16" || type === "bf16";
 }
 
@@ -71,7 +74,7 @@ const sixBits = ({ w4 }: WeightAccess) => `
 const plain = { halves: 1, minimum: false, offset: 0 } as const;
 const affine = { halves: 1, minimum: true, offset: 0 } as const;
 
-const texts: Readonly<Record<Exclude<PackedType, "f16" | "bf16">, Text>> = {
+const texts: Readonly<Record<BlockType, Text>> = {
   q8_0: { ...plain, codes: ({ w4 }) => `return ${w4("place * 2u + half")};`, scales: oneHalf },
   q4_0: { ...plain, offset: 8, codes: four, scales: oneHalf },
   q4_1: { ...affine, codes: four, scales: twoHalves },
@@ -142,7 +145,7 @@ const texts: Readonly<Record<Exclude<PackedType, "f16" | "bf16">, Text>> = {
 };
 
 /** How a block type's codes become weights. */
-export function codesOf(type: Exclude<PackedType, "f16" | "bf16">): Codes {
+export function codesOf(type: BlockType): Codes {
   return texts[type];
 }
 

@@ -1,9 +1,8 @@
 // packedEmbedding: rows of a packed table by id, decoded exactly; zeros where the id lies outside. One invocation a number: the 16 that share a vector of codes
 // read it together.
 
-import type { PackedType } from "../../core/dtype.ts";
 import type { Kernels } from "../backend.ts";
-import { codesOf, isHalf, weightText } from "./packed-codes.ts";
+import { type BlockType, codesOf, isHalf, weightText } from "./packed-codes.ts";
 import { packedMatrices, packedOperand } from "./packed-weights.ts";
 import { read, write } from "./program.ts";
 import type { Recorder } from "./recorder.ts";
@@ -35,7 +34,7 @@ export function packedEmbedding(recorder: Recorder): Kernels["packedEmbedding"] 
 }
 
 /** Sets `number` to the bits of weight k. Products of code and scale need at most 24 bits. */
-function blockNumber(type: Exclude<PackedType, "f16" | "bf16">): string {
+function blockNumber(type: BlockType): string {
   const { halves, minimum, offset } = codesOf(type);
   const run = halves === 2 ? "half" : "0u";
   const code = `

@@ -2,9 +2,8 @@
 // neighbour's; what joins the chain goes into workgroup memory, and one invocation an element adds it up in order. Elements of one weight row lie next to one another among
 // the groups, so that rows of x after the first find the weights in a cache.
 
-import { codesOf, isHalf, weightText } from "./packed-codes.ts";
-import type { Ready } from "./packed-product.ts";
-import { dotText, expertText, joinChain, runSum } from "./packed-sums.ts";
+import { type BlockType, codesOf, type HalfType, weightText } from "./packed-codes.ts";
+import { dotText, expertText, joinChain, type Ready, runSum } from "./packed-sums.ts";
 import type { Recorder } from "./recorder.ts";
 
 const groupSize = 64;
@@ -14,8 +13,7 @@ const blockRows = 4;
 const lanes = groupSize / blockRows;
 const rowWords = 128;
 
-export function fewBlocks(recorder: Recorder, { kernel, type, S, N, K, operands, integers }: Ready): void {
-  if (isHalf(type)) return;
+export function fewBlocks(recorder: Recorder, { kernel, type, S, N, K, operands, integers }: Ready<BlockType>): void {
   const codes = codesOf(type);
   const { halves, minimum } = codes;
   /** Blocks of a row between two barriers; one more in memory, or the chains would wait for one bank. */
@@ -24,10 +22,10 @@ export function fewBlocks(recorder: Recorder, { kernel, type, S, N, K, operands,
   const size = blockRows * blockStride * halves;
   const field = (number: number) => (run: string) => `terms[${number * size}u + at + ${run}]`;
   const term = { integers: field(0), scale: field(1), minimum: field(2), rowSum: field(3) };
-  /** What run `run` of a block brings to the chain. */
+  /** What run `run` of a block brings to the chain. The weights' scale is a product itself: no compiler may multiply in another order than in tiles. */
   const store = (run: string, sum: string) => `
         ${term.integers(run)} = f32(${runSum(codes, "products", sum)});
-        ${term.scale(run)} = scales[${run}] * x_scale;${
+        ${term.scale(run)} = opaque(scales[${run}]) * x_scale;${
           minimum
             ? `
         ${term.minimum(run)} = scales[2u + ${run}];
@@ -92,7 +90,7 @@ var<workgroup> terms: array<f32, ${size * (minimum ? 4 : 2)}>;`,
 const [halfRows, halfDepth] = [16, groupSize];
 const halfStride = halfDepth + 1;
 
-export function fewHalves(recorder: Recorder, { kernel, type, S, N, K, operands, integers }: Ready): void {
+export function fewHalves(recorder: Recorder, { kernel, type, S, N, K, operands, integers }: Ready<HalfType>): void {
   recorder.run({
     kernel,
     variant: `few ${type}`,

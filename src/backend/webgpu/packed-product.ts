@@ -6,6 +6,7 @@ import type { View } from "../backend.ts";
 import { isHalf } from "./packed-codes.ts";
 import { fewBlocks, fewHalves } from "./packed-few.ts";
 import { roundRows, rowBlockWords } from "./packed-rows.ts";
+import type { Ready } from "./packed-sums.ts";
 import { tiledBlocks, tiledHalves } from "./packed-tiles.ts";
 import { packedOperand } from "./packed-weights.ts";
 import { type Operand, read, write } from "./program.ts";
@@ -24,39 +25,21 @@ export type PackedProduct = {
   readonly K: number;
 };
 
-/** What both ways need to record their kernel. For block types `rows` are those of packed-rows.ts, else x as it is. */
-export type Ready = {
-  readonly kernel: string;
-  readonly type: PackedType;
-  readonly S: number;
-  readonly E: number;
-  readonly N: number;
-  readonly K: number;
-  readonly operands: {
-    readonly out: Operand;
-    readonly rows: Operand;
-    readonly w: Operand;
-    readonly w4: Operand;
-    readonly offsets: Operand | undefined;
-  };
-  readonly integers: Readonly<Record<string, number>>;
-};
-
 /** Up to so many rows for each matrix it is faster to read the weights again for every row. */
 const mostAlone = 4;
 
 export function packedProduct(recorder: Recorder, { kernel, out, x, w, offsets, S, E, N, K }: PackedProduct): void {
   const { type, operands, integers } = packedOperand(w, kernel, { matrices: E, rows: N, width: K });
-  const isFew = S <= mostAlone * E;
-  const product = (rows: Operand, few: typeof fewBlocks, tiled: typeof tiledBlocks) => {
-    const all = { out: write(out), rows, ...operands, offsets: offsets && read(offsets, "i32") };
-    (isFew ? few : tiled)(recorder, { kernel, type, S, E, N, K, operands: all, integers: { S, E, N, K, ...integers } });
-  };
   if (S === 0 || N === 0 || E === 0) return;
-  if (isHalf(type)) product(read(x), fewHalves, tiledHalves);
+  const isFew = S <= mostAlone * E;
+  const ready = <T extends PackedType>(type: T, rows: Operand): Ready<T> => {
+    const all = { out: write(out), rows, ...operands, offsets: offsets && read(offsets, "i32") };
+    return { kernel, type, S, E, N, K, operands: all, integers: { S, E, N, K, ...integers } };
+  };
+  if (isHalf(type)) (isFew ? fewHalves : tiledHalves)(recorder, ready(type, read(x)));
   else {
     // As q, k and v share x, and gate and up.
-    const ready = recorder.madeFrom(x, `rows ${S} ${K}`, ((S * K) / 32) * rowBlockWords, (made) => roundRows(recorder, x, S, K, made));
-    product(read(ready, "vec4u"), fewBlocks, tiledBlocks);
+    const made = recorder.madeFrom(x, `rows ${S} ${K}`, ((S * K) / 32) * rowBlockWords, (rows) => roundRows(recorder, x, S, K, rows));
+    (isFew ? fewBlocks : tiledBlocks)(recorder, ready(type, read(made, "vec4u")));
   }
 }

@@ -1,8 +1,27 @@
 // What the products of few and of many rows share, as WGSL: which expert a row or tile of rows belongs to, sums of products of bytes, and what of a block of 32 joins an
 // element's chain: for each run the exact sum of integers times (the weights' scale times x's), then the minimum times (x's scale times the sum of x's integers).
 
+import type { PackedType } from "../../core/dtype.ts";
 import type { Codes } from "./packed-codes.ts";
-import type { Accessor } from "./program.ts";
+import type { Accessor, Operand } from "./program.ts";
+
+/** What a product's kernel is recorded from. For block types `rows` are those of packed-rows.ts, else x as it is. */
+export type Ready<T extends PackedType = PackedType> = {
+  readonly kernel: string;
+  readonly type: T;
+  readonly S: number;
+  readonly E: number;
+  readonly N: number;
+  readonly K: number;
+  readonly operands: {
+    readonly out: Operand;
+    readonly rows: Operand;
+    readonly w: Operand;
+    readonly w4: Operand;
+    readonly offsets: Operand | undefined;
+  };
+  readonly integers: Readonly<Record<string, number>>;
+};
 
 /** dot4 and dot16: products of signed bytes, four and 16 of them, summed. `isBuiltIn`: the GPU's language has them. */
 export function dotText(isBuiltIn: boolean): string {

@@ -1,9 +1,8 @@
 // Packed products for many rows: a group of 64 invocations makes a tile of 32 rows of x by 32 weight rows, 4 by 4 for each invocation. Weights become codes of a byte, or
 // f32, once for the tile, in workgroup memory. A tile holds rows of one expert; groups beyond the last tile of an expert find no rows and end.
 
-import { codesOf, isHalf, weightText } from "./packed-codes.ts";
-import type { Ready } from "./packed-product.ts";
-import { dotText, expertText, joinChain, runSum } from "./packed-sums.ts";
+import { type BlockType, codesOf, type HalfType, weightText } from "./packed-codes.ts";
+import { dotText, expertText, joinChain, type Ready, runSum } from "./packed-sums.ts";
 import type { Accessor } from "./program.ts";
 import type { Recorder } from "./recorder.ts";
 
@@ -17,9 +16,8 @@ const four = [0, 1, 2, 3];
 const lines = (line: (i: number) => string) => four.map(line).join("\n");
 const cells = (line: (r: number, c: number) => string) => lines((r) => lines((c) => line(r, c)));
 
-export function tiledBlocks(recorder: Recorder, ready: Ready): void {
+export function tiledBlocks(recorder: Recorder, ready: Ready<BlockType>): void {
   const { type } = ready;
-  if (isHalf(type)) return;
   const codes = codesOf(type);
   const { halves, minimum } = codes;
   record(recorder, ready, ({ rows, w, w4, offsets }) => ({
@@ -93,7 +91,7 @@ ${cells((r, c) => {
 /** Numbers along k of a tile of f32. */
 const depth = 16;
 
-export function tiledHalves(recorder: Recorder, ready: Ready): void {
+export function tiledHalves(recorder: Recorder, ready: Ready<HalfType>): void {
   record(recorder, ready, ({ rows, w, w4, offsets }) => ({
     declarations: `${weightText(ready.type, { w, w4 })}${expertText(offsets, side)}
 // [k][row].
