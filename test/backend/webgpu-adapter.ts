@@ -1,14 +1,21 @@
 // The GPU object for tests: Dawn's binding for Node (the package `webgpu`) on SwiftShader, the software GPU that Chromium carries, so that results do not depend
-// on the machine. `testGpu` is undefined, and says so loudly, where the package or the driver is absent. A GPU that then has no adapter is a failure, not a
+// on the machine. `testGpu` is undefined, and says so loudly, where the package, the driver or the Vulkan loader is absent. A GPU that then has no adapter is a failure, not a
 // reason to skip. GRADUALLY_GPU=system takes the machine's own GPU instead.
 
 import { existsSync } from "node:fs";
+import * as path from "node:path";
 
 const drivers = [
   process.env.GRADUALLY_SWIFTSHADER,
   "/usr/lib/chromium/vk_swiftshader_icd.json",
   "/usr/lib64/chromium-browser/vk_swiftshader_icd.json",
   "/opt/google/chrome/vk_swiftshader_icd.json",
+];
+
+/** Where Linux keeps libraries. Dawn looks for the Vulkan loader there; without it there is no adapter, whatever the driver. */
+const libraries = [
+  ...(process.env.LD_LIBRARY_PATH ?? "").split(":").filter(Boolean),
+  ...["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib"],
 ];
 
 type Binding = { readonly create: (options: readonly string[]) => GPU };
@@ -19,6 +26,10 @@ async function load(): Promise<GPU | undefined> {
     const driver = drivers.find((path) => path && existsSync(path));
     if (!driver) {
       skip(`${drivers[1]} is absent (install Chromium, or set GRADUALLY_SWIFTSHADER)`);
+      return undefined;
+    }
+    if (process.platform === "linux" && !libraries.some((folder) => existsSync(path.join(folder, "libvulkan.so.1")))) {
+      skip("libvulkan.so.1 is absent (install libvulkan1)");
       return undefined;
     }
     // The Vulkan loader reads them when the binding is loaded.

@@ -196,6 +196,27 @@ describe.skipIf(!chromium)("an answer", () => {
     await page.context().close();
   });
 
+  test("to what was sent before the models were known comes when they are", async () => {
+    const { page } = await open();
+    let letGo: () => void = () => {};
+    const held = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    await page.route("**/v1/models", async (route) => {
+      await held;
+      await route.continue();
+    });
+    await page.reload();
+    await speak(page, [delta({ content: "here" }), end]);
+    await page.locator("#composer").fill("3 5 7=22");
+    await page.locator("#composer").press("Enter");
+    expect(await page.locator(".answer-tools").count()).toBe(0);
+    letGo();
+    await page.locator(".expression").getByText("here").waitFor();
+    expect(await page.locator("#composer").inputValue()).toBe("");
+    await page.context().close();
+  });
+
   test("whose server goes away in the middle keeps what came, says so, and is asked for again by one button", async () => {
     const { page } = await open();
     await page.locator(".example").first().waitFor();

@@ -1,6 +1,7 @@
-// Where one writes. Enter sends, Escape stops, the arrow up edits the last message when the field is empty.
+// Where one writes. Enter sends, Escape stops, the arrow up edits the last message when the field is empty. What is sent before the models are known
+// goes when they are.
 
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { model } from "../state/app.ts";
 import { current, running, send, stop } from "../state/chats.ts";
 import { Icon } from "../ui/icon.tsx";
@@ -13,6 +14,7 @@ import { SamplingDialog } from "./sampling-dialog.tsx";
 
 export function Composer() {
   const [text, setText] = useState("");
+  const [isEarly, setEarly] = useState(false);
   const [isTuning, setTuning] = useState(false);
   const ref = useRef<HTMLTextAreaElement>(null);
   const isBusy = running.value.has(current.value.id);
@@ -31,10 +33,15 @@ export function Composer() {
   }, [current.value.id]);
 
   const submit = () => {
-    if (!canSend || isBusy) return;
+    if (isBusy) return;
+    setEarly(!canSend && text.trim() !== "");
+    if (!canSend) return;
     send(text.trim());
     setText("");
   };
+  useEffect(() => {
+    if (isEarly && canSend) submit();
+  }, [isEarly, canSend]);
   const onKey = (event: KeyboardEvent) => {
     if (isSending(event)) {
       event.preventDefault();
@@ -62,7 +69,10 @@ export function Composer() {
           aria-label={t("ask")}
           placeholder={model.value?.solves ? t("askSolver") : t("ask")}
           value={text}
-          onInput={(event) => setText(event.currentTarget.value)}
+          onInput={(event) => {
+            setText(event.currentTarget.value);
+            setEarly(false);
+          }}
           onKeyDown={onKey}
         />
         {isBusy ? (
