@@ -114,7 +114,10 @@ export async function speedrun(options: SpeedrunOptions): Promise<void> {
       next: `${self} run ${shellWord(run.checkpoint)} "3,5,7=22"`,
     };
     for (const [file, text] of makeReport(input)) await host.files.writeAtomic(host.files.join(out, file), text);
-    await host.files.writeAtomic(host.files.join(out, "results.json"), `${JSON.stringify(results, null, 2)}\n`);
+    // cost.json again: the last exams cost something too.
+    for (const [file, content] of Object.entries({ "results.json": results, "cost.json": report })) {
+      await host.files.writeAtomic(host.files.join(out, file), `${JSON.stringify(content, null, 2)}\n`);
+    }
     if (options.json) writeJson(results);
     else conclude(results, input, out);
   } catch (error) {

@@ -63,6 +63,12 @@ test("Ctrl-C in training, SIGTERM in an exam, a kill in the last one; --resume e
   const withoutClock = ({ seconds, peak_rss_mb, cost_usd, checkpoint, ...rest }: Record<string, unknown>) => rest;
   expect(withoutClock(last)).toEqual(withoutClock(unbroken));
   expect(Object.keys(last.accuracy as object)).toEqual(["random", "pretrain", "sft", "grpo"]);
+  // What a page shows of the run counts the last exams too.
+  for (const out of [whole, broken]) {
+    const cost = JSON.parse(readFileSync(path.join(out, "cost.json"), "utf8"));
+    expect(cost).toMatchObject({ tokens: unbroken.tokens, flop: unbroken.flop });
+    expect(cost.stages.at(-1).name).toBe("eval budget");
+  }
 }, 120_000); // four processes, one of them almost a whole run
 
 test("what a resume refuses: other problems, a changed recipe, exams that nobody wrote, no run at all", async () => {
