@@ -85,9 +85,10 @@ const common = {
   initializer_range: 0.6,
 };
 
-export function tinyLlama(device: Device = openReference()): Model {
+export function tinyLlama(device: Device = openReference(), more: Partial<typeof common> = {}): Model {
   const config = {
     ...common,
+    ...more,
     model_type: "llama",
     intermediate_size: 24,
     num_hidden_layers: 2,

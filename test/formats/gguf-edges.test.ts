@@ -68,6 +68,7 @@ test("empty tensors lie before, between and behind others, in whatever order the
     expect((await open(makeGguf({ entries, data }))).tensors.size).toBe(3);
 });
 
+// Their numbers in ggml.h, written down a second time: a wrong one would name a user the wrong type.
 test.each([
   [9, "q8_1"],
   [15, "q8_k"],

@@ -2,12 +2,11 @@
 
 import { openReference } from "../../src/backend/reference/open.ts";
 import { openChat } from "../../src/chat/prompt.ts";
-import { Random } from "../../src/core/random.ts";
 import { Engine } from "../../src/engine/engine.ts";
-import { createModel } from "../../src/models/load.ts";
 import type { Model } from "../../src/models/model.ts";
 import type { LoadedModel } from "../../src/server/shelf.ts";
 import { loadTokenizer, type Tokenizer } from "../../src/text/tokenizer.ts";
+import { tinyLlama } from "../engine/mock-model.ts";
 import { tinyTokenizer } from "../text/tiny-tokenizer.ts";
 
 /** Qwen's way of writing chats, thinking and tools, as short as it can be. */
@@ -41,20 +40,7 @@ export const endId = 257;
 
 /** A random Llama over the byte vocabulary: its answers depend on the whole prompt. */
 export function tinyModel(contextLength = 512, device = openReference()): Model {
-  const config = {
-    vocab_size: vocabSize,
-    hidden_size: 16,
-    max_position_embeddings: contextLength,
-    rms_norm_eps: 1e-6,
-    hidden_act: "silu",
-    initializer_range: 0.6,
-    model_type: "llama",
-    intermediate_size: 24,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-  };
-  return createModel(device, config, new Random(7));
+  return tinyLlama(device, { vocab_size: vocabSize, max_position_embeddings: contextLength });
 }
 
 /** The random model with everything that a server asks of one. */

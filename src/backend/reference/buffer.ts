@@ -2,8 +2,9 @@
 // into a checked window on that array. Unusual: a window that leaves its buffer throws, so a wrong stride in ops/ is found here first.
 
 import { isPackedType } from "../../core/dtype.ts";
-import { DeviceError, ShapeError } from "../../core/errors.ts";
+import { ShapeError } from "../../core/errors.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
+import { releasedBuffer } from "../checks.ts";
 
 export type Floats = Float32Array | Float64Array;
 
@@ -13,9 +14,7 @@ export type ReferenceBuffer = DeviceBuffer & { data: Floats | Int32Array | undef
 /** The array behind a buffer; throws DeviceError when the buffer was released. */
 export function contents(buffer: DeviceBuffer, operation = "reference kernel"): Floats | Int32Array {
   const data = (buffer as ReferenceBuffer).data;
-  if (!data) {
-    throw new DeviceError({ operation, got: "a released buffer", expected: "a live one", cure: "release it after its last use" });
-  }
+  if (!data) throw releasedBuffer(operation);
   return data;
 }
 

@@ -1,18 +1,11 @@
 // copy: strided copy over at most 4 dimensions, f32 or i32. Slicing, concatenation, broadcasting and transposition are all this kernel.
 
-import { ShapeError } from "../../core/errors.ts";
 import type { Kernels } from "../backend.ts";
+import { checkDimensions } from "../checks.ts";
 import { elements, span } from "./buffer.ts";
 
 export const copy: Kernels["copy"] = ({ out, x, shape, outStrides, xStrides, accumulate }) => {
-  if (shape.length > 4) {
-    throw new ShapeError({
-      operation: "copy",
-      got: `${shape.length} dimensions`,
-      expected: "at most 4",
-      cure: "merge adjacent dimensions",
-    });
-  }
+  checkDimensions(shape);
   const [n0 = 1, n1 = 1, n2 = 1, n3 = 1] = shape;
   const [o0 = 0, o1 = 0, o2 = 0, o3 = 0] = outStrides;
   const [x0 = 0, x1 = 0, x2 = 0, x3 = 0] = xStrides;

@@ -6,6 +6,7 @@ import { type DType, type HostArray, isPackedType, type PackedType, packedRowByt
 import { DeviceError, ShapeError } from "../../core/errors.ts";
 import { decodeBlocks } from "../../formats/blocks/index.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
+import { checkLength } from "../checks.ts";
 import { adamw } from "./adamw.ts";
 import { affine } from "./affine.ts";
 import { attention, attentionBackward } from "./attention.ts";
@@ -104,14 +105,7 @@ export class ReferenceDevice implements Device {
   }
 
   allocate(dtype: DType, length: number): DeviceBuffer {
-    if (!Number.isSafeInteger(length) || length < 0) {
-      throw new ShapeError({
-        operation: "allocate",
-        got: `${length} elements`,
-        expected: "an integer of 0 or more",
-        cure: "check the shape",
-      });
-    }
+    checkLength(length);
     return this.#hold({ dtype, length, data: this.#array(dtype, length) });
   }
 

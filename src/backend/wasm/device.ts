@@ -2,8 +2,8 @@
 // do not fit beside them lie in far memories (far-memory.ts).
 
 import { type HostArray, type PackedType, packedRowBytes } from "../../core/dtype.ts";
-import { DeviceError } from "../../core/errors.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels, Repeater, View } from "../backend.ts";
+import { checkRange } from "../checks.ts";
 import { FarMemory, type PackedKernels } from "./far-memory.ts";
 import { wasmKernels } from "./kernels.ts";
 import type { SharedHeap } from "./memory.ts";
@@ -90,8 +90,8 @@ export class WasmDevice implements Device {
   }
 
   write(given: DeviceBuffer, offset: number, data: HostArray | readonly number[]): void {
-    const buffer = this.#live(given, "write");
-    this.#check(buffer, offset, data.length, "write");
+    const buffer = given as WasmBuffer;
+    checkRange(buffer, offset, data.length, "write");
     if (data.length === 0) return;
     this.#recorder.tear();
     buffer.version++;
@@ -139,8 +139,8 @@ export class WasmDevice implements Device {
   }
 
   async read(given: DeviceBuffer, offset: number, length: number): Promise<HostArray> {
-    const buffer = this.#live(given, "read");
-    this.#check(buffer, offset, length, "read");
+    const buffer = given as WasmBuffer;
+    checkRange(buffer, offset, length, "read");
     await this.finish();
     const from = (buffer.address >>> 2) + offset;
     return (buffer.dtype === "i32" ? this.#heap.words : this.#heap.floats).slice(from, from + length);
@@ -195,24 +195,5 @@ export class WasmDevice implements Device {
   #memoryOf(buffer: DeviceBuffer): FarMemory | undefined {
     const { far } = buffer as WasmBuffer;
     return far === undefined ? undefined : this.#far[far];
-  }
-
-  #live(given: DeviceBuffer, operation: string): WasmBuffer {
-    const buffer = given as WasmBuffer;
-    if (buffer.released) {
-      throw new DeviceError({ operation, got: "a released buffer", expected: "a live one", cure: "release it after its last use" });
-    }
-    return buffer;
-  }
-
-  #check(buffer: WasmBuffer, offset: number, length: number, operation: string): void {
-    if (Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0 && offset + length <= buffer.length)
-      return;
-    throw new DeviceError({
-      operation,
-      got: `elements ${offset}..${offset + length - 1}`,
-      expected: `a range inside 0..${buffer.length - 1}`,
-      cure: "stay inside the buffer",
-    });
   }
 }

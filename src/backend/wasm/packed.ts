@@ -2,8 +2,8 @@
 // layouts are in assembly/packed-*.ts, one file for each group of types.
 
 import { type PackedType, packedRowBytes, packedTypes } from "../../core/dtype.ts";
-import { DeviceError, ShapeError } from "../../core/errors.ts";
 import type { DeviceBuffer, Kernels, View } from "../backend.ts";
+import { checkPackedSizes, checkWhole, noPackedBuffer, type PackedSizes, packedRowsOf } from "../checks.ts";
 import type { SharedHeap } from "./memory.ts";
 import { addressOf, chunkBytes, type Recorder, type WasmBuffer } from "./recorder.ts";
 
@@ -99,15 +99,7 @@ export class PackedWeights {
   }
 
   allocate(type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
-    const { weights } = packedTypes[type];
-    if (width % weights !== 0 || ![matrices, rows, width].every((n) => Number.isSafeInteger(n) && n >= 0)) {
-      throw new ShapeError({
-        operation: "allocate packed",
-        got: `${matrices} matrices of ${rows} rows of ${width} weights of ${type}`,
-        expected: `rows of a multiple of ${weights}`,
-        cure: "decode this tensor to f32",
-      });
-    }
+    checkPackedSizes(type, { matrices, rows, width });
     const perRow = panelRows(type);
     const panels = Math.ceil(rows / perRow);
     const size = panelBytes(type, width);
@@ -132,18 +124,10 @@ export class PackedWeights {
   }
 
   write(buffer: WasmBuffer, firstRow: number, bytes: Uint8Array): void {
-    const { type, matrices, rows: N, width: K } = this.#packed(buffer, "write packed");
+    const packed = this.#packed(buffer, "write packed");
+    const { type, rows: N, width: K } = packed;
     const rowBytes = packedRowBytes(type, K);
-    const rows = bytes.length / rowBytes;
-    if (bytes.length === 0) return;
-    if (!Number.isSafeInteger(rows) || !Number.isSafeInteger(firstRow) || firstRow < 0 || firstRow + rows > matrices * N) {
-      throw new ShapeError({
-        operation: "write packed",
-        got: `${bytes.length} bytes from row ${firstRow} on`,
-        expected: `whole rows of ${rowBytes} bytes, inside ${matrices * N} rows`,
-        cure: "pass the rows as they lie in the file",
-      });
-    }
+    const rows = packedRowsOf(type, packed, firstRow, bytes.length);
     // 16 bytes to spare for vector reads.
     const chunkRows = Math.floor((chunkBytes - 16) / rowBytes);
     for (let row = 0; row < rows; row += chunkRows || 1) {
@@ -336,19 +320,11 @@ export class PackedWeights {
 
   #packed(buffer: WasmBuffer, operation: string): PackedShape {
     if (buffer.packed && !buffer.released) return buffer.packed;
-    const got = buffer.released ? "a released buffer" : `a buffer of ${buffer.dtype}`;
-    throw new DeviceError({ operation, got, expected: "a buffer of allocatePacked", cure: "load the weight as packed" });
+    throw noPackedBuffer(buffer, operation);
   }
 
-  #check(w: View, operation: string, expected: Omit<PackedShape, "type">): void {
-    const { matrices, rows, width } = this.#packed(w.buffer as WasmBuffer, operation);
-    if (w.offset === 0 && matrices === expected.matrices && rows === expected.rows && width === expected.width) return;
-    throw new ShapeError({
-      operation,
-      got: `${expected.matrices} matrices of [${expected.rows}, ${expected.width}] at offset ${w.offset}`,
-      expected: `the whole weight: ${matrices} of [${rows}, ${width}]`,
-      cure: "pass the sizes that the weight was allocated with",
-    });
+  #check(w: View, operation: string, expected: PackedSizes): void {
+    checkWhole(w.offset, this.#packed(w.buffer as WasmBuffer, operation), expected, operation);
   }
 }
 

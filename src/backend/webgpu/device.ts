@@ -2,8 +2,8 @@
 // errors come late (failure.ts), so every read waits for their news, and once something failed nothing can be read any more.
 
 import type { DType, HostArray, PackedType } from "../../core/dtype.ts";
-import { DeviceError, ShapeError } from "../../core/errors.ts";
 import type { Device, DeviceBuffer, DeviceInfo, Kernels } from "../backend.ts";
+import { checkLength, checkRange } from "../checks.ts";
 import { Failure } from "./failure.ts";
 import { bufferUsage, mapRead } from "./flags.ts";
 import { webGpuKernels } from "./kernels.ts";
@@ -41,14 +41,7 @@ export class WebGpuDevice implements Device {
   }
 
   allocate(dtype: DType, length: number): DeviceBuffer {
-    if (!Number.isSafeInteger(length) || length < 0) {
-      throw new ShapeError({
-        operation: "allocate",
-        got: `${length} elements`,
-        expected: "an integer of 0 or more",
-        cure: "check the shape",
-      });
-    }
+    checkLength(length);
     const buffer: GpuBuffer = { dtype, length, block: this.#memory.allocate(length * 4), released: false };
     return buffer;
   }
@@ -69,8 +62,8 @@ export class WebGpuDevice implements Device {
   }
 
   write(given: DeviceBuffer, offset: number, data: HostArray | readonly number[]): void {
-    const buffer = this.#live(given, "write");
-    this.#check(buffer, offset, data.length, "write");
+    const buffer = given as GpuBuffer;
+    checkRange(buffer, offset, data.length, "write");
     if (data.length === 0) return;
     const isWords = buffer.dtype === "i32" ? data instanceof Int32Array : data instanceof Float32Array;
     const words = isWords ? (data as Float32Array | Int32Array) : buffer.dtype === "i32" ? Int32Array.from(data) : Float32Array.from(data);
@@ -78,8 +71,8 @@ export class WebGpuDevice implements Device {
   }
 
   async read(given: DeviceBuffer, offset: number, length: number): Promise<HostArray> {
-    const buffer = this.#live(given, "read");
-    this.#check(buffer, offset, length, "read");
+    const buffer = given as GpuBuffer;
+    checkRange(buffer, offset, length, "read");
     const isInteger = buffer.dtype === "i32";
     if (length === 0) {
       await this.finish();
@@ -135,22 +128,5 @@ export class WebGpuDevice implements Device {
     if (size > largestStagingKept || kept.length >= stagingKept) staging.destroy();
     else kept.push(staging);
     this.#staging.set(size, kept);
-  }
-
-  #live(given: DeviceBuffer, operation: string): GpuBuffer {
-    const buffer = given as GpuBuffer;
-    if (!buffer.released) return buffer;
-    throw new DeviceError({ operation, got: "a released buffer", expected: "a live one", cure: "release it after its last use" });
-  }
-
-  #check(buffer: DeviceBuffer, offset: number, length: number, operation: string): void {
-    if (Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0 && offset + length <= buffer.length)
-      return;
-    throw new DeviceError({
-      operation,
-      got: `elements ${offset}..${offset + length - 1}`,
-      expected: `a range inside 0..${buffer.length - 1}`,
-      cure: "stay inside the buffer",
-    });
   }
 }

@@ -2,8 +2,9 @@
 // for the kernels the operands and parameters of such a buffer. Every weight lies in one buffer: one that is larger than a shader may bind is refused.
 
 import { type PackedType, packedRowBytes, packedTypes } from "../../core/dtype.ts";
-import { DeviceError, ShapeError } from "../../core/errors.ts";
+import { DeviceError } from "../../core/errors.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
+import { checkPackedSizes, checkWhole, noPackedBuffer, type PackedSizes, packedRowsOf } from "../checks.ts";
 import type { Memory } from "./memory.ts";
 import { type Plane, planesOf, spreadRows } from "./packed-layout.ts";
 import { read } from "./program.ts";
@@ -11,23 +12,14 @@ import type { GpuBuffer, Recorder } from "./recorder.ts";
 
 export const packedTypeSet: ReadonlySet<PackedType> = new Set(Object.keys(packedTypes) as PackedType[]);
 
-type Shape = { readonly matrices: number; readonly rows: number; readonly width: number };
-type PackedBuffer = GpuBuffer & { readonly dtype: PackedType; readonly shape: Shape; readonly planes: readonly Plane[] };
+type PackedBuffer = GpuBuffer & { readonly dtype: PackedType; readonly shape: PackedSizes; readonly planes: readonly Plane[] };
 
 /** Bytes of a file that are spread at a time. */
 const chunkBytes = 2 ** 22;
 
 /** Throws ShapeError for sizes that are none, or a width that is no whole number of blocks; DeviceError when it does not fit. */
 export function allocatePacked(memory: Memory, type: PackedType, matrices: number, rows: number, width: number): DeviceBuffer {
-  const { weights } = packedTypes[type];
-  if (width % weights !== 0 || ![matrices, rows, width, matrices * rows * width].every((n) => Number.isSafeInteger(n) && n >= 0)) {
-    throw new ShapeError({
-      operation: "allocate packed",
-      got: `${matrices} matrices of ${rows} rows of ${width} weights of ${type}`,
-      expected: `rows of a multiple of ${weights}`,
-      cure: "decode this tensor to f32",
-    });
-  }
+  checkPackedSizes(type, { matrices, rows, width });
   const { planes, words } = planesOf(type, matrices * rows, width);
   const bytes = words * 4;
   if (bytes > memory.largest) {
@@ -53,18 +45,8 @@ export function allocatePacked(memory: Memory, type: PackedType, matrices: numbe
 export function writePacked(recorder: Recorder, given: DeviceBuffer, firstRow: number, bytes: Uint8Array): void {
   const { dtype: type, shape, planes, block } = packedBuffer(given, "write packed");
   const { weights, bytes: blockBytes } = packedTypes[type];
-  const all = shape.matrices * shape.rows;
   const rowBytes = packedRowBytes(type, shape.width);
-  const rows = bytes.length / rowBytes;
-  if (bytes.length === 0) return;
-  if (!Number.isSafeInteger(rows) || !Number.isSafeInteger(firstRow) || firstRow < 0 || firstRow + rows > all) {
-    throw new ShapeError({
-      operation: "write packed",
-      got: `${bytes.length} bytes from row ${firstRow} on`,
-      expected: `whole rows of ${rowBytes} bytes, inside ${all} rows`,
-      cure: "pass the rows as they lie in the file",
-    });
-  }
+  const rows = packedRowsOf(type, shape, firstRow, bytes.length);
   const chunkRows = Math.max(1, Math.floor(chunkBytes / rowBytes));
   for (let row = 0; row < rows; row += chunkRows) {
     const part = bytes.subarray(row * rowBytes, Math.min(rows, row + chunkRows) * rowBytes);
@@ -79,24 +61,16 @@ export function writePacked(recorder: Recorder, given: DeviceBuffer, firstRow: n
  * The weight of a kernel: its type, operands (as words, and as four words at a time), and where its planes begin. Throws DeviceError for another buffer, ShapeError when the
  * sizes are not those that it was allocated with.
  */
-export function packedOperand(view: View, operation: string, expected: Shape) {
+export function packedOperand(view: View, operation: string, expected: PackedSizes) {
   const { dtype: type, shape, planes } = packedBuffer(view.buffer, operation);
-  const { matrices, rows, width } = shape;
-  if (view.offset !== 0 || matrices !== expected.matrices || rows !== expected.rows || width !== expected.width) {
-    throw new ShapeError({
-      operation,
-      got: `${expected.matrices} matrices of [${expected.rows}, ${expected.width}] at offset ${view.offset}`,
-      expected: `the whole weight: ${matrices} of [${rows}, ${width}]`,
-      cure: "pass the sizes that the weight was allocated with",
-    });
-  }
+  checkWhole(view.offset, shape, expected, operation);
   const first = { codes: 0, scales: 0, pairs: 0, bits: 0 };
   for (const { name, firstWord } of planes) first[name] = firstWord;
   const codeWords = planes.find(({ name }) => name === "codes")?.rowWords ?? 0;
   return {
     type,
     operands: { w: read(view, "u32"), w4: read(view, "vec4u") },
-    integers: { blocks: Math.floor(width / 32), codeWords, scales: first.scales, pairs: first.pairs, bits: first.bits },
+    integers: { blocks: Math.floor(shape.width / 32), codeWords, scales: first.scales, pairs: first.pairs, bits: first.bits },
   };
 }
 
@@ -108,6 +82,5 @@ export function packedMatrices(view: View, operation: string): number {
 function packedBuffer(given: DeviceBuffer, operation: string): PackedBuffer {
   const buffer = given as Partial<PackedBuffer>;
   if (buffer.planes && !buffer.released) return given as PackedBuffer;
-  const got = buffer.released ? "a released buffer" : `a buffer of ${given.dtype}`;
-  throw new DeviceError({ operation, got, expected: "a buffer of allocatePacked", cure: "load the weight as packed" });
+  throw noPackedBuffer(given as GpuBuffer, operation);
 }

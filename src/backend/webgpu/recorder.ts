@@ -4,6 +4,7 @@
 
 import { DeviceError } from "../../core/errors.ts";
 import type { DeviceBuffer, View } from "../backend.ts";
+import { releasedBuffer } from "../checks.ts";
 import type { Failure } from "./failure.ts";
 import { bufferUsage, computeStage } from "./flags.ts";
 import type { Block, Memory } from "./memory.ts";
@@ -74,7 +75,7 @@ export class Recorder {
       }
       const { view, type, isWritten } = operand;
       const { block, released } = view.buffer as GpuBuffer;
-      if (released) throw complaint(kernel, "a released buffer", "a live one", "release it after its last use");
+      if (released) throw releasedBuffer(kernel);
       let place = blocksOf.findIndex((other, i) => other === block && bindings[i]?.type === type);
       if (place < 0) {
         place = blocksOf.push(block) - 1;
