@@ -4,14 +4,17 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { limitTable, makeLimits } from "../../src/server/limits.ts";
-import { openApi } from "../../src/server/openapi.ts";
+import { openApi, refusals } from "../../src/server/openapi.ts";
 import { routes } from "../../src/server/routes.ts";
 import { openApp } from "./harness.ts";
 
 type Document = {
   openapi: string;
-  paths: Record<string, Record<string, { security: unknown[]; requestBody?: { content: { "application/json": { schema: Schema } } } }>>;
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: Record<string, Schema> };
 };
+type Content<S> = { content: { "application/json": { schema: S } } };
+type Operation = { security: unknown[]; requestBody?: Content<Schema>; responses: { default: Content<{ $ref: string }> } };
 type Schema = {
   type?: string;
   properties?: Record<string, Schema>;
@@ -36,6 +39,14 @@ test("every route is described, with its body and whether it needs the key", () 
     expect(operation?.requestBody !== undefined).toBe(body !== undefined);
   }
   expect(routes.filter(({ access }) => access === "public").map(({ path }) => path)).toEqual(["/", "/assets/:file", "/health", "/ready"]);
+});
+
+test("each dialect's refusals are described as its clients get them", () => {
+  const schemaOf = (path: string) => document.paths[path]?.post?.responses.default.content["application/json"].schema.$ref;
+  expect(["/v1/chat/completions", "/v1/messages", "/api/chat"].map(schemaOf)).toEqual(
+    ["openai", "anthropic", "ollama"].map((dialect) => `#/components/schemas/Error_${dialect}`),
+  );
+  expect(document.components.schemas.Error_ollama).toMatchObject({ properties: { error: { type: "string" } } });
 });
 
 test("the ranges of the document are those that are checked", () => {
@@ -82,14 +93,14 @@ function fitting(schema: Schema, depth = 0): fc.Arbitrary<unknown> {
 
 test("C09: bodies made from the schemas are answered or refused, never a failure", async () => {
   const { app, lines } = await openApp({ spoken: { contextLength: 128 } });
-  const posts = routes.filter(({ method }) => method === "POST").map(({ path }) => path);
-  const asked = fc.constantFrom(...posts).chain((path) => {
+  const posts = routes.filter(({ method }) => method === "POST");
+  const asked = fc.constantFrom(...posts).chain(({ path, dialect }) => {
     const schema = document.paths[path]?.post?.requestBody?.content["application/json"].schema as Schema;
-    return fc.tuple(fc.constant(path), fitting(schema));
+    return fc.tuple(fc.constant({ path, dialect }), fitting(schema));
   });
   const statuses = new Map<number, number>();
   await fc.assert(
-    fc.asyncProperty(asked, async ([path, made]) => {
+    fc.asyncProperty(asked, async ([{ path, dialect }, made]) => {
       const body =
         typeof made === "object" && made !== null && !Array.isArray(made)
           ? { ...made, model: "test", max_tokens: 2, max_completion_tokens: 2, max_output_tokens: 2, options: { num_predict: 2 } }
@@ -103,7 +114,7 @@ test("C09: bodies made from the schemas are answered or refused, never a failure
       const text = await response.text();
       statuses.set(response.status, (statuses.get(response.status) ?? 0) + 1);
       expect(response.status, text).toBeLessThan(500);
-      if (response.status !== 200) expect(JSON.parse(text)).toHaveProperty("error");
+      if (response.status !== 200) expect(refusals[dialect].safeParse(JSON.parse(text)).error, text).toBeUndefined();
       else expect(text).not.toMatch(/"error":\{|failed inside/);
     }),
     { seed: 11, numRuns: 1500 },
